@@ -1,0 +1,54 @@
+# `make` lists what there is. Every target first brings .venv up to date with the pinned requirements.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help install demo lab test test-fast lint bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: .venv/.installed ## make .venv (PYTHON=/path/to/python3.11 chooses the Python, 3.10 or newer)
+
+# The stamp is touched last, so that an install that broke off is taken up again. A .venv that has pip is kept.
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "dacformer needs Python 3.10 or newer, and '$(PYTHON)' is not one." \
+	         "Name another: make install PYTHON=/path/to/python3.11"; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
+	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --no-deps -e .
+	@touch $@
+
+DEMO := runs/sm
+
+demo: .venv/.installed ## train a tiny model, steer it, write sound and pictures (seconds)
+	$(BIN)/dacformer train params/params_sm.yaml
+	$(BIN)/dacformer generate $(DEMO) --seconds 6 --control class=pistons --control rate=0:0.1,6:0.9 --seed 1 \
+	    --out $(DEMO)/demo.wav --out $(DEMO)/demo.dac \
+	    --plot $(DEMO)/demo_spectrogram.png --plot-controls $(DEMO)/demo_controls.png
+	@echo "Listen and look:"; ls $(DEMO)/demo*
+
+lab: .venv/.installed ## open JupyterLab here (Train.ipynb first)
+	$(BIN)/jupyter lab
+
+test: .venv/.installed ## all tests
+	$(BIN)/pytest
+
+test-fast: .venv/.installed ## the tests that take no time: neither slow ones nor notebooks
+	$(BIN)/pytest -m "not slow and not notebook"
+
+lint: .venv/.installed ## style, types, notebooks without outputs, Dockerfile
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/nbstripout --verify --keep-id *.ipynb
+	$(BIN)/hadolint Dockerfile.txt
+
+bench: .venv/.installed ## the speed table
+	$(BIN)/python -m benchmarks
+
+clean: ## remove caches and build leftovers (.venv, runs/ and data/ stay)
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

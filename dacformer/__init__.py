@@ -1,0 +1,40 @@
+"""dacformer: a folder of recordings becomes an instrument.
+
+    import dacformer
+
+    synth = dacformer.load("runs/med")
+    take = synth.generate(seconds=10, controls={"class": "rain", "density": dacformer.Curve([(0, 0.1), (10, 0.9)])})
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dacformer.codec import load_codec
+    from dacformer.config import load_config
+    from dacformer.data import load_dataset
+    from dacformer.errors import UserError
+    from dacformer.generation import Curve, Synthesizer, Take, load
+    from dacformer.training import train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_config": "config",
+    "UserError": "errors",
+    "load_codec": "codec",
+    "load_dataset": "data",
+    "train": "training",
+    "load": "generation",
+    "Curve": "generation",
+    "Synthesizer": "generation",
+    "Take": "generation",
+}
+__all__ = ["Curve", "Synthesizer", "Take", "UserError", "load", "load_codec", "load_config", "load_dataset", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for when it is asked for, so that `--help` does not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dacformer' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"dacformer.{_HOMES[name]}"), name)

@@ -1,0 +1,238 @@
+"""Sound files in and out: read, resample, measure loudness, write. Knows nothing of codes.
+
+Shapes: `audio` is `(N,)`, mono float32 in [-1, 1], unless said otherwise.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyloudnorm
+import soundfile
+import soxr
+
+from dacformer.errors import UserError
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".mp3", ".au", ".caf"})
+
+MIN_LOUDNESS_DB = -70.0
+"""The absolute gate of ITU-R BS.1770: what is softer counts as silence."""
+
+SILENCE = 1e-4
+"""Peak below which a sample is silent (-80 dB)."""
+
+_BLOCK_SECONDS = 60.0  # what is held in memory while a file of any length goes by
+
+
+def find_audio(folder: str | Path) -> list[Path]:
+    """Lists the sound files below a folder.
+
+    Args:
+        folder: Any folder; searched with all its subfolders. A single sound file is a list of one.
+
+    Returns:
+        The paths, sorted, so that the same folder gives the same order everywhere. Hidden files are left out.
+
+    Raises:
+        UserError: The folder does not exist, or holds no sound.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}. Give the folder that holds your recordings.")
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not path.name.startswith(".")
+    )
+    if not found:
+        known = " ".join(sorted(AUDIO_SUFFIXES))
+        raise UserError(f"No sound file below {folder}. Expected files that end in one of: {known}")
+    return found
+
+
+def recording_of(path: str | Path) -> str:
+    """The recording that a file is a piece of: `2-82367-A.ogg` and `2-82367-B.ogg` are both `2-82367`."""
+    return re.sub(r"-[A-Z]$", "", Path(path).stem)
+
+
+def split_by_recording(paths: list[Path], held_out: float, seed: int) -> tuple[list[Path], list[Path]]:
+    """Holds out a share of the recordings; pieces of one recording stay on one side.
+
+    Args:
+        paths: Sound files.
+        held_out: Share of the recordings to hold out, in [0, 1].
+        seed: Chooses which.
+
+    Returns:
+        Those to train on, and those held out, each in the given order.
+    """
+    recordings = sorted({recording_of(path) for path in paths})
+    order = np.random.default_rng(seed).permutation(len(recordings))
+    chosen = {recordings[i] for i in order[: round(held_out * len(recordings))]}
+    return [p for p in paths if recording_of(p) not in chosen], [p for p in paths if recording_of(p) in chosen]
+
+
+def read_blocks(
+    path: str | Path, sample_rate: int, block_seconds: float = _BLOCK_SECONDS
+) -> Iterator[np.ndarray]:
+    """Reads a sound file piece by piece: mixed to mono, resampled, in bounded memory.
+
+    Args:
+        path: A sound file of any rate, channel count and length.
+        sample_rate: The rate wanted, in Hz.
+        block_seconds: How much of the file is held at a time, in seconds.
+
+    Yields:
+        Pieces `(n,)` float32 of varying length; laid end to end they are the whole file.
+
+    Raises:
+        UserError: The file cannot be read, is empty, or holds NaN or infinite samples.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.frames == 0:
+                raise UserError(f"{path} holds no audio (0 samples). Remove it or export it again.")
+            resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
+            # One block is held back, so that the resampler is told which one is the last.
+            held: np.ndarray | None = None
+            for block in file.blocks(int(block_seconds * file.samplerate), dtype="float32", always_2d=True):
+                mono = block.mean(axis=1)
+                if not np.isfinite(mono).all():
+                    raise UserError(f"{path} holds NaN or infinite samples. Export it again.")
+                if held is not None:
+                    yield resampler.resample_chunk(held)
+                held = mono
+            if held is not None:
+                yield resampler.resample_chunk(held, last=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UserError(f"{path} cannot be read as audio: {error}") from error
+
+
+def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
+    """Reads a whole sound file as mono at the rate wanted.
+
+    Args:
+        path: A sound file of any rate, channel count and length.
+        sample_rate: The rate wanted, in Hz.
+
+    Returns:
+        `(N,)` float32.
+
+    Raises:
+        UserError: As in `read_blocks`.
+    """
+    return np.concatenate(list(read_blocks(path, sample_rate)))
+
+
+def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
+    """Resamples `(N,)` or `(N, channels)` audio between two rates in Hz."""
+    return audio if from_rate == to_rate else soxr.resample(audio, from_rate, to_rate)
+
+
+def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: str | None = None) -> Path:
+    """Writes a sound file, whole or not at all.
+
+    Args:
+        path: Where to; the suffix chooses the format (`.wav` as 16-bit PCM, `.flac`, `.ogg`, ...).
+        audio: `(N,)` or `(N, channels)` float in [-1, 1]; what is beyond is clipped.
+        sample_rate: In Hz.
+        comment: Text for the file's comment field.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: The suffix names no format that can be written.
+    """
+    path = Path(path)
+    kind = path.suffix.lstrip(".").upper()
+    if kind not in soundfile.available_formats():
+        raise UserError(f"Cannot write {path}: '{path.suffix}' is no sound format. Use .wav, .flac or .ogg.")
+    audio = np.clip(audio, -1.0, 1.0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        channels = 1 if audio.ndim == 1 else audio.shape[1]
+        with soundfile.SoundFile(part, "w", sample_rate, channels, format=kind) as file:
+            if comment is not None:
+                file.comment = comment
+            # libsndfile's Vorbis encoder overflows its stack on very long single writes.
+            for start in range(0, len(audio), sample_rate):
+                file.write(audio[start : start + sample_rate])
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read_comment(path: str | Path) -> str:
+    """Returns the text in a sound file's comment field ('' where there is none)."""
+    with soundfile.SoundFile(path) as file:
+        return file.comment
+
+
+def loudness_db(audio: np.ndarray, sample_rate: int) -> float:
+    """Integrated loudness (ITU-R BS.1770-4, through `pyloudnorm`).
+
+    Args:
+        audio: `(N,)`. Shorter than the meter's block of 0.4 s is measured as if silence followed.
+        sample_rate: In Hz.
+
+    Returns:
+        Loudness in LUFS, at least `MIN_LOUDNESS_DB`.
+    """
+    return blockwise_loudness_db([audio], sample_rate)
+
+
+def blockwise_loudness_db(blocks: Iterable[np.ndarray], sample_rate: int) -> float:
+    """Loudness of a long sound that is never held whole.
+
+    The mean power of the blocks' own integrated loudnesses, weighted by their lengths, with the
+    relative gate of BS.1770 (blocks 10 LU below the mean do not count). For one block it is exact.
+
+    Args:
+        blocks: Pieces `(n,)` of the sound.
+        sample_rate: In Hz.
+
+    Returns:
+        Loudness in LUFS, at least `MIN_LOUDNESS_DB`.
+    """
+    meter = pyloudnorm.Meter(sample_rate)
+    shortest = math.ceil(meter.block_size * sample_rate) + 1
+    levels, lengths = [], []
+    for block in blocks:
+        padded = np.pad(block.astype(np.float64), (0, max(0, shortest - len(block))))
+        with np.errstate(divide="ignore"):
+            levels.append(meter.integrated_loudness(padded))
+        lengths.append(len(block))
+    power = 10.0 ** (np.array(levels) / 10.0)
+    weight = np.array(lengths) * (power > 10.0 ** (MIN_LOUDNESS_DB / 10.0))
+    if not weight.any():
+        return MIN_LOUDNESS_DB
+    mean = np.average(power, weights=weight)
+    mean = np.average(power, weights=weight * (power >= mean / 10.0))
+    return max(float(10.0 * np.log10(mean)), MIN_LOUDNESS_DB)
+
+
+def trim_trailing_silence(audio: np.ndarray) -> np.ndarray:
+    """Cuts the silence at a sound's end: `(N,)` to `(M,)`, `M <= N`. An entirely silent sound comes back as it was."""
+    loud = np.flatnonzero(np.abs(audio) > SILENCE)
+    return audio[: loud[-1] + 1] if len(loud) else audio
+
+
+def describe_file(path: str | Path) -> str:
+    """One line on a sound file.
+
+    Raises:
+        UserError: It is missing or no sound.
+    """
+    try:
+        about = soundfile.info(path)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path} cannot be read as audio: {error}") from error
+    return f"{about.duration:.2f} s at {about.samplerate} Hz, {about.channels} channel(s), {about.format} {about.subtype}"

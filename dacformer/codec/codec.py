@@ -1,0 +1,273 @@
+"""Loading a codec, and what a codec does: `encode`, `decode`, and both in pieces."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dacformer import audio as sound
+from dacformer.codec.file import DacFile
+from dacformer.codec.streaming import StreamDecoder
+from dacformer.config import CodecConfig, parse_config
+from dacformer.errors import UserError
+
+if TYPE_CHECKING:
+    from dac.model.dac import DAC
+
+EMBEDDED = {"small": Path(__file__).parent / "weights" / "small.safetensors"}
+"""Codecs whose weights are in the package."""
+
+PRETRAINED = ("44khz", "24khz", "16khz")
+"""Codecs whose weights `descript-audio-codec` downloads on first use."""
+
+
+class Codec:
+    """Waveform <-> codes.
+
+    Attributes:
+        model: The `dac.DAC` behind it, in evaluation mode, weight norm folded away.
+        identity: Name and SHA-256 of the weights. Codes of one identity are noise to every other.
+        sample_rate: In Hz.
+        hop_length: Samples per frame.
+        num_codebooks: Codebooks used, `K`.
+        codebook_size: Entries of each, `V`.
+    """
+
+    def __init__(self, model: "DAC", identity: str, num_codebooks: int | None = None) -> None:
+        """Wraps a model; `load_codec` is the usual way.
+
+        Args:
+            model: A `dac.DAC`.
+            identity: Name and hash of its weights.
+            num_codebooks: Use only the first so many; all of them if None.
+        """
+        self.model = _fold_weight_norm(model.eval().requires_grad_(False))
+        self.identity = identity
+        self.sample_rate = int(model.sample_rate)
+        self.hop_length = int(model.hop_length)
+        self.num_codebooks = min(num_codebooks or model.n_codebooks, model.n_codebooks)
+        self.codebook_size = int(model.codebook_size)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    def to(self, device: str | torch.device) -> "Codec":
+        """Moves the weights; returns itself."""
+        self.model.to(device)
+        return self
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor) -> Tensor:
+        """Turns audio into codes.
+
+        Args:
+            audio: `(B, 1, N)` float32 at `sample_rate`; padded with zeros to whole frames.
+
+        Returns:
+            `(B, K, T)` int64 in `[0, V)`, `T = ceil(N / hop_length)`.
+        """
+        audio = F.pad(audio.to(self.device), (0, -audio.shape[-1] % self.hop_length))
+        return self.model.encode(audio, self.num_codebooks)[1]
+
+    def encode_blocks(self, blocks: Iterable[np.ndarray], chunk_frames: int = 860) -> Iterator[np.ndarray]:
+        """Encodes a sound of any length in bounded memory, to the codes it has when encoded in one piece.
+
+        Args:
+            blocks: Pieces `(n,)` float32 of the sound, at `sample_rate`.
+            chunk_frames: Frames encoded together.
+
+        Yields:
+            Codes `(K, t)` int64, to be laid end to end.
+        """
+        context = _encoder_context_frames(self.model.encoder)
+        hop = self.hop_length
+        held = np.zeros(0, np.float32)
+        left = 0  # frames at the head of `held` that are only context
+        for block in blocks:
+            held = np.concatenate([held, block])
+            # Encode once a chunk and the context on its right are there.
+            while len(held) >= (left + chunk_frames + context) * hop:
+                codes = self._encode_mono(held[: (left + chunk_frames + context) * hop])
+                yield codes[:, left : left + chunk_frames]
+                keep = max(0, left + chunk_frames - context)
+                held, left = held[keep * hop :], left + chunk_frames - keep
+        if len(held) > left * hop:
+            yield self._encode_mono(held)[:, left:]
+
+    def _encode_mono(self, audio: np.ndarray) -> np.ndarray:
+        return self.encode(torch.from_numpy(audio)[None, None])[0].cpu().numpy()
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Turns codes into audio.
+
+        Args:
+            codes: `(B, K, T)` integers in `[0, V)`; `K` may be any number up to the codec's own.
+
+        Returns:
+            `(B, 1, T * hop_length)` float32.
+        """
+        latent = self.model.quantizer.from_codes(codes.to(self.device))[0]
+        audio = self.model.decode(latent)
+        return F.pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
+
+    def stream_decoder(self, batch_size: int = 1) -> StreamDecoder:
+        """Starts decoding a stream: `push` codes, get the audio that they complete; `flush` at its end."""
+        return StreamDecoder(self.model, batch_size, self.hop_length)
+
+    @torch.inference_mode()
+    def decode_file(self, file: DacFile) -> np.ndarray:
+        """Decodes a `.dac` file to the sound it was made from: its level, its rate, its length.
+
+        Args:
+            file: Read with `read_dac`, ours or of `python -m dac encode`.
+
+        Returns:
+            `(N, channels)` float32 at `file.sample_rate`.
+        """
+        codes = torch.from_numpy(file.codes)
+        if file.padding:
+            stream = self.stream_decoder(len(codes))
+            pieces = [stream.push(piece.to(self.device)).cpu() for piece in codes.split(860, dim=-1)]
+            audio = torch.cat([*pieces, stream.flush().cpu()], dim=-1)
+        else:  # chunks of `python -m dac`: they overlap, and are decoded without padding
+            self.model.padding = False
+            audio = torch.cat([self._decode_unpadded(chunk) for chunk in codes.split(file.chunk_length, dim=-1)], dim=-1)
+            self.model.padding = True
+        restored = audio[:, 0].T.numpy()  # (N, channels)
+        level = sound.loudness_db(restored.mean(axis=1), self.sample_rate)
+        restored = restored * 10 ** ((file.input_db - level) / 20)
+        restored = sound.resample(restored, self.sample_rate, file.sample_rate)
+        return restored[: file.original_length].astype(np.float32)
+
+    def _decode_unpadded(self, codes: Tensor) -> Tensor:
+        return self.model.decode(self.model.quantizer.from_codes(codes.to(self.device))[0]).cpu()
+
+
+def load_codec(name: str | Path = "small", num_codebooks: int | None = 4) -> Codec:
+    """Loads a codec.
+
+    Args:
+        name: `small` (in the package), `44khz`, `24khz` or `16khz` (downloaded once by `descript-audio-codec`), or
+            the path of a weight file: `.safetensors` of `dacformer.codec.train`, or `.pth` of `dac`.
+        num_codebooks: Use only the first so many codebooks; all of them if None.
+
+    Returns:
+        The codec, on the CPU.
+
+    Raises:
+        UserError: Unknown name, no such file, a download that failed, a corrupt file, or sizes that do not fit.
+    """
+    name = str(name)
+    if name in EMBEDDED:
+        path = EMBEDDED[name]
+    elif name in PRETRAINED:
+        path = _download(name)
+    else:
+        path, name = Path(name), Path(name).stem
+        if not path.is_file():
+            known = ", ".join([*EMBEDDED, *PRETRAINED])
+            raise UserError(f"There is no codec '{path}'. Give one of {known}, or the path of a weight file.")
+    read = _read_safetensors if path.suffix == ".safetensors" else _read_pth
+    config, weights = read(path)
+    model = build_model(config)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"The weights in {path} do not fit the sizes it states: {error}") from error
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Codec(model, f"{name}-{digest[:16]}", num_codebooks)
+
+
+def build_model(config: CodecConfig) -> "DAC":
+    """Makes a `dac.DAC` with fresh weights (Kumar et al., arXiv:2306.06546)."""
+    from dac.model.dac import DAC
+
+    sizes = config.model_dump()
+    rates = {key: list(sizes.pop(key)) for key in ("encoder_rates", "decoder_rates")}
+    return DAC(**rates, **sizes)
+
+
+def save_weights(path: str | Path, config: CodecConfig, weights: dict[str, Tensor]) -> None:
+    """Writes a codec as `.safetensors`: the weights, and the sizes as metadata. Refuses sizes that do not fit them.
+
+    Raises:
+        UserError: The weights are not those of a codec of these sizes; nothing is written.
+    """
+    from safetensors.torch import save_file
+
+    try:
+        build_model(config).load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"These weights are of a codec of other sizes than the settings state: {error}") from error
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    contiguous = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+    save_file(contiguous, path, metadata={"codec": config.model_dump_json()})
+
+
+def _read_safetensors(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            sizes = json.loads((file.metadata() or {})["codec"])
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path} is not a codec of dacformer, or is damaged: {error}") from error
+    return parse_config(sizes, str(path), CodecConfig), weights
+
+
+def _read_pth(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
+    """A weight file as `dac` publishes it: `{"state_dict": ..., "metadata": {"kwargs": sizes}}`."""
+    import pickle
+
+    try:
+        contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        sizes = dict(contents["metadata"]["kwargs"])
+        weights = contents["state_dict"]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not a weight file of descript-audio-codec, or is damaged: {error}") from error
+    return parse_config(sizes, str(path), CodecConfig), weights
+
+
+def _download(name: str) -> Path:
+    from dac.utils import download
+
+    try:
+        return Path(download(model_type=name))
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
+        raise UserError(
+            f"The weights of '{name}' could not be downloaded ({error}). Check the network, or download the file by hand "
+            "from the releases of descript-audio-codec and give its path; 'small' needs no download."
+        ) from error
+
+
+def _fold_weight_norm(model: "DAC") -> "DAC":
+    """Replaces weight norm's two factors by their product: the same function, half the work per call."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and hasattr(module, "weight_g"):
+            nn.utils.remove_weight_norm(module)
+    return model
+
+
+def _encoder_context_frames(encoder: nn.Module) -> int:
+    """Frames on either side that a code depends on: the padding of all layers, summed at their rates."""
+    step, reach = 1, 0  # in samples of the input
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv1d):
+            reach += (module.dilation[0] * (module.kernel_size[0] - 1)) * step
+            step *= module.stride[0]
+    return -(-reach // step)

@@ -1,0 +1,167 @@
+"""The `.dac` file: as `python -m dac` writes it, read without executing what it contains.
+
+A `.dac` file is a NumPy `.npy` file whose one element is a pickled dict: `codes` and `metadata`. A pickle is a
+program; ours is run by an unpickler that knows NumPy arrays and scalars, dicts, lists and strings, and
+refuses every other name.
+"""
+
+import io
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dacformer.errors import UserError
+
+DAC_VERSION = "1.0.0"
+"""The version that descript-audio-codec writes into its files and demands when reading."""
+
+
+@dataclass(frozen=True)
+class DacFile:
+    """Codes and what is needed to turn them back into the sound they were.
+
+    Attributes:
+        codes: `(channels, K, T)` int64 in `[0, V)`.
+        sample_rate: Of the original sound, in Hz.
+        original_length: Of the original sound, in samples at `sample_rate`.
+        input_db: The original loudness in LUFS, one value per item; decoding restores it.
+        chunk_length: Frames that are decoded together.
+        channels: Of the original sound.
+        padding: True: the codes are one sequence in time, one frame per hop. False (written by `python -m dac`
+            for sounds longer than its window): chunks that overlap, to be decoded one by one without padding.
+    """
+
+    codes: np.ndarray
+    sample_rate: int
+    original_length: int
+    input_db: float
+    chunk_length: int
+    channels: int = 1
+    padding: bool = True
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks per frame, `K`."""
+        return self.codes.shape[1]
+
+    @property
+    def num_frames(self) -> int:
+        """Frames, `T`."""
+        return self.codes.shape[2]
+
+
+def write_dac(path: str | Path, file: DacFile) -> Path:
+    """Writes a `.dac` file that `python -m dac decode` reads too; whole or not at all.
+
+    Args:
+        path: Where to; must end in `.dac`.
+        file: What to write.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    artifacts = {
+        "codes": file.codes.astype(np.uint16),
+        "metadata": {
+            "input_db": np.atleast_1d(np.float32(file.input_db)),
+            "original_length": int(file.original_length),
+            "sample_rate": int(file.sample_rate),
+            "chunk_length": int(file.chunk_length),
+            "channels": int(file.channels),
+            "padding": bool(file.padding),
+            "dac_version": DAC_VERSION,
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as stream:
+            np.save(stream, np.array(artifacts, dtype=object), allow_pickle=True)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def read_dac(path: str | Path) -> DacFile:
+    """Reads a `.dac` file, ours or one of `python -m dac`, without executing pickles.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its contents, checked.
+
+    Raises:
+        UserError: The file is missing, truncated, malicious, or not a `.dac` file.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        artifacts = _unpickle_npy(data)
+        codes = np.asarray(artifacts["codes"])
+        meta = artifacts["metadata"]
+        if meta["dac_version"] != DAC_VERSION:
+            raise ValueError(f"version {meta['dac_version']!r}, expected {DAC_VERSION!r}")
+        if codes.ndim != 3 or codes.dtype.kind not in "ui" or 0 in codes.shape:
+            raise ValueError(f"codes of shape {codes.shape} and type {codes.dtype}, expected (channels, K, T) integers")
+        return DacFile(
+            codes=codes.astype(np.int64),
+            sample_rate=int(meta["sample_rate"]),
+            original_length=int(meta["original_length"]),
+            input_db=float(np.ravel(meta["input_db"])[0]),
+            chunk_length=int(meta["chunk_length"]),
+            channels=int(meta["channels"]),
+            padding=bool(meta["padding"]),
+        )
+    # A hostile or cut-off pickle can fail in any of these ways; all mean the same to the user.
+    except (pickle.UnpicklingError, ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a whole .dac file ({error or type(error).__name__}). Encode the sound again."
+        ) from error
+
+
+def _unpickle_npy(data: bytes) -> dict[str, Any]:
+    """The one object in an object-typed `.npy` file; raises on anything else."""
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, _, dtype = read_header(stream)
+    if shape != () or not dtype.hasobject:
+        raise ValueError(f"an array of shape {shape} and type {dtype}, expected one dict")
+    array = _NumpyUnpickler(stream).load()
+    contents = array[()] if isinstance(array, np.ndarray) else array
+    if not isinstance(contents, dict):
+        raise ValueError(f"holds {type(contents).__name__}, expected a dict")
+    return contents
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    """Unpickles NumPy arrays and scalars in plain containers, and nothing that could run code."""
+
+    # NumPy 1 and 2 name the same functions differently. None of them executes what it is given.
+    _ALLOWED = frozenset(
+        (module, name)
+        for module, names in {
+            "numpy": ("ndarray", "dtype"),
+            "numpy.core.multiarray": ("_reconstruct", "scalar"),
+            "numpy._core.multiarray": ("_reconstruct", "scalar"),
+            "numpy.core.numeric": ("_frombuffer",),
+            "numpy._core.numeric": ("_frombuffer",),
+            "_codecs": ("encode",),
+        }.items()
+        for name in names
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no .dac file needs: refused")
+        return super().find_class(module, name)

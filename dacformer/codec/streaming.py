@@ -1,0 +1,215 @@
+"""Exact streaming through DAC's convolutions: push pieces, get what is complete so far.
+
+A convolution with padding p needs p samples of the future, so a stream lags behind by p per layer. Each layer here keeps
+the left context that its next output needs and nothing else: no sample is computed twice, memory is
+constant, and the pieces laid end to end are the whole-file result.
+
+All shapes are `(B, channels, n)`; a piece may be of any length, also 0.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class StreamLayer(Protocol):
+    """Something that sound flows through."""
+
+    def push(self, x: Tensor) -> Tensor:
+        """Takes the next piece, gives the output that it completes."""
+        ...
+
+    def flush(self) -> Tensor | None:
+        """Gives the output that only the end of the stream completes (None: there is none)."""
+        ...
+
+
+class _Pointwise:
+    """A layer without context: activations."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def push(self, x: Tensor) -> Tensor:
+        return self.module(x) if x.shape[-1] else x
+
+    def flush(self) -> None:
+        return None
+
+
+class _Conv:
+    """A strided or dilated convolution; holds the input that its next output begins with."""
+
+    def __init__(self, module: nn.Conv1d, batch_size: int) -> None:
+        self.module = module
+        self.stride, self.padding = module.stride[0], int(module.padding[0])
+        self.span = module.dilation[0] * (module.kernel_size[0] - 1) + 1
+        self.held = module.weight.new_zeros(batch_size, module.in_channels, self.padding)
+
+    def push(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.held, x], dim=-1)
+        count = max(0, (x.shape[-1] - self.span) // self.stride + 1)
+        self.held = x[..., count * self.stride :].clone()
+        if count == 0:
+            return x.new_empty(x.shape[0], self.module.out_channels, 0)
+        m = self.module
+        return F.conv1d(x, m.weight, m.bias, m.stride, 0, m.dilation, m.groups)
+
+    def flush(self) -> Tensor:
+        return self.push(self.held.new_zeros(*self.held.shape[:2], self.padding))
+
+
+class _ConvTranspose:
+    """An upsampling convolution; holds the tail that the next input still adds to."""
+
+    def __init__(self, module: nn.ConvTranspose1d, batch_size: int) -> None:
+        self.module = module
+        self.stride, self.padding = module.stride[0], int(module.padding[0])
+        self.tail = module.weight.new_zeros(batch_size, module.out_channels, module.kernel_size[0] - self.stride)
+        self.to_skip = self.padding  # the whole-file layer cuts its padding off both ends
+
+    def push(self, x: Tensor) -> Tensor:
+        if x.shape[-1] == 0:
+            return x.new_empty(x.shape[0], self.module.out_channels, 0)
+        y = F.conv_transpose1d(x, self.module.weight, None, self.stride)
+        overlap = self.tail.shape[-1]
+        y[..., :overlap] += self.tail
+        complete = x.shape[-1] * self.stride
+        self.tail = y[..., complete:].clone()
+        return self._finish(y[..., :complete])
+
+    def flush(self) -> Tensor:
+        return self._finish(self.tail[..., : self.tail.shape[-1] - self.padding])
+
+    def _finish(self, y: Tensor) -> Tensor:
+        skipped = min(self.to_skip, y.shape[-1])
+        self.to_skip -= skipped
+        y = y[..., skipped:]
+        return y if self.module.bias is None else y + self.module.bias[:, None]
+
+
+class _Residual:
+    """`x + block(x)`: holds `x` back until the slower branch has caught up."""
+
+    def __init__(self, block: "_Chain") -> None:
+        self.block = block
+        self.waiting: Tensor | None = None
+
+    def push(self, x: Tensor) -> Tensor:
+        self.waiting = x if self.waiting is None else torch.cat([self.waiting, x], dim=-1)
+        return self._add(self.block.push(x))
+
+    def flush(self) -> Tensor | None:
+        rest = self.block.flush()
+        return None if rest is None else self._add(rest)
+
+    def _add(self, y: Tensor) -> Tensor:
+        assert self.waiting is not None
+        x, self.waiting = self.waiting[..., : y.shape[-1]], self.waiting[..., y.shape[-1] :].clone()
+        return x + y
+
+
+class _Chain:
+    """Layers one after the other."""
+
+    def __init__(self, layers: list[StreamLayer]) -> None:
+        self.layers = layers
+
+    def push(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer.push(x)
+        return x
+
+    def flush(self) -> Tensor | None:
+        rest: Tensor | None = None
+        for layer in self.layers:
+            pieces = [piece for piece in (None if rest is None else layer.push(rest), layer.flush()) if piece is not None]
+            rest = torch.cat(pieces, dim=-1) if pieces else None
+        return rest
+
+
+def _stream(module: nn.Module, batch_size: int) -> StreamLayer:
+    """The streaming twin of a module of `dac`; shares its weights."""
+    from dac.model.dac import ResidualUnit
+
+    if isinstance(module, nn.Conv1d):
+        return _Conv(module, batch_size)
+    if isinstance(module, nn.ConvTranspose1d):
+        return _ConvTranspose(module, batch_size)
+    if isinstance(module, ResidualUnit):
+        return _Residual(_Chain([_stream(child, batch_size) for child in module.block]))
+    children = list(module.children())
+    if children:  # nn.Sequential and the blocks that only wrap one
+        return _Chain([_stream(child, batch_size) for child in children])
+    return _Pointwise(module)
+
+
+class StreamDecoder:
+    """Codes in, audio out, frame by frame or in pieces of any size, in constant memory.
+
+    The pieces laid end to end equal the whole-file decoding of the codes laid end to end.
+
+    Attributes:
+        delay_frames: How far audio lags behind codes: a sample is complete once so many frames that
+            follow its own have been pushed (10 for DAC at 44.1 kHz, 116 ms).
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int, hop_length: int) -> None:
+        """Starts a stream.
+
+        Args:
+            model: A `dac.DAC` in evaluation mode, weight norm folded away.
+            batch_size: Streams side by side, `B`.
+            hop_length: Samples per frame.
+        """
+        self._model = model
+        self._chain = _stream(model.decoder, batch_size)
+        self._hop_length = hop_length
+        self._frames = self._samples = 0
+        self.delay_frames = _lag_frames(model.decoder)
+
+    @torch.inference_mode()
+    def push(self, codes: Tensor) -> Tensor:
+        """Takes the next frames.
+
+        Args:
+            codes: `(B, K, t)` integers in `[0, V)`, `t >= 0`.
+
+        Returns:
+            `(B, 1, n)` float32: the samples that these frames complete.
+        """
+        if codes.shape[-1] == 0:
+            return torch.zeros(len(codes), 1, 0, device=codes.device)
+        latent = self._model.quantizer.from_codes(codes)[0]  # (B, latent_dim, t)
+        self._frames += codes.shape[-1]
+        return self._count(self._chain.push(latent))
+
+    @torch.inference_mode()
+    def flush(self) -> Tensor:
+        """Ends the stream.
+
+        Returns:
+            `(B, 1, n)`: the rest, so that all pieces together are `frames * hop_length` samples.
+        """
+        rest = self._chain.flush()
+        assert rest is not None
+        # Odd strides leave the decoder a few samples short of whole frames, here and in the whole-file result alike.
+        missing = self._frames * self._hop_length - self._samples - rest.shape[-1]
+        return self._count(F.pad(rest, (0, missing)))
+
+    def _count(self, audio: Tensor) -> Tensor:
+        self._samples += audio.shape[-1]
+        return audio
+
+
+def _lag_frames(decoder: nn.Module) -> int:
+    """Frames of the future that an output sample needs, summed over the decoder's layers."""
+    rate, lag = 1.0, 0.0  # samples per frame at the current depth; lag in frames
+    for module in decoder.modules():
+        if isinstance(module, nn.ConvTranspose1d):
+            rate *= module.stride[0]
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            lag += int(module.padding[0]) / rate
+    return int(-(-lag // 1))

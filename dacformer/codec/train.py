@@ -1,0 +1,376 @@
+"""Trains a small `dac.DAC` from folders of recordings and the procedural textures: `python -m dacformer.codec.train PARAMS`.
+
+The recipe is that of Kumar et al., arXiv:2306.06546: multi-scale mel, residual vector quantisation with quantiser dropout,
+and, from `adversarial_from_step` on, multi-period and multi-band STFT discriminators with feature matching. Added:
+restarts of unused codebook entries (Dhariwal et al., arXiv:2005.00341, section 3) and averaged weights.
+
+`B` batch, `K` codebooks, `V` codebook size, `T` frames, `N` samples.
+"""
+
+import functools
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dacformer import audio as sound
+from dacformer.codec.codec import Codec, build_model, save_weights
+from dacformer.config import CodecConfig, CodecTrainingConfig, SoundSource, load_config, save_config
+from dacformer.errors import UserError
+from dacformer.textures import TEXTURES, synthesize
+
+LEVEL_RMS = 0.1
+"""Root mean square that recordings are brought to, in training and in measurements."""
+
+
+def load_recording(path: Path, sample_rate: int, speed: float = 1.0) -> np.ndarray:
+    """Reads a recording for training or measuring: trailing silence cut, brought to `LEVEL_RMS`.
+
+    Args:
+        path: A sound file.
+        sample_rate: In Hz.
+        speed: 2 is an octave higher and half as long.
+
+    Returns:
+        `(N,)` float32.
+    """
+    audio = sound.trim_trailing_silence(sound.read_audio(path, round(sample_rate / speed)))
+    return at_level(audio)
+
+
+def at_level(audio: np.ndarray) -> np.ndarray:
+    """Brings audio `(N,)` to `LEVEL_RMS`; silence stays silence."""
+    return (audio * (LEVEL_RMS / max(float(np.sqrt(np.mean(audio**2))), 1e-5))).astype(np.float32)
+
+
+class Pool:
+    """All recordings in memory, on the training device, and random crops of them."""
+
+    def __init__(self, recordings: list[np.ndarray], weights: np.ndarray, crop_samples: int, device: torch.device) -> None:
+        """Lays the recordings end to end.
+
+        Args:
+            recordings: Each `(N_i,)`; shorter ones than a crop are followed by silence.
+            weights: `(len(recordings),)`, how often each is drawn, relative to the others.
+            crop_samples: Length of a crop.
+            device: Where the crops are wanted.
+        """
+        lengths = np.array([max(len(r), crop_samples) for r in recordings])
+        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        self._slack = lengths - crop_samples
+        self._cumulative = np.cumsum(weights / weights.sum())
+        flat = np.zeros(lengths.sum(), np.float32)
+        for start, recording in zip(self._starts, recordings, strict=True):
+            flat[start : start + len(recording)] = recording
+        self._audio = torch.from_numpy(flat).to(device)
+        self._ramp = torch.arange(crop_samples, device=device)
+
+    def draw(self, batch_size: int, rng: np.random.Generator) -> Tensor:
+        """Draws crops `(B, 1, crop_samples)`."""
+        which = np.searchsorted(self._cumulative, rng.random(batch_size)).clip(max=len(self._starts) - 1)
+        offsets = self._starts[which] + np.floor(rng.random(batch_size) * (self._slack[which] + 1)).astype(np.int64)
+        return self._audio[torch.from_numpy(offsets).to(self._ramp.device)[:, None] + self._ramp][:, None]
+
+
+def draw_batch(pool: Pool, config: CodecTrainingConfig, step: int) -> Tensor:
+    """Draws and augments the batch of a step; the same seed and step give the same batch.
+
+    Returns:
+        `(B, 1, crop_samples)`: crops, some of them two at once, at random gain and polarity, within [-1, 1].
+    """
+    rng = np.random.default_rng([config.seed, step])
+    audio = pool.draw(config.batch_size, rng)
+    second = rng.random(config.batch_size) < config.mix
+    audio = audio + pool.draw(config.batch_size, rng) * _column(second * rng.uniform(0.2, 1.0, config.batch_size), audio)
+    gain = 10.0 ** (rng.uniform(*config.gain_db, config.batch_size) / 20.0) * rng.choice([-1.0, 1.0], config.batch_size)
+    return (audio * _column(gain, audio)).clamp(-1.0, 1.0)
+
+
+def _column(values: np.ndarray, like: Tensor) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32)).to(like.device)[:, None, None]
+
+
+def mel_loss() -> nn.Module:
+    """The seven-scale mel distance that descript-audio-codec trains with and reports (arXiv:2306.06546, section 3.4)."""
+    from dac.nn.loss import MelSpectrogramLoss
+
+    return MelSpectrogramLoss(
+        n_mels=[5, 10, 20, 40, 80, 160, 320],
+        window_lengths=[32, 64, 128, 256, 512, 1024, 2048],
+        mel_fmin=[0.0] * 7,
+        mel_fmax=[None] * 7,
+        pow=1.0,
+        clamp_eps=1e-5,
+        mag_weight=0.0,
+    )
+
+
+def perplexity(codes: Tensor, codebook_size: int) -> Tensor:
+    """How many entries of each codebook are in use: the exponential of the entropy of its codes.
+
+    Args:
+        codes: `(B, K, T)`.
+        codebook_size: `V`.
+
+    Returns:
+        `(K,)` in [1, V].
+    """
+    counts = torch.stack([torch.bincount(codes[:, k].flatten(), minlength=codebook_size) for k in range(codes.shape[1])])
+    share = counts / counts.sum(dim=1, keepdim=True)
+    return torch.exp(torch.special.entr(share).sum(dim=1))
+
+
+@torch.inference_mode()
+def measure(codec: Codec, recordings: list[np.ndarray]) -> dict[str, float]:
+    """Sends recordings through a codec.
+
+    Args:
+        codec: Any.
+        recordings: Each `(N,)`, at the codec's rate and at `LEVEL_RMS`.
+
+    Returns:
+        `mel`, the mean mel distance, and `perplexity_1` ... `perplexity_K`.
+    """
+    from audiotools import AudioSignal
+
+    distance, rate = mel_loss(), codec.sample_rate
+    distances, codes = [], []
+    for recording in recordings:
+        audio = torch.from_numpy(recording)[None, None].to(codec.device)
+        codes.append(codec.encode(audio))
+        decoded = codec.decode(codes[-1])[..., : audio.shape[-1]]
+        distances.append(float(distance(AudioSignal(decoded, rate), AudioSignal(audio, rate))))
+    used = perplexity(torch.cat(codes, dim=-1), codec.codebook_size)
+    return {"mel": float(np.mean(distances))} | {f"perplexity_{k + 1}": float(p) for k, p in enumerate(used)}
+
+
+def gather_recordings(config: CodecTrainingConfig) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """Reads all that the settings name, on all cores.
+
+    Returns:
+        The recordings to train on, each `(N,)`; how often each is drawn; the recordings held out.
+    """
+    rate = config.codec.sample_rate
+    train: list[np.ndarray] = []
+    weights: list[float] = []
+    held_out: list[np.ndarray] = []
+    with ProcessPoolExecutor(os.cpu_count()) as cores:
+
+        def load(jobs: list[tuple[Path, float]]) -> list[np.ndarray]:
+            paths, speeds = zip(*jobs, strict=True)
+            return list(cores.map(load_recording, paths, [rate] * len(jobs), speeds, chunksize=8))
+
+        for source in config.sounds:
+            training, held = sound.split_by_recording(_files(source), source.held_out, config.seed)
+            loaded = load([(path, speed) for path in training for speed in config.speeds])
+            train += loaded
+            weights += [source.weight / len(loaded)] * len(loaded)
+            held_out += load([(path, 1.0) for path in held]) if held else []
+        if config.texture_weight and config.textures_per_class:
+            jobs = [(name, i) for name in TEXTURES for i in range(config.textures_per_class)]
+            texture = functools.partial(_texture, count=config.textures_per_class, sample_rate=rate)
+            train += cores.map(texture, jobs, chunksize=8)
+            weights += [config.texture_weight / len(jobs)] * len(jobs)
+    if not train:
+        raise UserError("Nothing to train on: name folders under 'sounds', or set texture_weight above 0.")
+    return train, np.array(weights), held_out
+
+
+def _files(source: SoundSource) -> list[Path]:
+    return [p for p in sound.find_audio(source.folder) if not any(word in str(p) for word in source.exclude)]
+
+
+def _texture(job: tuple[str, int], count: int, sample_rate: int) -> np.ndarray:
+    name, index = job
+    return at_level(synthesize(name, index / max(count - 1, 1), sample_rate=sample_rate, seed=1000 + index))
+
+
+class CodebookRestarts:
+    """Moves codebook entries that nothing uses onto latents that lack an entry nearby."""
+
+    def __init__(self, model: nn.Module, every: int) -> None:
+        self.quantizers = model.quantizer.quantizers
+        self.every = every
+        self.counts = torch.zeros(
+            len(self.quantizers), model.codebook_size, device=self.quantizers[0].codebook.weight.device
+        )
+
+    @torch.no_grad()
+    def update(self, codes: Tensor, latents: Tensor, step: int) -> int:
+        """Counts the codes of a step, and now and then restarts what was never used.
+
+        Args:
+            codes: `(B, K, T)`.
+            latents: `(B, K * codebook_dim, T)`, what the quantisers were given.
+            step: Of the training.
+
+        Returns:
+            How many entries were restarted.
+        """
+        for k in range(codes.shape[1]):
+            self.counts[k] += torch.bincount(codes[:, k].flatten(), minlength=self.counts.shape[1])
+        if step % self.every:
+            return 0
+        restarted = 0
+        for k, (quantizer, given) in enumerate(zip(self.quantizers, latents.chunk(codes.shape[1], dim=1), strict=True)):
+            dead = (self.counts[k] == 0).nonzero()[:, 0]
+            candidates = given.transpose(1, 2).flatten(0, 1)  # (B * T, codebook_dim)
+            chosen = torch.randint(len(candidates), (len(dead),), device=candidates.device)
+            quantizer.codebook.weight[dead] = candidates[chosen].to(quantizer.codebook.weight.dtype)
+            restarted += len(dead)
+        self.counts.zero_()
+        return restarted
+
+
+def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
+    """Trains a codec; leaves `<name>.safetensors` (averaged weights) in the run, again at every `save_every`.
+
+    Args:
+        config: Everything.
+        resume: Go on from the run's last saved state.
+
+    Returns:
+        The weight file.
+
+    Raises:
+        UserError: Nothing to train on, or nothing to resume.
+    """
+    from audiotools import AudioSignal
+    from dac.model.discriminator import Discriminator
+    from dac.nn.loss import GANLoss
+    from torch.utils.tensorboard import SummaryWriter
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state_file, weight_file = config.run / "train_state.pt", config.run / f"{config.name}.safetensors"
+    if resume and not state_file.is_file():
+        raise UserError(f"There is nothing to resume in {config.run}: no {state_file.name}. Leave --resume out.")
+    recordings, weights, held_out = gather_recordings(config)
+    pool = Pool(recordings, weights, config.crop_samples, device)
+    seconds = sum(map(len, recordings)) / config.codec.sample_rate
+    print(f"{len(recordings)} recordings ({seconds / 60:.1f} min) to train on, {len(held_out)} held out; {device}")
+    save_config(config, config.run / "config.yaml")
+    board = SummaryWriter(str(config.run))
+
+    torch.manual_seed(config.seed)
+    model = build_model(config.codec).to(device).train()
+    encoder, decoder = (torch.compile(m) if config.compile else m for m in (model.encoder, model.decoder))
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.8, 0.99), lr=config.learning_rate)
+    discriminator = Discriminator(sample_rate=config.codec.sample_rate).to(device)
+    discriminator_optimizer = torch.optim.AdamW(discriminator.parameters(), betas=(0.8, 0.99))
+    gan = GANLoss(discriminator)
+    averaged = {key: value.clone() for key, value in model.state_dict().items()}
+    restarts = CodebookRestarts(model, config.restart_every)
+    spectral = mel_loss()
+    step = 0
+    if resume:
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        step = state["step"]
+        model.load_state_dict(state["model"])
+        discriminator.load_state_dict(state["discriminator"])
+        optimizer.load_state_dict(state["optimizer"])
+        discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        averaged = state["averaged"]
+
+    half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    progress = tqdm(range(step + 1, config.steps + 1), initial=step, total=config.steps, unit="step", mininterval=5)
+    for step in progress:
+        torch.manual_seed(config.seed + step)  # quantiser dropout and restarts: the same after --resume
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, step)
+        for group in discriminator_optimizer.param_groups:
+            group["lr"] = config.discriminator_learning_rate * learning_rate(config, step) / config.learning_rate
+        audio = draw_batch(pool, config, step)
+        z, codes, latents, commitment, codebook = model.quantizer(encoder(audio))
+        real, fake = AudioSignal(audio, model.sample_rate), AudioSignal(decoder(z), model.sample_rate)
+        losses = {"mel": spectral(fake, real), "codebook": codebook.mean(), "commitment": commitment.mean()}
+        total = (
+            config.mel_weight * losses["mel"]
+            + config.codebook_weight * losses["codebook"]
+            + config.commitment_weight * losses["commitment"]
+        )
+        if step > config.adversarial_from_step:
+            discriminator.requires_grad_(True)
+            with half:
+                losses["discriminator"] = gan.discriminator_loss(fake, real)
+            discriminator_optimizer.zero_grad()
+            losses["discriminator"].backward()
+            nn.utils.clip_grad_norm_(discriminator.parameters(), 10.0)
+            discriminator_optimizer.step()
+            discriminator.requires_grad_(False)
+            with half:
+                losses["adversarial"], losses["feature"] = gan.generator_loss(fake, real)
+            total = total + config.adversarial_weight * losses["adversarial"] + config.feature_weight * losses["feature"]
+        optimizer.zero_grad()
+        total.backward()
+        losses["gradient"] = nn.utils.clip_grad_norm_(model.parameters(), 100.0)
+        optimizer.step()
+        restarted = restarts.update(codes, latents, step)
+        decay = min(config.ema_decay, step / (step + 10.0))
+        torch._foreach_lerp_(list(averaged.values()), list(model.state_dict().values()), 1.0 - decay)
+
+        if step % 100 == 0:
+            for name, value in losses.items():
+                board.add_scalar(f"train/{name}", float(value), step)
+            board.add_scalar("train/restarted", restarted, step)
+            progress.set_postfix(mel=f"{float(losses['mel']):.3f}", restarted=restarted)
+        if held_out and (step % config.validate_every == 0 or step == config.steps):
+            codec = _codec(config.codec, averaged, device)
+            figures = measure(codec, held_out)
+            progress.write(f"step {step}: " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+            for name, value in figures.items():
+                board.add_scalar(f"held_out/{name}", value, step)
+            sample = torch.from_numpy(held_out[step // config.validate_every % len(held_out)])[None, None]
+            board.add_audio("held_out/original", sample[0], step, config.codec.sample_rate)
+            board.add_audio("held_out/decoded", codec.decode(codec.encode(sample))[0].cpu(), step, config.codec.sample_rate)
+        if step % config.save_every == 0 or step == config.steps:
+            save_weights(weight_file, config.codec, averaged)
+            part = state_file.with_suffix(".part")
+            torch.save(
+                {
+                    "step": step,
+                    "model": model.state_dict(),
+                    "averaged": averaged,
+                    "discriminator": discriminator.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "discriminator_optimizer": discriminator_optimizer.state_dict(),
+                },
+                part,
+            )
+            os.replace(part, state_file)
+    board.close()
+    return weight_file
+
+
+def learning_rate(config: CodecTrainingConfig, step: int) -> float:
+    """Warm-up, then exponentially from `learning_rate` to `final_learning_rate`."""
+    warm = min(1.0, step / max(config.warmup_steps, 1))
+    return warm * config.learning_rate * (config.final_learning_rate / config.learning_rate) ** (step / config.steps)
+
+
+def _codec(config: CodecConfig, weights: dict[str, Tensor], device: torch.device) -> Codec:
+    model = build_model(config)
+    model.load_state_dict(weights)
+    return Codec(model.to(device), identity="in-training")
+
+
+def main(
+    params: Annotated[Path, typer.Argument(help="Settings, such as params/codec_small.yaml.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as steps=200.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the run's last saved state.")] = False,
+) -> None:
+    """Trains a codec from folders of recordings."""
+    try:
+        path = train(load_config(params, overrides, CodecTrainingConfig), resume)
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    print(f"The codec is {path}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

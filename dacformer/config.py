@@ -1,0 +1,310 @@
+"""Every setting of dacformer: one typed tree, YAML in and out.
+
+The text below a field is its documentation, in the YAML and in the notebooks alike. A key that does not
+exist, or a value of the wrong kind, is refused with the nearest valid name.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from dacformer.errors import UserError
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, no unknown keys, documented by the text below each field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """What is trained on, and how it is cut into batches."""
+
+    path: Path = Path("test/data")
+    """The data set: a folder with `dataset.yaml`, `manifest.csv` and `.dac` files."""
+    segment_frames: PositiveInt = 430
+    """Length of a training excerpt (430 frames of a 44.1 kHz codec are five seconds)."""
+    batch_size: PositiveInt = 8
+    """Excerpts per step, over all processes together."""
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes; 0 loads in the training process, which is enough for codes."""
+
+
+class ModelConfig(Section):
+    """The transformer's size and shape. `num_codebooks`, `codebook_size` and `condition_dim` come from the data."""
+
+    dim: PositiveInt = 256
+    """Width of the residual stream, `D`."""
+    num_layers: PositiveInt = 3
+    num_heads: PositiveInt = 8
+    """Attention heads, `H`; `dim` must be a multiple of twice as many (RoPE turns pairs)."""
+    window_frames: PositiveInt = 86
+    """Attention window `W`, the current frame included."""
+    mlp_ratio: Positive = 4.0
+    """Width of the MLP, as a multiple of `dim`."""
+    film_dim: PositiveInt = 128
+    """Width of the condition's embedding, from which every layer takes its FiLM."""
+    head: Literal["depth", "parallel"] = "depth"
+    """`parallel` predicts the codebooks of a frame independently, `depth` one after the other."""
+    head_mlp_ratio: Positive = 2.0
+    """Width of the `depth` head's MLPs, as a multiple of `dim`."""
+    dropout: Share = 0.0
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> "ModelConfig":
+        if self.dim % (2 * self.num_heads):
+            raise ValueError(
+                f"dim={self.dim} cannot be shared by num_heads={self.num_heads}: "
+                f"expected a multiple of {2 * self.num_heads} (an even width for every head)"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    """The loop."""
+
+    steps: PositiveInt = 1000
+    learning_rate: Positive = 1e-3
+    """Peak rate: reached after the warm-up, then a cosine down to a tenth of it."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: NonNegative = 0.05
+    gradient_clip: Positive = 1.0
+    """Largest gradient norm."""
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Decay per step of the averaged weights, which validation, samples and generation use; 0 turns it off."""
+    condition_dropout: Share = 0.1
+    """Share of excerpts trained without any condition, so that guidance works at generation."""
+    parameter_dropout: Share = 0.1
+    """Share of parameters trained as unknown, so that one may be left open at generation."""
+    code_corruption: Share = 0.4
+    """Each excerpt's share of input frames replaced at random is drawn between 0 and this."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """`auto`: bf16 where the hardware computes in it, else float32."""
+    seed: int = 0
+    validate_every: PositiveInt = 100
+    """Steps between validations; each writes a checkpoint, so that the best is never lost."""
+    validation_batches: PositiveInt = 8
+    """At most so many batches of the validation set are measured."""
+    sample_every: Annotated[int, Field(ge=0)] = 500
+    """Steps between samples written to the run; 0 writes none."""
+    sample_seconds: Positive = 3.0
+    keep_checkpoints: PositiveInt = 2
+    """How many of the newest checkpoints are kept, beside the best."""
+
+
+class SamplingConfig(Section):
+    """How a code is drawn from the model's logits, in training samples and as default at generation."""
+
+    temperature: NonNegative | tuple[NonNegative, ...] = 1.0
+    """Below 1 is safer, above is wilder, 0 takes the likeliest; one value, or one per codebook."""
+    top_k: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 0
+    """Draw among the k likeliest; 0 for no limit; one value, or one per codebook."""
+    top_p: Share | tuple[Share, ...] = 1.0
+    """Draw among the likeliest that together have this probability; one value, or one per codebook."""
+    guidance: NonNegative = 2.0
+    """Classifier-free guidance: 1 is the plain model, more follows the condition more strictly."""
+
+
+class Config(Section):
+    """A whole training: what `params/*.yaml` holds."""
+
+    run: Path = Path("runs/experiment")
+    """The run's folder: configuration, metrics, checkpoints, samples."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    sampling: SamplingConfig = SamplingConfig()
+
+
+class CodecConfig(Section):
+    """The sizes of a `dac.DAC`."""
+
+    encoder_dim: PositiveInt = 16
+    encoder_rates: tuple[PositiveInt, ...] = (4, 4, 4, 8)
+    latent_dim: PositiveInt | None = None
+    decoder_dim: PositiveInt = 256
+    decoder_rates: tuple[PositiveInt, ...] = (8, 4, 4, 4)
+    n_codebooks: PositiveInt = 4
+    codebook_size: PositiveInt = 1024
+    codebook_dim: PositiveInt = 8
+    quantizer_dropout: Share = 0.25
+    """Share of training items that use a random number of codebooks."""
+    sample_rate: PositiveInt = 44100
+
+
+class SoundSource(Section):
+    """A folder of recordings to train a codec on."""
+
+    folder: Path
+    weight: Positive = 1.0
+    """How often its sounds are drawn, relative to the other sources."""
+    held_out: Share = 0.0
+    """Share of its recordings that are never trained on, but measured."""
+    exclude: tuple[str, ...] = ()
+    """Sounds whose path contains one of these are left out altogether."""
+
+
+class CodecTrainingConfig(Section):
+    """What `python -m dacformer.codec.train` reads. Loss weights and betas are those of Kumar et al., arXiv:2306.06546."""
+
+    run: Path = Path("runs/codec_small")
+    name: str = "small"
+    codec: CodecConfig = CodecConfig()
+    sounds: tuple[SoundSource, ...] = ()
+    texture_weight: NonNegative = 1.0
+    """How often a procedural texture is drawn, relative to the folders."""
+    textures_per_class: PositiveInt = 24
+    speeds: tuple[Positive, ...] = (1.0,)
+    """Each recording is also heard at these speeds (pitch and tempo together)."""
+    mix: Share = 0.25
+    """Share of items that are two recordings at once."""
+    gain_db: tuple[float, float] = (-18.0, 6.0)
+    """Random gain around a level of RMS 0.1."""
+    crop_samples: PositiveInt = 32768
+    batch_size: PositiveInt = 24
+    steps: PositiveInt = 20000
+    adversarial_from_step: Annotated[int, Field(ge=0)] = 8000
+    """Before it, spectral and quantiser losses only."""
+    learning_rate: Positive = 3e-4
+    final_learning_rate: Positive = 3e-5
+    discriminator_learning_rate: Positive = 2e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 200
+    mel_weight: NonNegative = 15.0
+    feature_weight: NonNegative = 2.0
+    adversarial_weight: NonNegative = 1.0
+    codebook_weight: NonNegative = 1.0
+    commitment_weight: NonNegative = 0.25
+    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
+    restart_every: PositiveInt = 100
+    """Steps between looks for codebook entries that are not used; these are restarted on a latent at hand."""
+    validate_every: PositiveInt = 1000
+    save_every: PositiveInt = 1000
+    compile: bool = False
+    """`torch.compile` for the codec; pays on long trainings on a GPU."""
+    seed: int = 0
+
+    @field_validator("gain_db")
+    @classmethod
+    def _gain_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError(f"expected [lowest, highest], got {list(value)}")
+        return value
+
+
+C = TypeVar("C", bound=Section)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None, kind: type[C] = Config) -> C:
+    """Reads settings from YAML.
+
+    Args:
+        path: A file such as `params/params_sm.yaml`.
+        overrides: `key=value` words; keys are dotted (`training.steps=200`), values are YAML.
+        kind: The section that the file holds.
+
+    Returns:
+        The settings, complete and checked.
+
+    Raises:
+        UserError: No such file, not YAML, an unknown key (the nearest valid one is named) or a wrong value.
+    """
+    path = Path(path)
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except FileNotFoundError:
+        raise UserError(f"There is no settings file {path}. The shipped ones are in params/.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} holds {type(tree).__name__}, expected settings such as 'training: {{steps: 500}}'.")
+    for word in overrides or []:
+        _override(tree, word)
+    return parse_config(tree, str(path), kind)
+
+
+def parse_config(tree: dict[str, Any], source: str, kind: type[C] = Config) -> C:
+    """Checks settings that are already a tree of dicts.
+
+    Args:
+        tree: What YAML gave.
+        source: Where it came from, for messages.
+        kind: The section to make.
+
+    Returns:
+        The settings.
+
+    Raises:
+        UserError: An unknown key or a wrong value.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(problem, kind) for problem in error.errors()]
+        raise UserError(f"{source}: " + "\n".join(lines)) from None
+
+
+def save_config(config: Section, path: str | Path) -> None:
+    """Writes settings as YAML that `load_config` reads back to the same settings."""
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _override(tree: dict[str, Any], word: str) -> None:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise UserError(f"'{word}' is no setting. Expected key=value, such as training.steps=200.")
+    *sections, name = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"'{key}': '{section}' is a value and has no settings below it.")
+    try:
+        tree[name] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"'{word}': the value is not YAML: {error}") from error
+
+
+def _explain(problem: Any, kind: type[BaseModel]) -> str:
+    """One line for one problem that pydantic found."""
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        valid = _keys(kind)
+        near = difflib.get_close_matches(where, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
+            where.rpartition(".")[2], [key.rpartition(".")[2] for key in valid], n=1
+        )
+        hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(valid)}"
+        return f"unknown setting '{where}'. {hint}"
+    given = "" if isinstance(problem["input"], dict | Section) else f" (given: {problem['input']!r})"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"'{where}': {message}{given}" if where else message
+
+
+def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """The dotted names of all settings below a section."""
+    names = []
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            names += _keys(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

@@ -1,0 +1,15 @@
+"""From a folder of sounds to a data set, and from a data set to batches."""
+
+from dacformer.data.batches import Excerpts, ValidationSegments
+from dacformer.data.conditions import Conditions, ParameterRange
+from dacformer.data.dataset import Dataset, Facts, load_dataset
+
+__all__ = [
+    "Conditions",
+    "Dataset",
+    "Excerpts",
+    "Facts",
+    "ParameterRange",
+    "ValidationSegments",
+    "load_dataset",
+]

@@ -1,0 +1,141 @@
+"""Excerpts of a data set, as tensors.
+
+Which excerpt is drawn, what is dropped and what is corrupted depends on the seed and the excerpt's number and on nothing
+else: training that is resumed, or shared among processes, sees the same excerpts as training that is not.
+
+Shapes: `K` codebooks, `T` frames of a segment, `C` width of a condition.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+
+from dacformer.config import TrainingConfig
+from dacformer.data.dataset import Dataset, cached_codes
+from dacformer.errors import UserError
+
+Item = dict[str, Tensor]
+"""`codes` `(K, T)` int64, `heard` `(K, T)` int64, `condition` `(1, C)` float32, `mask` `(T,)` bool (True: count it)."""
+
+
+class Excerpts(TorchDataset[Item]):
+    """Random excerpts of the training files: excerpt number `i` is always the same.
+
+    A file is drawn as often as segments fit into it (at least once), so a short file counts as much as one segment
+    of a long one.
+    """
+
+    def __init__(self, dataset: Dataset, segment_frames: int, training: TrainingConfig, num_excerpts: int) -> None:
+        """Prepares to draw.
+
+        Args:
+            dataset: To draw from; its `train` rows.
+            segment_frames: `T`. Shorter files are padded, and the padding masked.
+            training: Seed, dropouts and corruption.
+            num_excerpts: How many there are.
+        """
+        self.dataset = dataset
+        self.rows = dataset.split("train")
+        self.segment_frames = segment_frames
+        self.training = training
+        self.num_excerpts = num_excerpts
+        self._conditions = [dataset.condition(row) for _, row in self.rows.iterrows()]
+        lengths = np.array([self._codes(i).shape[1] for i in range(len(self.rows))])
+        weights = np.ceil(lengths / segment_frames)
+        self._cumulative = np.cumsum(weights) / weights.sum()
+
+    def __len__(self) -> int:
+        return self.num_excerpts
+
+    def __getitem__(self, index: int) -> Item:
+        rng = np.random.default_rng([self.training.seed, index])
+        row = int(np.searchsorted(self._cumulative, rng.random(), side="right").clip(max=len(self.rows) - 1))
+        codes = self._codes(row)
+        start = int(rng.integers(0, max(codes.shape[1] - self.segment_frames, 0) + 1))
+        codes, mask = _segment(codes, start, self.segment_frames)
+        condition = self._conditions[row]
+        parameters = len(self.dataset.conditions.parameters)
+        condition = self.dataset.conditions.drop_parameters(
+            condition, rng.random(parameters) < self.training.parameter_dropout
+        )
+        if rng.random() < self.training.condition_dropout:
+            condition = np.zeros_like(condition)
+        return {
+            "codes": torch.from_numpy(codes),
+            "heard": torch.from_numpy(self._corrupt(codes, rng)),
+            "condition": torch.from_numpy(condition.astype(np.float32)),
+            "mask": torch.from_numpy(mask),
+        }
+
+    def _codes(self, row: int) -> np.ndarray:
+        file = self.dataset.path / self.rows["file"].iloc[row]
+        return cached_codes(file, self.dataset.facts.num_codebooks)
+
+    def _corrupt(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Replaces a random share of the frames by random codes, so that the model learns not to trust its past."""
+        share = rng.uniform(0.0, self.training.code_corruption)
+        replaced = rng.random(codes.shape[1]) < share
+        noise = rng.integers(0, self.dataset.facts.codebook_size, codes.shape)
+        return np.where(replaced, noise, codes)
+
+
+class ValidationSegments(TorchDataset[Item]):
+    """The validation files (the training files, if there are none), cut into segments; nothing is random."""
+
+    def __init__(self, dataset: Dataset, segment_frames: int, limit: int) -> None:
+        """Cuts.
+
+        Args:
+            dataset: Its `val` rows.
+            segment_frames: `T`.
+            limit: At most so many segments, taken from the files in turn.
+        """
+        rows = dataset.split("val")
+        rows = rows if len(rows) else dataset.split("train")
+        # Round after round, one segment from each file, so that a limit leaves no class out.
+        cuts: list[tuple[int, Item]] = []
+        for _, row in rows.iterrows():
+            codes = dataset.codes(row["file"])
+            for start in range(0, codes.shape[1], segment_frames):
+                piece, mask = _segment(codes, start, segment_frames)
+                tensor = torch.from_numpy(piece)
+                item = {"codes": tensor, "heard": tensor, "condition": torch.from_numpy(dataset.condition(row))}
+                cuts.append((start, item | {"mask": torch.from_numpy(mask)}))
+        cuts.sort(key=lambda cut: cut[0])
+        self.items = [item for _, item in _spread(cuts, limit)]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.items[index]
+
+
+def _spread(cuts: list[tuple[int, Item]], limit: int) -> list[tuple[int, Item]]:
+    """At most `limit` of the cuts, evenly spread."""
+    if len(cuts) <= limit:
+        return cuts
+    return [cuts[i] for i in np.linspace(0, len(cuts) - 1, limit).round().astype(int)]
+
+
+def _segment(codes: np.ndarray, start: int, segment_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts `(K, T)` int64 from `start`, padded with zeros, and the mask `(T,)` of what is no padding."""
+    piece = codes[:, start : start + segment_frames].astype(np.int64)
+    missing = segment_frames - piece.shape[1]
+    return np.pad(piece, ((0, 0), (0, missing))), np.arange(segment_frames) < piece.shape[1]
+
+
+def check_conditions(dataset: Dataset) -> None:
+    """Refuses a data set whose validation rows have classes that training does not.
+
+    Raises:
+        UserError: Such a row; its file is named.
+    """
+    unknown = dataset.rows[~dataset.rows["class"].isin(dataset.conditions.classes)]
+    if len(unknown):
+        row = unknown.iloc[0]
+        raise UserError(
+            f"{dataset.path}: '{row['file']}' is of class '{row['class']}', which has no training rows. "
+            f"Trained classes: {', '.join(dataset.conditions.classes)}."
+        )

@@ -1,0 +1,178 @@
+"""A data set on disk: `dataset.yaml` (facts), `manifest.csv` (rows) and `.dac` files."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dacformer.codec.file import DacFile, read_dac
+from dacformer.config import Section, load_config
+from dacformer.data.conditions import Conditions, ParameterRange
+from dacformer.errors import UserError
+
+FACTS_FILE, MANIFEST_FILE = "dataset.yaml", "manifest.csv"
+SPLITS = ("train", "val")
+COLUMNS = ("file", "class", "split")
+"""The manifest's own columns; every other is a parameter."""
+
+
+class Facts(Section):
+    """What all files of a data set have in common; travels into every checkpoint."""
+
+    codec: str
+    """Identity of the codec that made the codes."""
+    codec_name: str
+    """What `load_codec` finds it by."""
+    sample_rate: int
+    hop_length: int
+    num_codebooks: int
+    codebook_size: int
+    made_by: str = ""
+    """The command that made the data set."""
+    levels_db: dict[str, float] = {}
+    """Mean loudness of each class before encoding, in LUFS; restored at generation."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop_length
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set, opened.
+
+    Attributes:
+        path: Its folder.
+        facts: From `dataset.yaml`.
+        rows: From `manifest.csv`: `file`, `class`, `split` and a column per parameter (NaN: unknown).
+        conditions: Classes and parameters, with the ranges that the training rows span.
+    """
+
+    path: Path
+    facts: Facts
+    rows: pd.DataFrame
+    conditions: Conditions
+
+    def split(self, name: str) -> pd.DataFrame:
+        """The rows of one split, `train` or `val`."""
+        return self.rows[self.rows["split"] == name].reset_index(drop=True)
+
+    def read(self, file: str) -> DacFile:
+        """Reads one of its `.dac` files, and checks that it fits the facts.
+
+        Args:
+            file: As in the manifest.
+
+        Returns:
+            The file.
+
+        Raises:
+            UserError: The file is missing, damaged, or has codes of another shape than the data set.
+        """
+        contents = read_dac(self.path / file)
+        if contents.num_codebooks < self.facts.num_codebooks or contents.codes.max() >= self.facts.codebook_size:
+            raise UserError(
+                f"{self.path / file} has {contents.num_codebooks} codebooks and codes up to {contents.codes.max()}, "
+                f"but the data set is of K={self.facts.num_codebooks}, V={self.facts.codebook_size}. Encode it again."
+            )
+        return contents
+
+    def codes(self, file: str) -> np.ndarray:
+        """The codes of one file, `(K, T)` int64 (the first channel's)."""
+        return self.read(file).codes[0, : self.facts.num_codebooks]
+
+    def condition(self, row: "pd.Series[float]") -> np.ndarray:
+        """The condition of one row, `(1, C)` float32."""
+        values = {name: float(row[name]) for name in self.conditions.parameters if not pd.isna(row[name])}
+        return self.conditions.encode({str(row["class"]): 1.0}, values)
+
+
+def load_dataset(path: str | Path) -> Dataset:
+    """Opens a data set.
+
+    Args:
+        path: Its folder.
+
+    Returns:
+        The data set; codes are read when they are asked for.
+
+    Raises:
+        UserError: The folder or one of its two tables is missing or broken, a row names a file that is not
+            there, or there is nothing to train on.
+    """
+    path = Path(path)
+    manifest = path / MANIFEST_FILE
+    if not manifest.is_file() or not (path / FACTS_FILE).is_file():
+        raise UserError(
+            f"{path} is no data set (it needs {FACTS_FILE} and {MANIFEST_FILE}). Make one: dacformer encode SOUNDS {path}"
+        )
+    facts = load_config(path / FACTS_FILE, kind=Facts)
+    try:
+        rows = pd.read_csv(manifest, dtype={name: str for name in COLUMNS}, keep_default_na=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{manifest} cannot be read as a table: {error}") from error
+    for name in COLUMNS:
+        if name not in rows or rows[name].isna().any():
+            raise UserError(f"{manifest}: column '{name}' is missing or has empty cells.")
+    parameters = [name for name in rows.columns if name not in COLUMNS]
+    for name in parameters:
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            raise UserError(f"{manifest}: parameter '{name}' holds something that is no number.")
+    wrong = sorted(set(rows["split"]) - set(SPLITS))
+    if wrong:
+        raise UserError(f"{manifest}: split '{wrong[0]}'. Expected one of: {', '.join(SPLITS)}.")
+    if not (rows["split"] == "train").any():
+        raise UserError(f"{path} has no training rows: there is nothing to learn from.")
+    missing = [file for file in rows["file"] if not (path / file).is_file()]
+    if missing:
+        raise UserError(
+            f"{manifest} names {len(missing)} files that are not there, such as '{missing[0]}'. "
+            f"Encode them again, or remove their rows."
+        )
+    return Dataset(path, facts, rows, conditions_of(rows, parameters))
+
+
+def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
+    """Classes and parameter ranges of the training rows (a class only in `val` could never be learned)."""
+    train = rows[rows["split"] == "train"]
+    ranges = {}
+    for name in parameters:
+        known = train[train[name].notna()]
+        if len(known):
+            ranges[name] = ParameterRange(
+                low=float(known[name].min()),
+                high=float(known[name].max()),
+                classes=tuple(sorted(known["class"].unique())),
+            )
+    return Conditions(classes=tuple(sorted(train["class"].unique())), parameters=ranges)
+
+
+def unigram_nll(dataset: Dataset) -> np.ndarray:
+    """How well one could do without listening: each codebook's code frequencies, class by class known to nobody.
+
+    Args:
+        dataset: With training and validation rows.
+
+    Returns:
+        `(K,)`, mean negative log-likelihood in nats per code of the validation codes (of the training codes
+        where there are none) under the frequencies of the training codes, one added to every count.
+    """
+    train = _all_codes(dataset, "train")
+    measured = _all_codes(dataset, "val") if (dataset.rows["split"] == "val").any() else train
+    size = dataset.facts.codebook_size
+    counts = np.stack([np.bincount(row, minlength=size) for row in train]) + 1.0  # (K, V)
+    log_probability = np.log(counts / counts.sum(axis=1, keepdims=True))
+    return -np.take_along_axis(log_probability, measured, axis=1).mean(axis=1)
+
+
+def _all_codes(dataset: Dataset, split: str) -> np.ndarray:
+    return np.concatenate([dataset.codes(file) for file in dataset.split(split)["file"]], axis=1)
+
+
+@functools.lru_cache(maxsize=100_000)
+def cached_codes(path: Path, num_codebooks: int) -> np.ndarray:
+    """Codes of a file `(K, T)`, kept in memory in two bytes each: an hour of sound is 2.5 MB."""
+    return read_dac(path).codes[0, :num_codebooks].astype(np.uint16)

@@ -1,0 +1,219 @@
+"""From a folder of sounds to a data set: label, split, encode, write. Can be interrupted and repeated."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from tqdm import tqdm
+
+from dacformer import audio as sound
+from dacformer.codec import Codec, DacFile, read_dac, write_dac
+from dacformer.config import load_config, save_config, write_text
+from dacformer.data.dataset import COLUMNS, FACTS_FILE, MANIFEST_FILE, Facts
+from dacformer.data.labels import Label, label_files
+from dacformer.errors import UserError
+
+LEVEL_DB = -16.0
+"""Loudness that sounds are brought to before encoding, in LUFS; the same as `python -m dac encode`."""
+
+BLOCK_SECONDS = 30.0
+"""How much of a sound is in memory at a time."""
+
+
+@dataclass(frozen=True)
+class EncodingReport:
+    """What became of a folder of sounds: how many were encoded now, were there already, or were skipped, and why."""
+
+    encoded: int
+    reused: int
+    skipped: dict[str, str]
+
+
+def encode_file(path: Path, codec: Codec, trim: bool = True) -> DacFile:
+    """Encodes one sound of any length, rate and channel count (mixed to mono), in bounded memory.
+
+    Args:
+        path: The sound.
+        codec: The codec.
+        trim: Cut the digital silence at its end.
+
+    Returns:
+        Codes and metadata; `input_db` restores the level when decoded.
+
+    Raises:
+        UserError: The sound is broken, empty, or silent throughout.
+    """
+    level, peak, length = _survey(path, codec.sample_rate, trim)
+    if peak == 0.0:
+        raise UserError(f"{path} is silent throughout. Remove it.")
+    gain = min(10.0 ** ((LEVEL_DB - level) / 20.0), 1.0 / peak)  # as `dac` does: to its level, but never clipped
+
+    def prepared() -> Iterator[np.ndarray]:
+        left = length
+        for block in sound.read_blocks(path, codec.sample_rate, BLOCK_SECONDS):
+            yield block[:left] * gain
+            left -= len(block[:left])
+
+    codes = np.concatenate(list(codec.encode_blocks(prepared())), axis=1)
+    original_rate = soundfile.info(path).samplerate
+    return DacFile(
+        codes=codes[None],
+        sample_rate=original_rate,
+        original_length=round(length * original_rate / codec.sample_rate),
+        input_db=level,
+        chunk_length=codes.shape[1],
+    )
+
+
+def _survey(path: Path, sample_rate: int, trim: bool) -> tuple[float, float, int]:
+    """A first pass: loudness in LUFS, peak, and the length in samples that is to be encoded."""
+    peak, length, loud_until = 0.0, 0, 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal peak, length, loud_until
+        for block in sound.read_blocks(path, sample_rate, BLOCK_SECONDS):
+            peak = max(peak, float(np.abs(block).max(initial=0.0)))
+            loud = np.flatnonzero(np.abs(block) > sound.SILENCE)
+            loud_until = length + int(loud[-1]) + 1 if len(loud) else loud_until
+            length += len(block)
+            yield block
+
+    level = sound.blockwise_loudness_db(blocks(), sample_rate)
+    return level, peak, (loud_until or length) if trim else length
+
+
+def encode_folder(
+    sounds: str | Path,
+    output: str | Path,
+    codec: Codec,
+    codec_name: str,
+    labels: str | Path | None = None,
+    validation: float = 0.15,
+    seed: int = 0,
+    trim: bool = True,
+    strict: bool = False,
+) -> EncodingReport:
+    """Turns a folder of sounds into a data set.
+
+    Files that were encoded before, by the same codec, are not encoded again: interrupted work goes on.
+
+    Args:
+        sounds: The folder; nested folders are searched.
+        output: The data set's folder.
+        codec: What to encode with.
+        codec_name: What `load_codec` finds it by.
+        labels: A table of labels; else names and folders speak (see `label_files`).
+        validation: Share of each class's recordings kept for validation, in [0, 1).
+        seed: Chooses which.
+        trim: Cut the digital silence at the sounds' ends.
+        strict: Make a broken file an error instead of skipping it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UserError: No sound, a label that is missing, a data set of another codec in the way, or (`strict`) a broken file.
+    """
+    sounds, output = Path(sounds), Path(output)
+    root = sounds if sounds.is_dir() else sounds.parent
+    paths = sound.find_audio(sounds)
+    found = label_files(paths, root, None if labels is None else Path(labels))
+    facts_file = output / FACTS_FILE
+    if facts_file.is_file():
+        before = load_config(facts_file, kind=Facts)
+        if before.codec != codec.identity:
+            raise UserError(
+                f"{output} holds codes of {before.codec}, which are noise to {codec.identity}. "
+                f"Choose another folder, or delete this one."
+            )
+    facts = Facts(
+        codec=codec.identity,
+        codec_name=codec_name,
+        sample_rate=codec.sample_rate,
+        hop_length=codec.hop_length,
+        num_codebooks=codec.num_codebooks,
+        codebook_size=codec.codebook_size,
+        made_by=f"dacformer encode {sounds} {output} --codec {codec_name}",
+    )
+    save_config(facts, facts_file)
+
+    kept: list[tuple[Path, Label]] = []
+    levels: dict[str, list[float]] = {}
+    skipped: dict[str, str] = {}
+    reused = 0
+    targets = _targets(paths, root)
+    progress = tqdm(list(zip(paths, found, strict=True)), desc="encoding", unit="file", file=sys.stderr)
+    for path, label in progress:
+        target = output / targets[path]
+        try:
+            if _is_done(target, path):
+                file = read_dac(target)
+                reused += 1
+            else:
+                file = encode_file(path, codec, trim)
+                write_dac(target, file)
+        except UserError as error:
+            if strict:
+                raise
+            skipped[str(path)] = str(error)
+            progress.write(f"skipped: {error}", file=sys.stderr)
+            continue
+        kept.append((path, label))
+        levels.setdefault(label.class_name, []).append(file.input_db)
+    if not kept:
+        raise UserError(f"None of the {len(paths)} sounds in {sounds} could be encoded.")
+    splits = split_recordings(kept, validation, seed)
+    rows = [
+        {"file": targets[path].as_posix(), "class": label.class_name, "split": split} | label.parameters
+        for (path, label), split in zip(kept, splits, strict=True)
+    ]
+    table = pd.DataFrame(rows)
+    parameters = [name for name in table.columns if name not in COLUMNS]
+    write_text(output / MANIFEST_FILE, table[[*COLUMNS, *parameters]].to_csv(index=False))
+    means = {name: round(float(np.mean(values)), 2) for name, values in sorted(levels.items())}
+    save_config(facts.model_copy(update={"levels_db": means}), facts_file)
+    return EncodingReport(encoded=len(kept) - reused, reused=reused, skipped=skipped)
+
+
+def split_recordings(files: list[tuple[Path, Label]], validation: float, seed: int) -> list[str]:
+    """Sides for training and validation: class by class, and pieces of one recording on one side.
+
+    Args:
+        files: Paths and labels.
+        validation: Share of each class's recordings for validation; a class of one recording keeps it for training.
+        seed: Chooses which.
+
+    Returns:
+        `train` or `val` for each file.
+    """
+    recordings = [f"{path.parent}/{sound.recording_of(path)}" for path, _ in files]
+    by_class: dict[str, dict[str, None]] = {}
+    for (_, label), recording in zip(files, recordings, strict=True):
+        by_class.setdefault(label.class_name, {})[recording] = None
+    held: set[str] = set()
+    for name in sorted(by_class):
+        members = sorted(by_class[name])
+        count = min(max(1, round(validation * len(members))), len(members) - 1) if validation > 0 else 0
+        order = np.random.default_rng([seed, len(members)]).permutation(len(members))
+        held.update(members[i] for i in order[:count])
+    return ["val" if recording in held else "train" for recording in recordings]
+
+
+def _targets(paths: list[Path], root: Path) -> dict[Path, Path]:
+    """Where each sound's codes go; two sounds that differ only in their suffix keep it in the name."""
+    plain = [path.relative_to(root).with_suffix(".dac") for path in paths]
+    count = Counter(plain)
+    return {
+        path: target if count[target] == 1 else target.with_name(f"{path.name}.dac")
+        for path, target in zip(paths, plain, strict=True)
+    }
+
+
+def _is_done(target: Path, source: Path) -> bool:
+    """Whether a sound was encoded before and has not changed since."""
+    return target.is_file() and target.stat().st_mtime >= source.stat().st_mtime

@@ -1,0 +1,108 @@
+"""What a sound is: its class and parameters, from a table, from its name, or from its folder."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from dacformer.errors import UserError
+
+FILE_COLUMNS, CLASS_COLUMNS = ("file", "Full File Name"), ("class", "Class Name")
+"""Ours, and those of DACSynthformer's tables."""
+
+_PARAMETER = re.compile(r"([A-Za-z_]\w*)-(-?\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Label:
+    """A class, and the parameters that are known, in their own units."""
+
+    class_name: str
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+def label_files(paths: Sequence[Path], root: Path, table: Path | None = None) -> list[Label]:
+    """Labels sounds.
+
+    Args:
+        paths: The sounds, all below `root`.
+        root: The folder that was given.
+        table: A `.csv` or `.xlsx` with a row per sound; without one, names and folders speak.
+
+    Returns:
+        A label for each path.
+
+    Raises:
+        UserError: The table cannot be read or lacks a column or a row.
+    """
+    if table is not None:
+        labels = read_label_table(table)
+        return [_look_up(path, root, labels, table) for path in paths]
+    return [label_from_name(path) or Label(_folder_class(path, root)) for path in paths]
+
+
+def label_from_name(path: Path) -> Label | None:
+    """Reads `wind--strength-0.50--take3.wav`: class, then `name-value` parts; other parts are ignored.
+
+    Returns:
+        The label, or None where the name has no such parts.
+    """
+    class_name, *parts = path.stem.split("--")
+    found = [match for part in parts if (match := _PARAMETER.fullmatch(part))]
+    if not class_name or not found:
+        return None
+    return Label(class_name, {match[1]: float(match[2]) for match in found})
+
+
+def read_label_table(path: Path) -> dict[str, Label]:
+    """Reads a table of labels.
+
+    Args:
+        path: `.csv` or `.xlsx`. Columns: `file` (or `Full File Name`), `class` (or `Class Name`); every other column with
+            numbers is a parameter, an empty cell means that it is unknown.
+
+    Returns:
+        Label by file name as written.
+
+    Raises:
+        UserError: Not a table, or one of the two columns is missing, or a parameter holds text.
+    """
+    try:
+        rows = pd.read_excel(path) if path.suffix.lower() in (".xlsx", ".xls") else pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"There is no label table {path}.") from None
+    except Exception as error:  # pandas and openpyxl raise whatever their parsers do
+        raise UserError(f"{path} cannot be read as a table of labels: {error}") from error
+    file_column = next((name for name in FILE_COLUMNS if name in rows), None)
+    class_column = next((name for name in CLASS_COLUMNS if name in rows), None)
+    if file_column is None or class_column is None:
+        raise UserError(
+            f"{path} needs a column 'file' (or 'Full File Name') and a column 'class' (or 'Class Name'); "
+            f"it has: {', '.join(map(str, rows.columns))}."
+        )
+    parameters = [name for name in rows.columns if name not in (file_column, class_column)]
+    for name in parameters:
+        if not pd.api.types.is_numeric_dtype(rows[name]):
+            raise UserError(f"{path}: column '{name}' holds something that is no number. Remove or mend it.")
+    return {
+        str(row[file_column]): Label(
+            str(row[class_column]),
+            {str(name): float(row[name]) for name in parameters if not math.isnan(row[name])},
+        )
+        for _, row in rows.iterrows()
+    }
+
+
+def _look_up(path: Path, root: Path, labels: dict[str, Label], table: Path) -> Label:
+    """The row for a sound: by its path below the root, by its name, or by its name without suffix."""
+    for key in (path.relative_to(root).as_posix(), path.name, path.stem):
+        if key in labels:
+            return labels[key]
+    raise UserError(f"{table} has no row for '{path.relative_to(root)}'. Add one, or move the sound away.")
+
+
+def _folder_class(path: Path, root: Path) -> str:
+    return path.parent.name or root.resolve().name

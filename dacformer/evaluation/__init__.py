@@ -1,0 +1,1 @@
+"""Metrics and reports on what a run does when it runs free."""

@@ -1,0 +1,45 @@
+"""Samples that a training writes while it goes on: one take per class, as sound and as one picture."""
+
+from pathlib import Path
+
+from dacformer.codec import Codec, load_codec
+from dacformer.generation.plots import plot_sounds
+from dacformer.generation.synthesizer import Synthesizer, Take
+from dacformer.training.checkpoint import Checkpoint
+
+
+class SampleWriter:
+    """Give it to `train` as `on_sample`."""
+
+    def __init__(self, codec: Codec | None = None, max_classes: int = 8) -> None:
+        """Prepares.
+
+        Args:
+            codec: Loaded by the checkpoint's name when first needed, if None.
+            max_classes: Only so many classes are heard.
+        """
+        self._codec = codec
+        self._max_classes = max_classes
+        self.latest: dict[str, Take] = {}
+
+    def __call__(self, checkpoint: Checkpoint, run: Path) -> None:
+        """Writes `samples/step_*/<class>.wav`, a picture of all, and TensorBoard's audio."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        card = checkpoint.card
+        if self._codec is None:
+            self._codec = load_codec(card.facts.codec_name, card.facts.num_codebooks)
+        device = next(checkpoint.model.parameters()).device
+        synth = Synthesizer(checkpoint, self._codec, device)
+        classes = card.conditions.classes[: self._max_classes]
+        takes = synth.generate_batch(
+            card.config.training.sample_seconds, [{"class": name} for name in classes], seed=card.step
+        )
+        self.latest = dict(zip(classes, takes, strict=True))
+        folder = run / "samples" / f"step_{card.step:07d}"
+        with SummaryWriter(str(run)) as board:
+            for name, take in self.latest.items():
+                take.save(folder / f"{name}.wav")
+                board.add_audio(f"sample/{name}", take.audio[None], card.step, take.sample_rate)
+        figure = plot_sounds({name: take.audio for name, take in self.latest.items()}, card.facts.sample_rate)
+        figure.savefig(folder / "spectrograms.png", dpi=80)

@@ -1,0 +1,81 @@
+"""Drawing a code from logits. Knows nothing of codecs; never waits for the device."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dacformer.config import SamplingConfig
+
+
+def choose_code(
+    logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator
+) -> Tensor:
+    """Draws one code for each row.
+
+    Args:
+        logits: `(B, V)`.
+        temperature: Divides the logits; 0 takes the likeliest.
+        top_k: Draw among the k likeliest; 0 for no limit.
+        top_p: Draw among the likeliest that together reach this probability (Holtzman et al., arXiv:1904.09751).
+        generator: The source of chance, on the device of `logits`.
+
+    Returns:
+        `(B,)` int64.
+    """
+    if temperature == 0.0:
+        return logits.argmax(dim=-1)
+    logits = logits.float() / temperature
+    if 0 < top_k < logits.shape[-1]:
+        least = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    if top_p < 1.0:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        before = ordered.softmax(dim=-1).cumsum(dim=-1) - ordered.softmax(dim=-1)
+        dropped = before >= top_p  # the likeliest always stays: nothing is before it
+        dropped[:, 0] = False
+        logits = logits.masked_fill(torch.zeros_like(dropped).scatter(1, order, dropped), -torch.inf)
+    # The Gumbel-max trick draws from the softmax without a sum, and without waiting for the device.
+    uniform = torch.rand(logits.shape, generator=generator, device=logits.device).clamp_min(1e-20)
+    return (logits - (-uniform.log()).log()).argmax(dim=-1)
+
+
+def make_chooser(
+    sampling: SamplingConfig, num_codebooks: int, generator: torch.Generator
+) -> Callable[[Tensor, int], Tensor]:
+    """Makes what a head calls for each codebook: guidance, then a draw.
+
+    With guidance other than 1, the batch holds every stream twice, first with its condition, then without; both halves are
+    given the same code (Ho & Salimans, arXiv:2207.12598; equation 6, on logits).
+
+    Args:
+        sampling: Temperature, top-k, top-p, one for all codebooks or one each; guidance.
+        num_codebooks: `K`.
+        generator: The source of chance.
+
+    Returns:
+        `(logits (B, V), codebook k) -> codes (B,)`.
+
+    Raises:
+        ValueError: A list of another length than `K`.
+    """
+    temperatures = _per_codebook(sampling.temperature, num_codebooks, "temperature")
+    top_ks = _per_codebook(sampling.top_k, num_codebooks, "top_k")
+    top_ps = _per_codebook(sampling.top_p, num_codebooks, "top_p")
+
+    def choose(logits: Tensor, k: int) -> Tensor:
+        return choose_code(logits, temperatures[k], int(top_ks[k]), top_ps[k], generator)
+
+    def choose_guided(logits: Tensor, k: int) -> Tensor:
+        with_condition, without = logits.float().chunk(2)
+        return choose(without + sampling.guidance * (with_condition - without), k).repeat(2)
+
+    return choose if sampling.guidance == 1.0 else choose_guided
+
+
+def _per_codebook(value: float | tuple[float, ...], num_codebooks: int, name: str) -> tuple[float, ...]:
+    if not isinstance(value, tuple):
+        return (value,) * num_codebooks
+    if len(value) != num_codebooks:
+        raise ValueError(f"{name} has {len(value)} values, expected one, or one for each of {num_codebooks} codebooks")
+    return value

@@ -1,0 +1,402 @@
+"""The instrument: model + conditions + codec. `load` a checkpoint, `generate` a take, `stream` for ever.
+
+Shapes: `B` takes side by side, `K` codebooks, `T` frames, `N` samples, `C` width of a condition.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dacformer import audio as sound
+from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
+from dacformer.config import SamplingConfig, parse_config
+from dacformer.errors import UserError
+from dacformer.generation import controls as steering
+from dacformer.generation.controls import Controls
+from dacformer.generation.sampling import make_chooser
+from dacformer.model import State
+from dacformer.training.checkpoint import Checkpoint, load_checkpoint
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MovingControls = Controls | Callable[[float], Controls]
+"""Controls, or a function of the time in seconds that gives them (each a plain value then)."""
+
+ENCODED_DB = -16.0
+"""Loudness of what the model learned from, in LUFS: what sounds are brought to before encoding."""
+
+PREFILL_FRAMES = 64  # frames of a prompt that are heard in one call
+
+
+@dataclass(frozen=True)
+class Take:
+    """Generated sound, its codes, and how it came about. In a notebook it shows a player.
+
+    Attributes:
+        audio: `(N,)` float32.
+        codes: `(K, T)` int64.
+        curves: What steered each frame, each `(T,)` in its own units: a class's weight under the class's name, a parameter's
+            value under the parameter's; NaN while a prompt is heard.
+        sample_rate: In Hz.
+        hop_length: Samples per frame.
+        level_db: Loudness that the audio was brought to, in LUFS.
+        recipe: Checkpoint, controls, sampling, seed: all that is needed to make it again.
+    """
+
+    audio: np.ndarray
+    codes: np.ndarray
+    curves: dict[str, np.ndarray]
+    sample_rate: int
+    hop_length: int
+    level_db: float
+    recipe: dict[str, Any]
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return len(self.audio) / self.sample_rate
+
+    def save(self, path: str | Path) -> Path:
+        """Writes it: `.dac` (codes) or any sound format, with the recipe (in a sound file's comment; beside a `.dac`).
+
+        Args:
+            path: The suffix chooses.
+
+        Returns:
+            The path.
+        """
+        path, recipe = Path(path), json.dumps(self.recipe)
+        if path.suffix != ".dac":
+            return sound.write_audio(path, self.audio, self.sample_rate, comment=recipe)
+        file = DacFile(self.codes[None], self.sample_rate, len(self.audio), self.level_db, self.codes.shape[1])
+        path.with_suffix(".json").write_text(recipe)
+        return write_dac(path, file)
+
+    def plot(self) -> "Figure":
+        """Spectrogram and controls, one above the other, on one axis of time."""
+        from dacformer.generation.plots import plot_take
+
+        return plot_take(self)
+
+    def _repr_html_(self) -> str:
+        from IPython.display import Audio
+
+        return Audio(self.audio, rate=self.sample_rate, normalize=False)._repr_html_()
+
+
+class Synthesizer:
+    """A trained model with its codec."""
+
+    def __init__(self, checkpoint: Checkpoint, codec: Codec | None = None, device: str | torch.device = "cpu") -> None:
+        """Joins a model and a codec; `load` is the usual way.
+
+        Args:
+            checkpoint: The model.
+            codec: The codec that its training codes came from; loaded by the name in the checkpoint if None.
+            device: Where to compute.
+
+        Raises:
+            UserError: A codec of another identity: the model's codes would be noise to it.
+        """
+        self.facts = checkpoint.card.facts
+        if codec is None:
+            codec = load_codec(self.facts.codec_name, self.facts.num_codebooks)
+        if codec.identity != self.facts.codec:
+            raise UserError(
+                f"The model speaks the codes of {self.facts.codec}, but this codec is {codec.identity}: its audio would "
+                "be noise. Give the codec that the data set was made with, or encode and train again."
+            )
+        self.checkpoint = checkpoint
+        self.conditions = checkpoint.card.conditions
+        self.sampling = checkpoint.card.config.sampling
+        self.model = checkpoint.model.to(device).eval()
+        self.codec = codec.to(device)
+        self.device = torch.device(device)
+
+    def generate(
+        self,
+        seconds: float,
+        controls: Controls | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        **sampling: Any,
+    ) -> Take:
+        """Makes one take.
+
+        Args:
+            seconds: Its length, above 0.
+            controls: What steers it, see `controls.Controls`.
+            seed: The same seed gives the same take on the same machine.
+            progress: Show a bar.
+            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`.
+
+        Returns:
+            The take.
+
+        Raises:
+            UserError: Unknown controls or bad values.
+        """
+        return self.generate_batch(seconds, [controls or {}], seed, progress, **sampling)[0]
+
+    def generate_batch(
+        self,
+        seconds: float,
+        controls: Sequence[Controls],
+        seed: int = 0,
+        progress: bool = False,
+        **sampling: Any,
+    ) -> list[Take]:
+        """Makes several takes of one length side by side, in little more time than one.
+
+        Args:
+            seconds: Their length.
+            controls: One for each take.
+            seed: Of the whole batch.
+            progress: Show a bar.
+            **sampling: As in `generate`.
+
+        Returns:
+            A take for each of `controls`.
+
+        Raises:
+            UserError: As in `generate`.
+        """
+        num_frames = self._num_frames(seconds)
+        conditions = self._curves(controls, num_frames)
+        player = self._player(len(controls), seed, sampling)
+        codes = [player.step(conditions[:, t]) for t in _bar(num_frames, progress)]
+        return self._takes(torch.cat(codes, dim=-1), controls, player.sampling, seed)
+
+    def continue_from(
+        self,
+        prompt: str | Path | np.ndarray,
+        seconds: float,
+        controls: Controls | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        **sampling: Any,
+    ) -> Take:
+        """Hears a sound and goes on from it.
+
+        Args:
+            prompt: A sound file, a `.dac` file of the same codec, or codes `(K, T)`.
+            seconds: Length of the continuation.
+            controls: What steers the continuation (its time starts at 0 where the prompt ends); the prompt is heard under
+                the controls at 0.
+            seed: As in `generate`.
+            progress: Show a bar.
+            **sampling: As in `generate`.
+
+        Returns:
+            One take: the prompt, through the codec, and its continuation.
+
+        Raises:
+            UserError: A prompt that cannot be read, or as in `generate`.
+        """
+        heard = torch.as_tensor(self._prompt_codes(prompt), device=self.device)[None]  # (1, K, T)
+        num_frames = self._num_frames(seconds)
+        conditions = self._curves([controls or {}], num_frames)
+        player = self._player(1, seed, sampling)
+        player.hear(heard, conditions[:, 0])
+        codes = [heard, *(player.step(conditions[:, t]) for t in _bar(num_frames, progress))]
+        return self._takes(torch.cat(codes, dim=-1), [controls or {}], player.sampling, seed, heard.shape[-1])[0]
+
+    def stream(
+        self,
+        controls: MovingControls | None = None,
+        chunk_seconds: float = 0.2,
+        seed: int = 0,
+        **sampling: Any,
+    ) -> Iterator[np.ndarray]:
+        """Plays for ever, in constant memory.
+
+        Args:
+            controls: Controls whose curves run in the stream's time, or a function that is asked for the controls of
+                every chunk.
+            chunk_seconds: Length of the pieces, rounded to whole frames; a change of controls is heard that soon, plus
+                the codec's delay.
+            seed: As in `generate`.
+            **sampling: As in `generate`.
+
+        Yields:
+            Audio `(n,)` float32. The first piece is shorter: the codec's decoder looks a few frames ahead.
+
+        Raises:
+            UserError: As in `generate`.
+        """
+        player = self._player(1, seed, sampling)
+        decoder = self.codec.stream_decoder()
+        chunk_frames = max(1, round(chunk_seconds * self.facts.frame_rate))
+        moving = controls if callable(controls) else None
+        fixed: Controls = {} if controls is None or callable(controls) else controls
+        if moving is None:
+            steering.check_controls(fixed, self.conditions)
+        gain = 1.0
+        for first in _count_by(chunk_frames):
+            times = np.arange(first, first + chunk_frames) / self.facts.frame_rate
+            if moving is not None:
+                fixed = moving(float(times[0]))
+                steering.check_controls(fixed, self.conditions)
+            condition = self._tensor(steering.conditions_at(fixed, self.conditions, times)[None])
+            codes = [player.step(condition[:, t]) for t in range(chunk_frames)]
+            # A stream's loudness is not known in advance: the gain is the one that encoding took away.
+            goal = 10.0 ** ((self._level_db(fixed, times[:1]) - ENCODED_DB) / 20.0)
+            audio = decoder.push(torch.cat(codes, dim=-1))[0, 0].cpu().numpy()
+            yield audio * np.linspace(gain if first else goal, goal, len(audio), dtype=np.float32)
+            gain = goal
+
+    def _num_frames(self, seconds: float) -> int:
+        if not 0.0 < seconds < float("inf"):
+            raise UserError(f"seconds={seconds}: expected a length above 0.")
+        return max(1, round(seconds * self.facts.frame_rate))
+
+    def _curves(self, controls: Sequence[Controls], num_frames: int) -> Tensor:
+        """Conditions of all frames of all takes, `(B, T, C)`."""
+        times = np.arange(num_frames) / self.facts.frame_rate
+        for each in controls:
+            steering.check_controls(each, self.conditions)
+        return self._tensor(np.stack([steering.conditions_at(each, self.conditions, times) for each in controls]))
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any]) -> "_Player":
+        tree = self.sampling.model_dump() | dict(changes)
+        sampling = parse_config(tree, "sampling", SamplingConfig)
+        return _Player(self, batch_size, sampling, seed)
+
+    def _prompt_codes(self, prompt: str | Path | np.ndarray) -> np.ndarray:
+        if isinstance(prompt, np.ndarray):
+            codes = prompt
+        elif Path(prompt).suffix == ".dac":
+            codes = read_dac(prompt).codes[0]
+        else:
+            audio = sound.read_audio(prompt, self.facts.sample_rate)
+            level = sound.loudness_db(audio, self.facts.sample_rate)
+            gain = min(10.0 ** ((ENCODED_DB - level) / 20.0), 1.0 / max(float(np.abs(audio).max()), 1e-6))
+            codes = self.codec.encode(torch.from_numpy(audio * np.float32(gain))[None, None])[0].cpu().numpy()
+        if codes.ndim != 2 or len(codes) < self.facts.num_codebooks or codes.max(initial=0) >= self.facts.codebook_size:
+            raise UserError(
+                f"The prompt's codes are {codes.shape} up to {codes.max(initial=0)}; "
+                f"expected ({self.facts.num_codebooks}, T) below {self.facts.codebook_size}, of {self.facts.codec}."
+            )
+        return codes[: self.facts.num_codebooks].astype(np.int64)
+
+    def _level_db(self, controls: Controls, times: np.ndarray) -> float:
+        """Loudness to restore: that of the classes, weighted; that of encoding where no class is asked for."""
+        classes = steering.curves_at({"class": controls.get("class", {})}, times)
+        weights = {name: max(0.0, float(curve.mean())) for name, curve in classes.items()}
+        levels = self.facts.levels_db
+        total = sum(weight for name, weight in weights.items() if name in levels)
+        if total == 0.0:
+            return ENCODED_DB
+        return sum(weight * levels[name] for name, weight in weights.items() if name in levels) / total
+
+    def _takes(
+        self,
+        codes: Tensor,
+        controls: Sequence[Controls],
+        sampling: SamplingConfig,
+        seed: int,
+        prompt_frames: int = 0,
+    ) -> list[Take]:
+        """Decodes codes `(B, K, T)` and brings each take to its class's level."""
+        decoder = self.codec.stream_decoder(len(codes))
+        pieces = [decoder.push(piece)[:, 0].cpu() for piece in codes.split(PREFILL_FRAMES, dim=-1)]
+        audio = torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()
+        times = (np.arange(codes.shape[-1]) - prompt_frames) / self.facts.frame_rate
+        takes = []
+        for i, each in enumerate(controls):
+            level = self._level_db(each, times)
+            curves = steering.curves_at(each, times)
+            gain = 10.0 ** ((level - ENCODED_DB) / 20.0)
+            takes.append(
+                Take(
+                    audio=np.clip(audio[i] * np.float32(gain), -1.0, 1.0),
+                    codes=codes[i].cpu().numpy(),
+                    curves={name: np.where(times < 0, np.nan, curve) for name, curve in curves.items()},
+                    sample_rate=self.facts.sample_rate,
+                    hop_length=self.facts.hop_length,
+                    level_db=level,
+                    recipe={
+                        "checkpoint": self.checkpoint.identity,
+                        "codec": self.facts.codec,
+                        "controls": steering.to_json(each),
+                        "sampling": sampling.model_dump(mode="json"),
+                        "seed": seed,
+                        "take": i,
+                    },
+                )
+            )
+        return takes
+
+
+class _Player:
+    """Streams side by side, frame by frame; with guidance each runs twice, with and without its condition."""
+
+    def __init__(self, synth: Synthesizer, batch_size: int, sampling: SamplingConfig, seed: int) -> None:
+        self.model = synth.model
+        self.sampling = sampling
+        self.copies = 1 if sampling.guidance == 1.0 else 2
+        self.state: State = self.model.init_state(batch_size * self.copies, max_chunk=PREFILL_FRAMES)
+        generator = torch.Generator(synth.device).manual_seed(seed)
+        try:
+            self.choose = make_chooser(sampling, self.model.num_codebooks, generator)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        self.batch_size = batch_size
+
+    def step(self, condition: Tensor) -> Tensor:
+        """Draws a frame under conditions `(B, C)`: `(B, K, 1)`."""
+        return self.model.step(self._both(condition), self.state, self.choose)[: self.batch_size]
+
+    @torch.inference_mode()
+    def hear(self, codes: Tensor, condition: Tensor) -> None:
+        """Takes frames `(B, K, T)` as if it had drawn them, under conditions `(B, C)`."""
+        for piece in codes.split(PREFILL_FRAMES, dim=-1):
+            self.model(piece.repeat(self.copies, 1, 1), self._both(condition), state=self.state)
+
+    def _both(self, condition: Tensor) -> Tensor:
+        unconditional = [torch.zeros_like(condition)] * (self.copies - 1)
+        return torch.cat([condition, *unconditional])[:, None]  # (copies * B, 1, C)
+
+
+def load(
+    path: str | Path, which: str = "best", codec: str | Path | None = None, device: str | torch.device = "cpu"
+) -> Synthesizer:
+    """Loads an instrument.
+
+    Args:
+        path: A run or a checkpoint's folder.
+        which: Of a run: `best`, `last`, or a step's number.
+        codec: Name or path, where it is not the one that the checkpoint names.
+        device: Where to compute.
+
+    Returns:
+        The synthesizer.
+
+    Raises:
+        UserError: No checkpoint, a damaged one, or another codec.
+    """
+    checkpoint = load_checkpoint(path, which)
+    facts = checkpoint.card.facts
+    return Synthesizer(checkpoint, load_codec(codec or facts.codec_name, facts.num_codebooks), device)
+
+
+def _bar(num_frames: int, show: bool) -> Iterator[int]:
+    return iter(tqdm(range(num_frames), desc="generating", unit="frame", disable=not show))
+
+
+def _count_by(step: int) -> Iterator[int]:
+    first = 0
+    while True:
+        yield first
+        first += step

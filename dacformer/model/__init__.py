@@ -1,0 +1,5 @@
+"""The transformer over stacked codebooks. Knows nothing of audio, files or class names."""
+
+from dacformer.model.dacformer import DACFormer, State
+
+__all__ = ["DACFormer", "State"]

@@ -1,0 +1,34 @@
+"""The ring: keys and values of the last frames, in constant memory."""
+
+import torch
+from torch import Tensor
+
+
+class RingCache:
+    """Keys and values of one attention layer, written round and round.
+
+    The ring holds `window_frames + max_chunk - 1` frames, so that a chunk of up to `max_chunk` frames can be
+    written without overwriting keys that the chunk's first frame still sees.
+
+    Shapes: `B` batch, `H` heads, `S` slots of the ring, `t` frames of a chunk, `E` width of a head.
+    """
+
+    def __init__(self, batch_size: int, num_heads: int, head_dim: int, slots: int, like: Tensor) -> None:
+        """Makes an empty ring of `slots` frames, of the type and on the device of `like`."""
+        self.keys = like.new_zeros(batch_size, num_heads, slots, head_dim)
+        self.values = torch.zeros_like(self.keys)
+
+    def update(self, slots: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Writes a chunk.
+
+        Args:
+            slots: `(t,)` int64, where each frame goes: its position modulo `S`.
+            keys: `(B, H, t, E)`.
+            values: `(B, H, t, E)`.
+
+        Returns:
+            All keys and all values, each `(B, H, S, E)`, in the order of the slots.
+        """
+        self.keys.index_copy_(2, slots, keys.to(self.keys.dtype))
+        self.values.index_copy_(2, slots, values.to(self.values.dtype))
+        return self.keys, self.values

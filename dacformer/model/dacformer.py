@@ -1,0 +1,164 @@
+"""DACFormer: a causal transformer over stacked codec codes, one step per frame of `K` codes.
+
+Shapes: `B` batch, `K` codebooks, `V` codebook size, `T` frames, `C` width of a condition, `D` model dimension.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dacformer.config import ModelConfig
+from dacformer.model.cache import RingCache
+from dacformer.model.heads import HEADS, Choose
+from dacformer.model.rope import rope_angles
+from dacformer.model.transformer import Block, Frames, band, segment_band
+
+
+@dataclass
+class State:
+    """All that a stream remembers; `model.init_state` makes one, every call with it moves it on.
+
+    Attributes:
+        position: Frames so far.
+        previous: `(B, K, 1)` int64, the codes of the last frame; `V` before the first.
+        key_positions: `(S,)` int64, the position of the frame in each slot of the rings; -1 where none is yet.
+        caches: One ring per layer.
+    """
+
+    position: int
+    previous: Tensor
+    key_positions: Tensor
+    caches: list[RingCache]
+
+
+class DACFormer(nn.Module):
+    """Predicts each frame's codes from the frames before it and the condition.
+
+    Logits and codes are aligned: `logits[:, :, t]` are those *of* `codes[:, :, t]`, computed from codes before
+    `t` (and, with the `depth` head, the codebooks before it in frame `t`) and from conditions up to `t`.
+    """
+
+    def __init__(self, config: ModelConfig, num_codebooks: int, codebook_size: int, condition_dim: int) -> None:
+        """Makes a model with fresh weights.
+
+        Args:
+            config: Sizes.
+            num_codebooks: `K`.
+            codebook_size: `V`.
+            condition_dim: `C`.
+        """
+        super().__init__()
+        self.config = config
+        self.num_codebooks = num_codebooks
+        self.codebook_size = codebook_size
+        self.condition_dim = condition_dim
+        # Row V of each table is the learned start: what a stream has heard before its first frame.
+        self.embeddings = nn.ModuleList(nn.Embedding(codebook_size + 1, config.dim) for _ in range(num_codebooks))
+        for embedding in self.embeddings:
+            nn.init.normal_(embedding.weight, std=0.5)
+        self.embed_condition = nn.Sequential(
+            nn.Linear(condition_dim, config.film_dim), nn.SiLU(), nn.Linear(config.film_dim, config.film_dim), nn.SiLU()
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.head = HEADS[config.head](config, num_codebooks, codebook_size)
+
+    def forward(
+        self, codes: Tensor, condition: Tensor, state: State | None = None, heard: Tensor | None = None
+    ) -> Tensor:
+        """Logits of every code of a segment, or of the next frames of a stream.
+
+        Args:
+            codes: `(B, K, T)` int64 in `[0, V)`.
+            condition: `(B, T or 1, C)`.
+            state: Where the stream stands; moved on by `T` frames. None: a segment of its own.
+            heard: `(B, K, T)`, what the trunk is shown in place of `codes` (training corrupts it); the head and the
+                targets keep to `codes`.
+
+        Returns:
+            `(B, K, T, V)`.
+
+        Raises:
+            ValueError: A chunk longer than the state was made for.
+        """
+        heard = codes if heard is None else heard
+        first = codes.new_full((*codes.shape[:2], 1), self.codebook_size) if state is None else state.previous
+        hidden = self._trunk(torch.cat([first, heard[..., :-1]], dim=-1), condition, state)
+        if state is not None:
+            state.previous = heard[..., -1:].clone()
+        return self.head(hidden, codes)
+
+    @torch.inference_mode()
+    def step(self, condition: Tensor, state: State, choose: Choose) -> Tensor:
+        """Draws the next frame of a stream and moves the stream on by it.
+
+        Args:
+            condition: `(B, 1, C)`, of the frame to be drawn.
+            state: Where the stream stands.
+            choose: Draws a code from logits, see `heads.Choose`.
+
+        Returns:
+            `(B, K, 1)` int64, the frame.
+        """
+        hidden = self._trunk(state.previous, condition, state)[:, 0]
+        state.previous = self.head.sample(hidden, choose)[..., None]
+        return state.previous
+
+    def init_state(self, batch_size: int, max_chunk: int = 1) -> State:
+        """The state of a stream that has heard nothing.
+
+        Args:
+            batch_size: Streams side by side, `B`.
+            max_chunk: The most frames that one call will be given.
+
+        Returns:
+            A state, on the model's device and of its type.
+        """
+        weight = self.embeddings[0].weight
+        slots = self.config.window_frames + max_chunk - 1
+        heads = self.config.num_heads
+        return State(
+            position=0,
+            previous=torch.full((batch_size, self.num_codebooks, 1), self.codebook_size, device=weight.device),
+            key_positions=torch.full((slots,), -1, device=weight.device),
+            caches=[
+                RingCache(batch_size, heads, self.config.dim // heads, slots, like=weight.detach()) for _ in self.blocks
+            ],
+        )
+
+    def _trunk(self, codes: Tensor, condition: Tensor, state: State | None) -> Tensor:
+        """Embeds codes `(B, K, T)` as they were heard and runs the blocks: `(B, T, D)`."""
+        x = self.embeddings[0](codes[:, 0])
+        for k in range(1, self.num_codebooks):
+            x = x + self.embeddings[k](codes[:, k])  # (B, T, D)
+        film = self.embed_condition(condition)  # (B, T or 1, F)
+        frames = self._frames(codes.shape[-1], codes.device, state)
+        for i, block in enumerate(self.blocks):
+            x = block(x, film, frames, None if state is None else state.caches[i])
+        return x
+
+    def _frames(self, count: int, device: torch.device, state: State | None) -> Frames:
+        """Positions of the next `count` frames, as angles, mask and slots; moves the state on."""
+        start = 0 if state is None else state.position
+        positions = torch.arange(start, start + count)
+        head_dim = self.config.dim // self.config.num_heads
+        cos, sin = rope_angles(positions, head_dim)
+        angles = cos.to(device), sin.to(device)
+        window = self.config.window_frames
+        if state is None:
+            return Frames(angles, segment_band(count, window, device))
+        slots = len(state.key_positions)
+        if count > slots - window + 1:
+            raise ValueError(
+                f"A chunk of {count} frames, but this state was made for at most {slots - window + 1}: "
+                f"pass max_chunk={count} to init_state, or feed smaller chunks."
+            )
+        positions = positions.to(device)
+        where = positions % slots
+        state.key_positions[where] = positions
+        state.position += count
+        return Frames(angles, band(positions, state.key_positions, window), where)
+
+    def num_parameters(self) -> int:
+        """Number of weights."""
+        return sum(parameter.numel() for parameter in self.parameters())

@@ -1,0 +1,42 @@
+"""Rotary position embedding (Su et al., arXiv:2104.09864, section 3.2.2).
+
+Queries and keys are rotated per head, once, after their projection, so that a score depends on the distance
+between two frames and on nothing else.
+"""
+
+import torch
+from torch import Tensor
+
+
+def rope_angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the angle of every position and pair of features (equation 15).
+
+    Positions stay integers and angles are formed in float64 on the CPU, so that after days of frames they are as
+    exact as at the start.
+
+    Args:
+        positions: `(T,)` int64 on the CPU, frames since the start of the stream.
+        head_dim: Width of a head, even.
+        base: Slowest wavelength is `2 pi * base` frames.
+
+    Returns:
+        Two tensors `(T, head_dim / 2)` float32.
+    """
+    frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angles = positions.to(torch.float64)[:, None] * frequencies
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+    """Turns each pair of features by its angle (equation 34).
+
+    Args:
+        x: `(B, H, T, head_dim)`, queries or keys. Feature `i` is paired with feature `i + head_dim / 2`.
+        angles: From `rope_angles`, on the device of `x`.
+
+    Returns:
+        `(B, H, T, head_dim)`, of the type of `x`.
+    """
+    cos, sin = angles
+    first, second = x.float().chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x.dtype)

@@ -1,0 +1,130 @@
+"""Banded causal transformer blocks with FiLM, for training (whole segments) and streaming (through rings).
+
+Shapes: `B` batch, `T` frames, `S` frames seen (`T` in a segment, the ring's slots in a stream), `D` model dimension,
+`H` heads, `E = D / H`, `F` width of the condition's embedding.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dacformer.config import ModelConfig
+from dacformer.model.cache import RingCache
+from dacformer.model.rope import rotate
+
+
+@dataclass
+class Frames:
+    """What attention must know about the frames at hand: computed once, shared by all layers.
+
+    Attributes:
+        angles: Cosine and sine for RoPE, each `(T, E / 2)`.
+        mask: `(T, S)` bool, True where query `q` may see key `k`: `0 <= q - k < window_frames`.
+        slots: `(T,)` int64, where a stream writes these frames; None in a segment.
+    """
+
+    angles: tuple[Tensor, Tensor]
+    mask: Tensor
+    slots: Tensor | None = None
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al., arXiv:1706.03762) with RoPE per head and a band as mask."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.dropout = config.dropout
+        self.project_in = nn.Linear(config.dim, 3 * config.dim, bias=False)
+        self.project_out = nn.Linear(config.dim, config.dim, bias=False)
+
+    def forward(self, x: Tensor, frames: Frames, cache: RingCache | None) -> Tensor:
+        """Lets every frame look back.
+
+        Args:
+            x: `(B, T, D)`.
+            frames: Angles, mask and slots of these frames.
+            cache: The layer's ring; None for a whole segment.
+
+        Returns:
+            `(B, T, D)`.
+        """
+        query, key, value = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, H, T, E)
+            for part in self.project_in(x).chunk(3, dim=-1)
+        )
+        query, key = rotate(query, frames.angles), rotate(key, frames.angles)
+        if cache is not None:
+            assert frames.slots is not None
+            key, value = cache.update(frames.slots, key, value)  # (B, H, S, E)
+            query = query.to(key.dtype)
+        y = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=frames.mask, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.project_out(y.transpose(1, 2).flatten(-2))
+
+
+class FilmNorm(nn.Module):
+    """`(1 + gamma) * norm(x) + beta`, gamma and beta linear in the condition and zero at the start.
+
+    FiLM (Perez et al., arXiv:1709.07871, equation 2) in the form of adaLN-zero (Peebles & Xie, arXiv:2212.09748, section 3.2).
+    """
+
+    def __init__(self, dim: int, film_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.film = nn.Linear(film_dim, 2 * dim)
+        nn.init.zeros_(self.film.weight)
+        nn.init.zeros_(self.film.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Modulates `x` `(B, T, D)` by the embedded condition `(B, T or 1, F)`."""
+        gamma, beta = self.film(condition).chunk(2, dim=-1)
+        return (1.0 + gamma) * self.norm(x) + beta
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP on a residual stream that nothing else touches."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden = int(config.mlp_ratio * config.dim)
+        self.attention_norm = FilmNorm(config.dim, config.film_dim)
+        self.attention = Attention(config)
+        self.mlp_norm = FilmNorm(config.dim, config.film_dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(config.dim, hidden, bias=False), nn.GELU(), nn.Linear(hidden, config.dim, bias=False)
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        # What enters the residual stream is kept small, so that its variance does not grow with depth (GPT-2).
+        for layer in (self.attention.project_out, self.mlp[2]):
+            nn.init.normal_(layer.weight, std=0.5 / math.sqrt(2 * config.num_layers * layer.in_features))
+
+    def forward(self, x: Tensor, condition: Tensor, frames: Frames, cache: RingCache | None) -> Tensor:
+        """One layer: `(B, T, D)` in and out."""
+        x = x + self.dropout(self.attention(self.attention_norm(x, condition), frames, cache))
+        return x + self.dropout(self.mlp(self.mlp_norm(x, condition)))
+
+
+def band(query_positions: Tensor, key_positions: Tensor, window_frames: int) -> Tensor:
+    """The banded causal mask.
+
+    Args:
+        query_positions: `(T,)` int64.
+        key_positions: `(S,)` int64; a negative position is a slot that was never written.
+        window_frames: `W`, the current frame included.
+
+    Returns:
+        `(T, S)` bool, True where `0 <= q - k < W` and `k >= 0`.
+    """
+    distance = query_positions[:, None] - key_positions[None, :]
+    return (distance >= 0) & (distance < window_frames) & (key_positions >= 0)
+
+
+def segment_band(num_frames: int, window_frames: int, device: torch.device) -> Tensor:
+    """The band of a whole segment, `(T, T)` bool."""
+    positions = torch.arange(num_frames, device=device)
+    return band(positions, positions, window_frames)

@@ -1,0 +1,6 @@
+"""The loop, and the checkpoints it leaves."""
+
+from dacformer.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from dacformer.training.loop import train
+
+__all__ = ["Checkpoint", "find_checkpoint", "load_checkpoint", "train"]

@@ -1,0 +1,390 @@
+"""The training loop: one function, the same in a notebook, on a GPU, and under `accelerate launch` on many machines.
+
+Every process draws its share of the same global batch, and every random choice is a function of seed and step: a run that
+was resumed, or spread over processes, goes through the losses of one that was not.
+"""
+
+import contextlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+from dacformer.config import Config, TrainingConfig, save_config
+from dacformer.data import Excerpts, ValidationSegments, load_dataset
+from dacformer.data.batches import check_conditions
+from dacformer.data.dataset import unigram_nll
+from dacformer.errors import UserError
+from dacformer.model import DACFormer
+from dacformer.model.heads import nll_per_code
+from dacformer.training.checkpoint import (
+    Card,
+    Checkpoint,
+    find_checkpoint,
+    list_checkpoints,
+    load_state,
+    prune_checkpoints,
+    save_checkpoint,
+)
+
+METRICS_FILE = "metrics.jsonl"
+FLUSH_EVERY = 10  # steps whose losses stay on the device, so that logging seldom waits for it
+
+OnMetrics = Callable[[dict[str, float]], None]
+"""Called with each line of `metrics.jsonl` as it is written."""
+OnSample = Callable[[Checkpoint, Path], None]
+"""Called every `sample_every` steps with the model as it is and the run's folder."""
+
+
+def train(
+    config: Config,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_metrics: OnMetrics | None = None,
+    on_sample: OnSample | None = None,
+) -> Path:
+    """Trains a model.
+
+    Args:
+        config: All settings. The run's folder receives `config.yaml`, `metrics.jsonl`, TensorBoard events, checkpoints.
+        resume: Go on from the run's last whole checkpoint.
+        overwrite: Start anew where the run's folder already holds a training.
+        on_metrics: Hears of every step and validation (a live plot).
+        on_sample: Writes samples.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: Data that cannot be trained on, a run in the way, nothing to resume, or a full disk.
+    """
+    run, training = config.run, config.training
+    dataset = load_dataset(config.data.path)
+    check_conditions(dataset)
+    accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
+    if config.data.batch_size % accelerator.num_processes:
+        raise UserError(
+            f"data.batch_size={config.data.batch_size} cannot be shared by {accelerator.num_processes} processes."
+        )
+    if accelerator.is_main_process:
+        _prepare_run(config, resume, overwrite)
+    accelerator.wait_for_everyone()
+
+    torch.manual_seed(training.seed)
+    card = Card(step=0, config=config, facts=dataset.facts, conditions=dataset.conditions)
+    plain = card.build_model()
+    saved = load_state(find_checkpoint(run, "last")) if resume else None
+    if saved is not None:
+        _check_resumable(saved[0], card)
+        plain.load_state_dict(saved[2]["model"])
+    optimizer = make_optimizer(plain, training)
+    model, optimizer = accelerator.prepare(plain, optimizer)
+    average = WeightAverage(model, training.ema_decay)
+    step = 0
+    if saved is not None:
+        step = saved[0].step
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
+        set_optimizer_state_dict(model, optimizer.optimizer, saved[2]["optimizer"], options=options)
+        average.load(plain, saved[1])
+
+    batch_size = config.data.batch_size
+    excerpts = Excerpts(dataset, config.data.segment_frames, training, training.steps * batch_size)
+    loader = accelerator.prepare(
+        DataLoader(
+            excerpts,
+            batch_size=batch_size,
+            sampler=range(step * batch_size, training.steps * batch_size),
+            num_workers=config.data.num_workers,
+        )
+    )
+    segments = ValidationSegments(dataset, config.data.segment_frames, training.validation_batches * batch_size)
+    unigram = unigram_nll(dataset)
+    precision = choose_precision(training.precision, accelerator.device)
+    log = _Log(run, step, accelerator.is_main_process, on_metrics)
+    progress = tqdm(
+        total=training.steps, initial=step, desc=run.name, unit="step", disable=not accelerator.is_main_process
+    )
+
+    def save(metrics: dict[str, float]) -> None:
+        """Writes a checkpoint of the step at hand (all processes must call)."""
+        weights = _on_cpu(accelerator.get_state_dict(model))
+        with average.in_place():
+            averaged = _on_cpu(accelerator.get_state_dict(model))
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = {"model": weights, "optimizer": get_optimizer_state_dict(model, optimizer.optimizer, options=options)}
+        if accelerator.is_main_process:
+            save_checkpoint(run, card.model_copy(update={"step": step, "metrics": metrics}), averaged, state)
+            prune_checkpoints(run, training.keep_checkpoints)
+
+    def validate_and_save() -> None:
+        with average.in_place():
+            nll = validate(model, segments, batch_size, precision, accelerator.device)
+        metrics = {"val_nll": float(nll.mean()), "unigram_nll": float(unigram.mean())}
+        metrics |= {f"val_nll_{k + 1}": float(value) for k, value in enumerate(nll)}
+        metrics |= {f"unigram_nll_{k + 1}": float(value) for k, value in enumerate(unigram)}
+        log.write(step, metrics)
+        progress.write(f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})")
+        save(metrics)
+
+    pending: list[Tensor] = []
+    started = time.monotonic()
+    try:
+        for batch in loader:
+            step += 1
+            rate = set_learning_rate(optimizer, training, step)
+            torch.manual_seed(training.seed + step)  # dropout: the same after --resume
+            model.train()
+            with precision():
+                logits = model(batch["codes"], batch["condition"], heard=batch["heard"])
+            loss = _global_mean(nll_per_code(logits, batch["codes"]), batch["mask"], accelerator)
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(model.parameters(), training.gradient_clip)
+            optimizer.step()
+            average.update(step)
+            pending.append(torch.stack([accelerator.reduce(loss.detach(), "mean"), torch.as_tensor(norm).detach()]))
+            progress.update()
+            if len(pending) == FLUSH_EVERY or step == training.steps:
+                elapsed, started = time.monotonic() - started, time.monotonic()
+                speed = len(pending) * batch_size * config.data.segment_frames / elapsed
+                for i, (value, gradient) in enumerate(torch.stack(pending).tolist()):
+                    figures = {"loss": value, "gradient_norm": gradient, "learning_rate": rate}
+                    log.write(step - len(pending) + 1 + i, figures | {"frames_per_second": speed})
+                progress.set_postfix(loss=f"{value:.3f}", frames_per_second=f"{speed:.0f}")
+                pending.clear()
+                if not math.isfinite(value):
+                    raise UserError(
+                        f"The loss is {value} at step {step}: training has come apart. "
+                        f"Lower training.learning_rate (now {training.learning_rate}) or gradient_clip."
+                    )
+            if step % training.validate_every == 0 or step == training.steps:
+                validate_and_save()
+                started = time.monotonic()
+            if on_sample and training.sample_every and step % training.sample_every == 0:
+                with average.in_place():
+                    if accelerator.is_main_process:
+                        current = card.model_copy(update={"step": step})
+                        on_sample(Checkpoint(current, accelerator.unwrap_model(model).eval(), f"{run.name}/{step}"), run)
+                accelerator.wait_for_everyone()
+                started = time.monotonic()
+    except KeyboardInterrupt:  # the stop button of a notebook: keep what was learned
+        progress.write(f"Stopped at step {step}; go on with --resume.")
+        validate_and_save()
+    finally:
+        progress.close()
+        log.close()
+    return run
+
+
+class WeightAverage:
+    """An exponential moving average of the weights, kept beside them (sharded as they are)."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Starts from the weights as they are; `decay` 0 makes the average the weights themselves."""
+        self._parameters = list(model.parameters())
+        self._averages = [parameter.detach().clone() for parameter in self._parameters]
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Moves the average towards the weights; early steps count more, so that the start is soon forgotten."""
+        decay = min(self._decay, step / (step + 10.0))
+        torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters], 1.0 - decay)
+
+    @torch.no_grad()
+    def load(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
+        """Takes the average from a checkpoint of `model`, before it was wrapped."""
+        for average, (name, _) in zip(self._averages, model.named_parameters(), strict=True):
+            average.copy_(weights[name])
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Puts the average in the weights' place for a while."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for parameter, average in zip(self._parameters, self._averages, strict=True):
+            held = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(held)
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module,
+    segments: ValidationSegments,
+    batch_size: int,
+    precision: Callable[[], contextlib.AbstractContextManager[None]],
+    device: torch.device,
+) -> Tensor:
+    """Mean negative log-likelihood of the validation segments.
+
+    Args:
+        model: As it stands.
+        segments: What to measure on.
+        batch_size: Segments at a time.
+        precision: Makes the autocast context.
+        device: Where the model is.
+
+    Returns:
+        `(K,)` float64 on the CPU, nats per code.
+    """
+    model.eval()
+    total, count = 0.0, 0.0
+    for batch in DataLoader(segments, batch_size=batch_size):
+        batch = {key: value.to(device) for key, value in batch.items()}
+        with precision():
+            logits = model(batch["codes"], batch["condition"])
+        nll = nll_per_code(logits, batch["codes"]) * batch["mask"][:, None]
+        total = total + nll.double().sum(dim=(0, 2))
+        count = count + batch["mask"].sum()
+    return (total / count).cpu()
+
+
+def make_optimizer(model: DACFormer, training: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter, arXiv:1711.05101); only matrices of linear layers are decayed."""
+    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    decayed = [p for p in model.parameters() if id(p) in linear]
+    others = [p for p in model.parameters() if id(p) not in linear]
+    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.95))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, training: TrainingConfig, step: int) -> float:
+    """Linear warm-up, then a cosine down to a tenth (Loshchilov & Hutter, arXiv:1608.03983).
+
+    Args:
+        optimizer: Its groups are set.
+        training: Peak rate and lengths.
+        step: Counted from 1.
+
+    Returns:
+        The rate.
+    """
+    if step <= training.warmup_steps:
+        factor = step / training.warmup_steps
+    else:
+        done = (step - training.warmup_steps) / max(training.steps - training.warmup_steps, 1)
+        factor = 0.1 + 0.45 * (1.0 + math.cos(math.pi * done))
+    for group in optimizer.param_groups:
+        group["lr"] = factor * training.learning_rate
+    return factor * training.learning_rate
+
+
+def choose_precision(
+    wanted: str, device: torch.device
+) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """Makes autocast contexts: bf16 where asked for, or (`auto`) where the hardware computes in it."""
+    native = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
+    }.get(device.type, lambda: False)
+    enabled = wanted == "bf16" or (wanted == "auto" and native())
+    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+def _global_mean(nll: Tensor, mask: Tensor, accelerator: Accelerator) -> Tensor:
+    """The mean over all processes' codes `(B, K, T)` that `mask` `(B, T)` counts, as each process's share of it.
+
+    Processes average their gradients, so each share is scaled up by their number.
+    """
+    count = accelerator.reduce(mask.sum(), "sum") * nll.shape[1]
+    return (nll * mask[:, None]).sum() / count * accelerator.num_processes
+
+
+def _prepare_run(config: Config, resume: bool, overwrite: bool) -> None:
+    """Refuses to bury a training, then lays out the run's folder."""
+    run = config.run
+    if not resume and list_checkpoints(run):
+        if not overwrite:
+            raise UserError(f"{run} already holds a training. Use --resume, --overwrite, or another folder: run=runs/NAME")
+        for name in ("checkpoints", "samples"):
+            shutil.rmtree(run / name, ignore_errors=True)
+        for old in [run / METRICS_FILE, *run.glob("events.out.*")]:
+            old.unlink(missing_ok=True)
+    if resume and not list_checkpoints(run):
+        raise UserError(f"There is nothing to resume in {run}: it has no whole checkpoint. Leave --resume out.")
+    save_config(config, run / "config.yaml")
+
+
+def _check_resumable(saved: Card, card: Card) -> None:
+    for what, old, new in (
+        ("model", saved.config.model, card.config.model),
+        ("codec", saved.facts.codec, card.facts.codec),
+        ("classes and parameters", saved.conditions, card.conditions),
+    ):
+        if old != new:
+            raise UserError(f"Cannot resume {card.config.run}: its {what} were {old}, now {new}. Start another run.")
+    if saved.step >= card.config.training.steps:
+        raise UserError(
+            f"{card.config.run} is at step {saved.step} of {card.config.training.steps}: there is nothing left to train. "
+            f"Ask for more: training.steps={2 * saved.step}"
+        )
+
+
+def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().clone() for key, value in weights.items()}
+
+
+class _Log:
+    """`metrics.jsonl` and TensorBoard; after a resume, lines of steps that are trained again are gone."""
+
+    def __init__(self, run: Path, step: int, active: bool, on_metrics: OnMetrics | None) -> None:
+        self._active, self._on_metrics = active, on_metrics
+        if not active:
+            return
+        path = run / METRICS_FILE
+        lines = path.read_text().splitlines() if path.is_file() else []
+        kept = [line for line in lines if _step_of(line) <= step]
+        path.write_text("".join(f"{line}\n" for line in kept))
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(run), purge_step=step + 1)
+
+    def write(self, step: int, figures: dict[str, float]) -> None:
+        if not self._active:
+            return
+        line = {"step": step, **figures}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        for name, value in figures.items():
+            self._board.add_scalar(name, value, step)
+        if self._on_metrics:
+            self._on_metrics(line)
+
+    def close(self) -> None:
+        if self._active:
+            self._file.close()
+            self._board.close()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError):  # the line that was being written when the process was killed
+        return math.inf
+
+
+def read_metrics(run: str | Path) -> list[dict[str, float]]:
+    """All whole lines of a run's `metrics.jsonl`, oldest first."""
+    path = Path(run) / METRICS_FILE
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines if _step_of(line) < math.inf]
