@@ -23,11 +23,11 @@ install: .venv/.installed ## make .venv (PYTHON=/path/to/python3.11 chooses the 
 
 DEMO := runs/sm
 
-demo: .venv/.installed ## train a tiny model, steer it, write sound and pictures (seconds)
-	$(BIN)/dacformer train params/params_sm.yaml
-	$(BIN)/dacformer generate $(DEMO) --seconds 6 --control class=pistons --control rate=0:0.1,6:0.9 --seed 1 \
-	    --out $(DEMO)/demo.wav --out $(DEMO)/demo.dac \
-	    --plot $(DEMO)/demo_spectrogram.png --plot-controls $(DEMO)/demo_controls.png
+demo: .venv/.installed ## train a tiny model, steer it, write codes, sound and a picture
+	$(BIN)/dacformer train params/params_sm.yaml --overwrite
+	$(BIN)/dacformer generate $(DEMO) --seconds 8 --seed 1 \
+	    --control class=wind --control strength=0:0,3:1,5:1,8:0 \
+	    --out $(DEMO)/demo.wav --out $(DEMO)/demo.dac --plot $(DEMO)/demo_spectrogram_and_controls.png
 	@echo "Listen and look:"; ls $(DEMO)/demo*
 
 lab: .venv/.installed ## open JupyterLab here (Train.ipynb first)

@@ -147,11 +147,11 @@ def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: 
         The path.
 
     Raises:
-        UserError: The suffix names no format that can be written.
+        UserError: The suffix names no format that can be written, or the format has no such rate or channel count.
     """
     path = Path(path)
     kind = path.suffix.lstrip(".").upper()
-    if kind not in soundfile.available_formats():
+    if kind not in soundfile.available_formats() or soundfile.default_subtype(kind) is None:
         raise UserError(f"Cannot write {path}: '{path.suffix}' is no sound format. Use .wav, .flac or .ogg.")
     audio = np.clip(audio, -1.0, 1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,6 +165,8 @@ def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: 
             for start in range(0, len(audio), sample_rate):
                 file.write(audio[start : start + sample_rate])
         os.replace(part, path)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"Cannot write {path}: {error.error_string}") from error
     finally:
         part.unlink(missing_ok=True)
     return path
@@ -180,7 +182,7 @@ def loudness_db(audio: np.ndarray, sample_rate: int) -> float:
     """Integrated loudness (ITU-R BS.1770-4, through `pyloudnorm`).
 
     Args:
-        audio: `(N,)`. Shorter than the meter's block of 0.4 s is measured as if silence followed.
+        audio: `(N,)` or `(N, channels)`. Shorter than the meter's block of 0.4 s is measured as if silence followed.
         sample_rate: In Hz.
 
     Returns:
@@ -196,7 +198,7 @@ def blockwise_loudness_db(blocks: Iterable[np.ndarray], sample_rate: int) -> flo
     relative gate of BS.1770 (blocks 10 LU below the mean do not count). For one block it is exact.
 
     Args:
-        blocks: Pieces `(n,)` of the sound.
+        blocks: Pieces `(n,)` or `(n, channels)` of the sound.
         sample_rate: In Hz.
 
     Returns:
@@ -206,7 +208,8 @@ def blockwise_loudness_db(blocks: Iterable[np.ndarray], sample_rate: int) -> flo
     shortest = math.ceil(meter.block_size * sample_rate) + 1
     levels, lengths = [], []
     for block in blocks:
-        padded = np.pad(block.astype(np.float64), (0, max(0, shortest - len(block))))
+        missing = (0, max(0, shortest - len(block)))
+        padded = np.pad(block.astype(np.float64), [missing, *[(0, 0)] * (block.ndim - 1)])
         with np.errstate(divide="ignore"):
             levels.append(meter.integrated_loudness(padded))
         lengths.append(len(block))

@@ -1,5 +1,6 @@
 """The command line: parse, call, print."""
 
+import contextlib
 import json
 import os
 import sys
@@ -38,7 +39,7 @@ def encode(
     codec: CodecOption = "small",
     labels: Annotated[Path | None, typer.Option(help="Table of classes and parameters, .csv or .xlsx.")] = None,
     validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of recordings for validation.")] = 0.15,
-    seed: Annotated[int, typer.Option(help="Chooses them.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses them.")] = 0,
     trim: Annotated[bool, typer.Option(help="Cut the digital silence at the sounds' ends.")] = True,
     strict: Annotated[bool, typer.Option(help="Stop at a broken file instead of skipping it.")] = False,
     device: DeviceOption = "cpu",
@@ -75,7 +76,7 @@ def textures(
     values: Annotated[int, typer.Option(min=2, help="Values of the parameter, from 0 to 1.")] = 21,
     takes: Annotated[int, typer.Option(min=1, help="Takes of each value.")] = 4,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each.")] = 5.0,
-    seed: Annotated[int, typer.Option(help="Another seed, other takes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other takes.")] = 0,
     codec: CodecOption = "small",
     validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of takes for validation.")] = 0.15,
     device: DeviceOption = "cpu",
@@ -150,8 +151,9 @@ def generate(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run or a checkpoint, trained on the textures.")],
-    control_report: Annotated[bool, typer.Option("--control-report", help="Does the sound follow its controls?")] = False,
+    run: Annotated[Path, typer.Argument(help="A run or a checkpoint.")],
+    control_report: Annotated[bool, typer.Option("--control-report", help="Textures: are the controls heard?")] = False,
+    side_by_side: Annotated[Path | None, typer.Option(help="A data set: put its clips beside generated ones.")] = None,
     report: Annotated[Path | None, typer.Option(help="Where to write; RUN/evaluation if not given.")] = None,
     classes: Annotated[str, typer.Option(help="Which, separated by commas; all if empty.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Takes of each value.")] = 3,
@@ -162,19 +164,25 @@ def evaluate(
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Measure a run in free running: is a parameter asked for a parameter heard?"""
+    """Measure a run in free running: is a parameter asked for a parameter heard? Does it sound like the real thing?"""
+    from dacformer.data import load_dataset
     from dacformer.evaluation.control import measure_control, write_control_report
+    from dacformer.evaluation.side_by_side import write_side_by_side
     from dacformer.generation import load
 
-    if not control_report:
-        raise UserError("Say what to measure: --control-report")
+    if not control_report and side_by_side is None:
+        raise UserError("Say what to measure: --control-report, --side-by-side DATASET, or both.")
+    synth, folder = load(run, checkpoint, device=device), report or run / "evaluation"
     asked = {"guidance": guidance, "temperature": temperature}
     sampling = {name: value for name, value in asked.items() if value is not None}
     names = [name for name in classes.split(",") if name]
-    figures = measure_control(load(run, checkpoint, device=device), names, values, seeds, seconds, **sampling)
-    print(figures.to_text())
-    for path in write_control_report(figures, report or run / "evaluation"):
-        print(path)
+    if side_by_side is not None:
+        print(write_side_by_side(synth, load_dataset(side_by_side), folder, seconds, **sampling)[-1])
+    if control_report:
+        figures = measure_control(synth, names, values, seeds, seconds, **sampling)
+        print(figures.to_text())
+        for path in write_control_report(figures, folder):
+            print(path)
 
 
 @app.command()
@@ -186,7 +194,7 @@ def info(path: Annotated[Path, typer.Argument(help="A .dac file, data set, run o
         _print_dac(path)
     elif (path / MANIFEST_FILE).is_file():
         _print_dataset(path)
-    elif path.suffix:
+    elif path.suffix and not path.is_dir():
         _print_sound(path)
     else:
         _print_run(path)
@@ -206,8 +214,11 @@ def _print_sound(path: Path) -> None:
     from dacformer.audio import describe_file, read_comment
 
     print(f"{path}: {describe_file(path)}")
-    if comment := read_comment(path):
-        print(json.dumps(json.loads(comment), indent=2) if comment.startswith("{") else comment)
+    comment = read_comment(path)
+    with contextlib.suppress(json.JSONDecodeError):  # a take's comment is JSON, another program's may be anything
+        comment = json.dumps(json.loads(comment), indent=2)
+    if comment:
+        print(comment)
 
 
 def _print_dataset(path: Path) -> None:

@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from dacformer.errors import UserError
 
 PositiveInt = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -89,7 +90,7 @@ class TrainingConfig(Section):
     """Each excerpt's share of input frames replaced at random is drawn between 0 and this."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """`auto`: bf16 where the hardware computes in it, else float32."""
-    seed: int = 0
+    seed: Seed = 0
     validate_every: PositiveInt = 100
     """Steps between validations; each writes a checkpoint, so that the best is never lost."""
     validation_batches: PositiveInt = 8
@@ -181,16 +182,17 @@ class CodecTrainingConfig(Section):
     mel_weight: NonNegative = 15.0
     feature_weight: NonNegative = 2.0
     adversarial_weight: NonNegative = 1.0
-    codebook_weight: NonNegative = 1.0
     commitment_weight: NonNegative = 0.25
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    restart_every: PositiveInt = 100
-    """Steps between looks for codebook entries that are not used; these are restarted on a latent at hand."""
+    codebook_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Decay per step of the averages that codebook entries are."""
+    restart_below: NonNegative = 0.05
+    """An entry used less than this share of an even use is moved onto a latent at hand."""
     validate_every: PositiveInt = 1000
     save_every: PositiveInt = 1000
     compile: bool = False
     """`torch.compile` for the codec; pays on long trainings on a GPU."""
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("gain_db")
     @classmethod
@@ -222,8 +224,8 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
         tree = yaml.safe_load(path.read_text()) or {}
     except FileNotFoundError:
         raise UserError(f"There is no settings file {path}. The shipped ones are in params/.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise UserError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds {type(tree).__name__}, expected settings such as 'training: {{steps: 500}}'.")
     for word in overrides or []:
@@ -289,9 +291,9 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         valid = _keys(kind)
-        near = difflib.get_close_matches(where, valid, n=1, cutoff=0.5) or difflib.get_close_matches(
-            where.rpartition(".")[2], [key.rpartition(".")[2] for key in valid], n=1
-        )
+        tails = {key.rpartition(".")[2]: key for key in valid}
+        tail = difflib.get_close_matches(where.rpartition(".")[2], tails, n=1)
+        near = difflib.get_close_matches(where, valid, n=1, cutoff=0.5) or [tails[name] for name in tail]
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(valid)}"
         return f"unknown setting '{where}'. {hint}"
     given = "" if isinstance(problem["input"], dict | Section) else f" (given: {problem['input']!r})"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,15 @@ class Codec:
         return next(self.model.parameters()).device
 
     def to(self, device: str | torch.device) -> "Codec":
-        """Moves the weights; returns itself."""
-        self.model.to(device)
+        """Moves the weights; returns itself.
+
+        Raises:
+            UserError: There is no such device here.
+        """
+        try:
+            self.model.to(device)
+        except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for a device
+            raise UserError(f"The codec cannot be moved to device '{device}' ({error}). Use 'cpu'.") from error
         return self
 
     @torch.inference_mode()
@@ -137,7 +145,15 @@ class Codec:
 
         Returns:
             `(N, channels)` float32 at `file.sample_rate`.
+
+        Raises:
+            UserError: The file has codes that this codec does not.
         """
+        if file.num_codebooks > self.model.n_codebooks or file.codes.max() >= self.codebook_size:
+            raise UserError(
+                f"The file has {file.num_codebooks} codebooks and codes up to {file.codes.max()}, but {self.identity} "
+                f"has K={self.model.n_codebooks}, V={self.codebook_size}. Give the codec that the file was made with."
+            )
         codes = torch.from_numpy(file.codes)
         if file.padding:
             stream = self.stream_decoder(len(codes))
@@ -145,10 +161,13 @@ class Codec:
             audio = torch.cat([*pieces, stream.flush().cpu()], dim=-1)
         else:  # chunks of `python -m dac`: they overlap, and are decoded without padding
             self.model.padding = False
-            audio = torch.cat([self._decode_unpadded(chunk) for chunk in codes.split(file.chunk_length, dim=-1)], dim=-1)
-            self.model.padding = True
+            try:
+                chunks = codes.split(file.chunk_length, dim=-1)
+                audio = torch.cat([self._decode_unpadded(chunk) for chunk in chunks], dim=-1)
+            finally:
+                self.model.padding = True
         restored = audio[:, 0].T.numpy()  # (N, channels)
-        level = sound.loudness_db(restored.mean(axis=1), self.sample_rate)
+        level = sound.loudness_db(restored, self.sample_rate)
         restored = restored * 10 ** ((file.input_db - level) / 20)
         restored = sound.resample(restored, self.sample_rate, file.sample_rate)
         return restored[: file.original_length].astype(np.float32)
@@ -183,10 +202,10 @@ def load_codec(name: str | Path = "small", num_codebooks: int | None = 4) -> Cod
             raise UserError(f"There is no codec '{path}'. Give one of {known}, or the path of a weight file.")
     read = _read_safetensors if path.suffix == ".safetensors" else _read_pth
     config, weights = read(path)
-    model = build_model(config)
     try:
+        model = build_model(config)
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"The weights in {path} do not fit the sizes it states: {error}") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Codec(model, f"{name}-{digest[:16]}", num_codebooks)
@@ -198,7 +217,9 @@ def build_model(config: CodecConfig) -> "DAC":
 
     sizes = config.model_dump()
     rates = {key: list(sizes.pop(key)) for key in ("encoder_rates", "decoder_rates")}
-    return DAC(**rates, **sizes)
+    with warnings.catch_warnings():  # torch has a newer weight norm, dac does not use it yet
+        warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
+        return DAC(**rates, **sizes)
 
 
 def save_weights(path: str | Path, config: CodecConfig, weights: dict[str, Tensor]) -> None:
@@ -238,7 +259,7 @@ def _read_pth(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
         contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         sizes = dict(contents["metadata"]["kwargs"])
         weights = contents["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not a weight file of descript-audio-codec, or is damaged: {error}") from error
     return parse_config(sizes, str(path), CodecConfig), weights
 

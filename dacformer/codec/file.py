@@ -6,11 +6,12 @@ refuses every other name.
 """
 
 import io
+import math
 import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -111,9 +112,9 @@ def read_dac(path: str | Path) -> DacFile:
         meta = artifacts["metadata"]
         if meta["dac_version"] != DAC_VERSION:
             raise ValueError(f"version {meta['dac_version']!r}, expected {DAC_VERSION!r}")
-        if codes.ndim != 3 or codes.dtype.kind not in "ui" or 0 in codes.shape:
+        if codes.ndim != 3 or codes.dtype.kind not in "ui" or 0 in codes.shape or codes.nbytes > len(data):
             raise ValueError(f"codes of shape {codes.shape} and type {codes.dtype}, expected (channels, K, T) integers")
-        return DacFile(
+        file = DacFile(
             codes=codes.astype(np.int64),
             sample_rate=int(meta["sample_rate"]),
             original_length=int(meta["original_length"]),
@@ -122,8 +123,12 @@ def read_dac(path: str | Path) -> DacFile:
             channels=int(meta["channels"]),
             padding=bool(meta["padding"]),
         )
-    # A hostile or cut-off pickle can fail in any of these ways; all mean the same to the user.
-    except (pickle.UnpicklingError, ValueError, KeyError, TypeError, IndexError, EOFError, AttributeError) as error:
+        if min(file.sample_rate, file.original_length, file.chunk_length) < 1 or not math.isfinite(file.input_db):
+            raise ValueError("a rate, a length or a loudness in it is impossible")
+        if file.channels != len(codes) or file.codes.min() < 0:
+            raise ValueError(f"codes of {len(codes)} channels down to {file.codes.min()} for {file.channels} channels")
+        return file
+    except Exception as error:  # a hostile or cut-off pickle can fail in any way; all mean the same to the user
         raise UserError(
             f"{path} is not a whole .dac file ({error or type(error).__name__}). Encode the sound again."
         ) from error
@@ -144,8 +149,11 @@ def _unpickle_npy(data: bytes) -> dict[str, Any]:
     return contents
 
 
-class _NumpyUnpickler(pickle.Unpickler):
-    """Unpickles NumPy arrays and scalars in plain containers, and nothing that could run code."""
+class _NumpyUnpickler(pickle._Unpickler):
+    """Unpickles NumPy arrays and scalars in plain containers, and nothing that could run code.
+
+    It is Python's own unpickler in Python: the one in C cannot be looked into, and allocates what a file claims.
+    """
 
     # NumPy 1 and 2 name the same functions differently. None of them executes what it is given.
     _ALLOWED = frozenset(
@@ -165,3 +173,16 @@ class _NumpyUnpickler(pickle.Unpickler):
         if (module, name) not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no .dac file needs: refused")
         return super().find_class(module, name)
+
+    def _load_build(self) -> None:
+        """Sets an object's state. A type whose state lies about itself would have NumPy take data for pointers."""
+        state, target = self.stack[-1], self.stack[-2]
+        if isinstance(target, np.dtype):
+            own = target.__reduce__()[2]
+            if (state[0], *state[2:]) != (own[0], *own[2:]):  # the byte order, at 1, may differ
+                raise pickle.UnpicklingError(f"it makes up a NumPy type, {state!r}: refused")
+        elif not isinstance(target, np.ndarray):
+            raise pickle.UnpicklingError(f"it sets the state of {type(target).__name__}: refused")
+        super().load_build()
+
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _load_build}

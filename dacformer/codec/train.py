@@ -1,14 +1,15 @@
 """Trains a small `dac.DAC` from folders of recordings and the procedural textures: `python -m dacformer.codec.train PARAMS`.
 
 The recipe is that of Kumar et al., arXiv:2306.06546: multi-scale mel, residual vector quantisation with quantiser dropout,
-and, from `adversarial_from_step` on, multi-period and multi-band STFT discriminators with feature matching. Added:
-restarts of unused codebook entries (Dhariwal et al., arXiv:2005.00341, section 3) and averaged weights.
+and, from `adversarial_from_step` on, multi-period and multi-band STFT discriminators with feature matching. In place of its
+codebook loss, codebooks follow the latents by moving averages and idle entries are moved; weights are averaged.
 
 `B` batch, `K` codebooks, `V` codebook size, `T` frames, `N` samples.
 """
 
 import functools
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -23,10 +24,15 @@ from dacformer import audio as sound
 from dacformer.codec.codec import Codec, build_model, save_weights
 from dacformer.config import CodecConfig, CodecTrainingConfig, SoundSource, load_config, save_config
 from dacformer.errors import UserError
+from dacformer.memory import keep_freed_memory
 from dacformer.textures import TEXTURES, synthesize
 
 LEVEL_RMS = 0.1
 """Root mean square that recordings are brought to, in training and in measurements."""
+
+
+DITHER = 3e-5
+"""Noise added in training, -90 dB: below it the mel loss, a logarithm, would pull at digital silence harder than at sound."""
 
 
 def load_recording(path: Path, sample_rate: int, speed: float = 1.0) -> np.ndarray:
@@ -56,19 +62,17 @@ class Pool:
         """Lays the recordings end to end.
 
         Args:
-            recordings: Each `(N_i,)`; shorter ones than a crop are followed by silence.
+            recordings: Each `(N_i,)`; shorter ones than a crop are repeated to its length.
             weights: `(len(recordings),)`, how often each is drawn, relative to the others.
             crop_samples: Length of a crop.
             device: Where the crops are wanted.
         """
-        lengths = np.array([max(len(r), crop_samples) for r in recordings])
+        recordings = [np.resize(r, max(len(r), crop_samples)) for r in recordings]
+        lengths = np.array([len(r) for r in recordings])
         self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         self._slack = lengths - crop_samples
         self._cumulative = np.cumsum(weights / weights.sum())
-        flat = np.zeros(lengths.sum(), np.float32)
-        for start, recording in zip(self._starts, recordings, strict=True):
-            flat[start : start + len(recording)] = recording
-        self._audio = torch.from_numpy(flat).to(device)
+        self._audio = torch.from_numpy(np.concatenate(recordings).astype(np.float32, copy=False)).to(device)
         self._ramp = torch.arange(crop_samples, device=device)
 
     def draw(self, batch_size: int, rng: np.random.Generator) -> Tensor:
@@ -82,14 +86,15 @@ def draw_batch(pool: Pool, config: CodecTrainingConfig, step: int) -> Tensor:
     """Draws and augments the batch of a step; the same seed and step give the same batch.
 
     Returns:
-        `(B, 1, crop_samples)`: crops, some of them two at once, at random gain and polarity, within [-1, 1].
+        `(B, 1, crop_samples)`: crops, some of them two at once, at random gain and polarity, with dither, within [-1, 1].
     """
     rng = np.random.default_rng([config.seed, step])
     audio = pool.draw(config.batch_size, rng)
     second = rng.random(config.batch_size) < config.mix
     audio = audio + pool.draw(config.batch_size, rng) * _column(second * rng.uniform(0.2, 1.0, config.batch_size), audio)
     gain = 10.0 ** (rng.uniform(*config.gain_db, config.batch_size) / 20.0) * rng.choice([-1.0, 1.0], config.batch_size)
-    return (audio * _column(gain, audio)).clamp(-1.0, 1.0)
+    dither = rng.standard_normal(audio.shape, np.float32) * DITHER
+    return (audio * _column(gain, audio) + torch.from_numpy(dither).to(audio.device)).clamp(-1.0, 1.0)
 
 
 def _column(values: np.ndarray, like: Tensor) -> Tensor:
@@ -168,6 +173,8 @@ def gather_recordings(config: CodecTrainingConfig) -> tuple[list[np.ndarray], np
 
         for source in config.sounds:
             training, held = sound.split_by_recording(_files(source), source.held_out, config.seed)
+            if not training:
+                raise UserError(f"Nothing of {source.folder} is left to train on. See its 'exclude' and 'held_out'.")
             loaded = load([(path, speed) for path in training for speed in config.speeds])
             train += loaded
             weights += [source.weight / len(loaded)] * len(loaded)
@@ -191,41 +198,55 @@ def _texture(job: tuple[str, int], count: int, sample_rate: int) -> np.ndarray:
     return at_level(synthesize(name, index / max(count - 1, 1), sample_rate=sample_rate, seed=1000 + index))
 
 
-class CodebookRestarts:
-    """Moves codebook entries that nothing uses onto latents that lack an entry nearby."""
+class CodebookLearner:
+    """Keeps codebooks where the latents are: faster than a gradient could, and with no entry left idle.
 
-    def __init__(self, model: nn.Module, every: int) -> None:
-        self.quantizers = model.quantizer.quantizers
-        self.every = every
-        self.counts = torch.zeros(
-            len(self.quantizers), model.codebook_size, device=self.quantizers[0].codebook.weight.device
-        )
+    Every entry is the moving average of the latents that chose it (van den Oord et al., arXiv:1711.00937, appendix A.1); an
+    entry that hardly any choose is moved onto a latent at hand (Dhariwal et al., arXiv:2005.00341, section 3).
+    """
+
+    def __init__(self, model: nn.Module, decay: float, restart_below: float) -> None:
+        """Takes the codebooks out of the optimizer's hands.
+
+        Args:
+            model: A `dac.DAC`.
+            decay: Of the averages, per step.
+            restart_below: Entries used less than this share of an even use are moved.
+        """
+        self.codebooks = [quantizer.codebook.weight.requires_grad_(False) for quantizer in model.quantizer.quantizers]
+        self.decay = decay
+        self.restart_below = restart_below
+        first = self.codebooks[0]
+        self.counts = first.new_zeros(len(self.codebooks), len(first))  # (K, V)
+        self.sums = first.new_zeros(len(self.codebooks), *first.shape)  # (K, V, codebook_dim)
 
     @torch.no_grad()
-    def update(self, codes: Tensor, latents: Tensor, step: int) -> int:
-        """Counts the codes of a step, and now and then restarts what was never used.
+    def update(self, codes: Tensor, latents: Tensor) -> int:
+        """Learns from one step.
 
         Args:
             codes: `(B, K, T)`.
             latents: `(B, K * codebook_dim, T)`, what the quantisers were given.
-            step: Of the training.
 
         Returns:
-            How many entries were restarted.
+            How many entries were moved.
         """
-        for k in range(codes.shape[1]):
-            self.counts[k] += torch.bincount(codes[:, k].flatten(), minlength=self.counts.shape[1])
-        if step % self.every:
-            return 0
-        restarted = 0
-        for k, (quantizer, given) in enumerate(zip(self.quantizers, latents.chunk(codes.shape[1], dim=1), strict=True)):
-            dead = (self.counts[k] == 0).nonzero()[:, 0]
-            candidates = given.transpose(1, 2).flatten(0, 1)  # (B * T, codebook_dim)
-            chosen = torch.randint(len(candidates), (len(dead),), device=candidates.device)
-            quantizer.codebook.weight[dead] = candidates[chosen].to(quantizer.codebook.weight.dtype)
-            restarted += len(dead)
-        self.counts.zero_()
-        return restarted
+        moved = 0
+        for k, given in enumerate(latents.chunk(len(self.codebooks), dim=1)):
+            vectors = given.transpose(1, 2).flatten(0, 1)  # (B * T, codebook_dim)
+            chosen = codes[:, k].flatten()
+            counts = torch.bincount(chosen, minlength=self.counts.shape[1]).to(vectors.dtype)
+            sums = torch.zeros_like(self.sums[k]).index_add_(0, chosen, vectors)
+            self.counts[k].lerp_(counts, 1.0 - self.decay)
+            self.sums[k].lerp_(sums, 1.0 - self.decay)
+            even = self.counts[k].sum() / self.counts.shape[1]
+            idle = (self.counts[k] < self.restart_below * even).nonzero()[:, 0]
+            at = torch.randint(len(vectors), (len(idle),), device=vectors.device)
+            self.counts[k, idle] = even
+            self.sums[k, idle] = vectors[at] * even
+            self.codebooks[k].copy_(self.sums[k] / self.counts[k, :, None].clamp_min(1e-12))
+            moved += len(idle)
+        return moved
 
 
 def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
@@ -246,6 +267,7 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
     from dac.nn.loss import GANLoss
     from torch.utils.tensorboard import SummaryWriter
 
+    keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     state_file, weight_file = config.run / "train_state.pt", config.run / f"{config.name}.safetensors"
     if resume and not state_file.is_file():
@@ -260,12 +282,13 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
     torch.manual_seed(config.seed)
     model = build_model(config.codec).to(device).train()
     encoder, decoder = (torch.compile(m) if config.compile else m for m in (model.encoder, model.decoder))
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.8, 0.99), lr=config.learning_rate)
     discriminator = Discriminator(sample_rate=config.codec.sample_rate).to(device)
     discriminator_optimizer = torch.optim.AdamW(discriminator.parameters(), betas=(0.8, 0.99))
     gan = GANLoss(discriminator)
     averaged = {key: value.clone() for key, value in model.state_dict().items()}
-    restarts = CodebookRestarts(model, config.restart_every)
+    codebooks = CodebookLearner(model, config.codebook_decay, config.restart_below)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learned, betas=(0.8, 0.99), lr=config.learning_rate)
     spectral = mel_loss()
     step = 0
     if resume:
@@ -276,24 +299,21 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
         optimizer.load_state_dict(state["optimizer"])
         discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         averaged = state["averaged"]
+        codebooks.counts, codebooks.sums = state["codebooks"]["counts"], state["codebooks"]["sums"]
 
     half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     progress = tqdm(range(step + 1, config.steps + 1), initial=step, total=config.steps, unit="step", mininterval=5)
     for step in progress:
-        torch.manual_seed(config.seed + step)  # quantiser dropout and restarts: the same after --resume
+        torch.manual_seed(config.seed + step)  # quantiser dropout and moved entries: the same after --resume
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         for group in discriminator_optimizer.param_groups:
             group["lr"] = config.discriminator_learning_rate * learning_rate(config, step) / config.learning_rate
         audio = draw_batch(pool, config, step)
-        z, codes, latents, commitment, codebook = model.quantizer(encoder(audio))
+        z, codes, latents, commitment, _ = model.quantizer(encoder(audio))
         real, fake = AudioSignal(audio, model.sample_rate), AudioSignal(decoder(z), model.sample_rate)
-        losses = {"mel": spectral(fake, real), "codebook": codebook.mean(), "commitment": commitment.mean()}
-        total = (
-            config.mel_weight * losses["mel"]
-            + config.codebook_weight * losses["codebook"]
-            + config.commitment_weight * losses["commitment"]
-        )
+        losses = {"mel": spectral(fake, real), "commitment": commitment.mean()}
+        total = config.mel_weight * losses["mel"] + config.commitment_weight * losses["commitment"]
         if step > config.adversarial_from_step:
             discriminator.requires_grad_(True)
             with half:
@@ -308,17 +328,17 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
             total = total + config.adversarial_weight * losses["adversarial"] + config.feature_weight * losses["feature"]
         optimizer.zero_grad()
         total.backward()
-        losses["gradient"] = nn.utils.clip_grad_norm_(model.parameters(), 100.0)
+        losses["gradient"] = nn.utils.clip_grad_norm_(learned, 100.0)
         optimizer.step()
-        restarted = restarts.update(codes, latents, step)
+        moved = codebooks.update(codes, latents)
         decay = min(config.ema_decay, step / (step + 10.0))
         torch._foreach_lerp_(list(averaged.values()), list(model.state_dict().values()), 1.0 - decay)
 
         if step % 100 == 0:
             for name, value in losses.items():
                 board.add_scalar(f"train/{name}", float(value), step)
-            board.add_scalar("train/restarted", restarted, step)
-            progress.set_postfix(mel=f"{float(losses['mel']):.3f}", restarted=restarted)
+            board.add_scalar("train/moved_entries", moved, step)
+            progress.set_postfix(mel=f"{float(losses['mel']):.3f}", moved=moved)
         if held_out and (step % config.validate_every == 0 or step == config.steps):
             codec = _codec(config.codec, averaged, device)
             figures = measure(codec, held_out)
@@ -336,6 +356,7 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
                     "step": step,
                     "model": model.state_dict(),
                     "averaged": averaged,
+                    "codebooks": {"counts": codebooks.counts, "sums": codebooks.sums},
                     "discriminator": discriminator.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "discriminator_optimizer": discriminator_optimizer.state_dict(),
@@ -368,7 +389,8 @@ def main(
     try:
         path = train(load_config(params, overrides, CodecTrainingConfig), resume)
     except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     print(f"The codec is {path}")
 
 

@@ -94,16 +94,17 @@ class ValidationSegments(TorchDataset[Item]):
         rows = dataset.split("val")
         rows = rows if len(rows) else dataset.split("train")
         # Round after round, one segment from each file, so that a limit leaves no class out.
-        cuts: list[tuple[int, Item]] = []
+        rounds: dict[int, list[Item]] = {}
         for _, row in rows.iterrows():
             codes = dataset.codes(row["file"])
             for start in range(0, codes.shape[1], segment_frames):
                 piece, mask = _segment(codes, start, segment_frames)
                 tensor = torch.from_numpy(piece)
                 item = {"codes": tensor, "heard": tensor, "condition": torch.from_numpy(dataset.condition(row))}
-                cuts.append((start, item | {"mask": torch.from_numpy(mask)}))
-        cuts.sort(key=lambda cut: cut[0])
-        self.items = [item for _, item in _spread(cuts, limit)]
+                rounds.setdefault(start, []).append(item | {"mask": torch.from_numpy(mask)})
+        self.items: list[Item] = []
+        for start in sorted(rounds):
+            self.items += _spread(rounds[start], limit - len(self.items))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -112,11 +113,11 @@ class ValidationSegments(TorchDataset[Item]):
         return self.items[index]
 
 
-def _spread(cuts: list[tuple[int, Item]], limit: int) -> list[tuple[int, Item]]:
-    """At most `limit` of the cuts, evenly spread."""
-    if len(cuts) <= limit:
-        return cuts
-    return [cuts[i] for i in np.linspace(0, len(cuts) - 1, limit).round().astype(int)]
+def _spread(items: list[Item], limit: int) -> list[Item]:
+    """At most `limit` of the items, evenly spread."""
+    if len(items) <= limit:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
 
 
 def _segment(codes: np.ndarray, start: int, segment_frames: int) -> tuple[np.ndarray, np.ndarray]:

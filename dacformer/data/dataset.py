@@ -111,16 +111,18 @@ def load_dataset(path: str | Path) -> Dataset:
         )
     facts = load_config(path / FACTS_FILE, kind=Facts)
     try:
-        rows = pd.read_csv(manifest, dtype={name: str for name in COLUMNS}, keep_default_na=True)
+        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False).fillna("")  # as text: a class may be called None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{manifest} cannot be read as a table: {error}") from error
     for name in COLUMNS:
-        if name not in rows or rows[name].isna().any():
+        if name not in rows or (rows[name] == "").any():
             raise UserError(f"{manifest}: column '{name}' is missing or has empty cells.")
     parameters = [name for name in rows.columns if name not in COLUMNS]
     for name in parameters:
-        if not pd.api.types.is_numeric_dtype(rows[name]):
-            raise UserError(f"{manifest}: parameter '{name}' holds something that is no number.")
+        try:
+            rows[name] = pd.to_numeric(rows[name])
+        except ValueError as error:
+            raise UserError(f"{manifest}: parameter '{name}' holds something that is no number ({error}).") from error
     wrong = sorted(set(rows["split"]) - set(SPLITS))
     if wrong:
         raise UserError(f"{manifest}: split '{wrong[0]}'. Expected one of: {', '.join(SPLITS)}.")

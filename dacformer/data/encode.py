@@ -151,10 +151,9 @@ def encode_folder(
     for path, label in progress:
         target = output / targets[path]
         try:
-            if _is_done(target, path):
-                file = read_dac(target)
-                reused += 1
-            else:
+            file = _encoded_before(target, path)
+            reused += file is not None
+            if file is None:
                 file = encode_file(path, codec, trim)
                 write_dac(target, file)
         except UserError as error:
@@ -214,6 +213,11 @@ def _targets(paths: list[Path], root: Path) -> dict[Path, Path]:
     }
 
 
-def _is_done(target: Path, source: Path) -> bool:
-    """Whether a sound was encoded before and has not changed since."""
-    return target.is_file() and target.stat().st_mtime >= source.stat().st_mtime
+def _encoded_before(target: Path, source: Path) -> DacFile | None:
+    """What a sound was encoded to before; None where it was not, or has changed since, or its codes are damaged."""
+    if not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
+        return None
+    try:
+        return read_dac(target)
+    except UserError:
+        return None

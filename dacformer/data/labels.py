@@ -13,7 +13,7 @@ from dacformer.errors import UserError
 FILE_COLUMNS, CLASS_COLUMNS = ("file", "Full File Name"), ("class", "Class Name")
 """Ours, and those of DACSynthformer's tables."""
 
-_PARAMETER = re.compile(r"([A-Za-z_]\w*)-(-?\d+(?:\.\d+)?)")
+_PARAMETER = re.compile(r"--([A-Za-z_]\w*)-(-?\d+(?:\.\d+)?)(?=--|\Z)")
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ def label_from_name(path: Path) -> Label | None:
     Returns:
         The label, or None where the name has no such parts.
     """
-    class_name, *parts = path.stem.split("--")
-    found = [match for part in parts if (match := _PARAMETER.fullmatch(part))]
+    class_name = path.stem.partition("--")[0]
+    found = _PARAMETER.findall(path.stem)
     if not class_name or not found:
         return None
-    return Label(class_name, {match[1]: float(match[2]) for match in found})
+    return Label(class_name, {name: float(value) for name, value in found})
 
 
 def read_label_table(path: Path) -> dict[str, Label]:
@@ -71,7 +71,9 @@ def read_label_table(path: Path) -> dict[str, Label]:
         UserError: Not a table, or one of the two columns is missing, or a parameter holds text.
     """
     try:
-        rows = pd.read_excel(path) if path.suffix.lower() in (".xlsx", ".xls") else pd.read_csv(path)
+        read = pd.read_excel if path.suffix.lower() in (".xlsx", ".xls") else pd.read_csv
+        # As text: 001 is not 1, and a class may be called None.
+        rows = read(path, dtype=str, keep_default_na=False).fillna("")
     except FileNotFoundError:
         raise UserError(f"There is no label table {path}.") from None
     except Exception as error:  # pandas and openpyxl raise whatever their parsers do
@@ -83,10 +85,15 @@ def read_label_table(path: Path) -> dict[str, Label]:
             f"{path} needs a column 'file' (or 'Full File Name') and a column 'class' (or 'Class Name'); "
             f"it has: {', '.join(map(str, rows.columns))}."
         )
+    if (rows[class_column] == "").any():
+        nameless = rows[file_column][rows[class_column] == ""].iloc[0]
+        raise UserError(f"{path}: the row of '{nameless}' has no class. Fill in the column '{class_column}'.")
     parameters = [name for name in rows.columns if name not in (file_column, class_column)]
     for name in parameters:
-        if not pd.api.types.is_numeric_dtype(rows[name]):
-            raise UserError(f"{path}: column '{name}' holds something that is no number. Remove or mend it.")
+        try:
+            rows[name] = pd.to_numeric(rows[name])
+        except ValueError as error:
+            raise UserError(f"{path}: column '{name}' holds something that is no number ({error}). Mend it.") from error
     return {
         str(row[file_column]): Label(
             str(row[class_column]),

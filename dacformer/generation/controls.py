@@ -90,6 +90,8 @@ def parse_control(word: str) -> tuple[str, Any]:
         if len(points) == 1 and len(points[0]) == 1:
             return name, float(value)
         return name, Curve([(float(time), float(level)) for time, level in points], step=steps)
+    except UserError:  # a curve's own complaint says more
+        raise
     except (ValueError, IndexError):
         raise UserError(
             f"--control '{word}' is not understood. Expected class=NAME, class=NAME:WEIGHT,NAME:WEIGHT, "
@@ -138,7 +140,11 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
 def class_controls(controls: Controls) -> dict[str, Control]:
     """The classes asked for and their weights: a bare name is the whole of one."""
     asked = controls.get("class", {})
-    return {asked: 1.0} if isinstance(asked, str) else dict(asked)
+    if isinstance(asked, str):
+        return {asked: 1.0}
+    if not isinstance(asked, Mapping):
+        raise UserError(f"'class' is {asked!r}. Expected a name, or {{name: weight, ...}}.")
+    return dict(asked)
 
 
 def curves_at(controls: Controls, times: np.ndarray) -> dict[str, np.ndarray]:
@@ -188,8 +194,9 @@ def _sample(control: Control, times: np.ndarray) -> np.ndarray:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
-        raise UserError(f"'{name}' is {value!r}. Expected a number or a Curve.")
+    numeric = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
+    if not numeric or not np.isfinite(value):
+        raise UserError(f"'{name}' is {value!r}. Expected a finite number or a Curve.")
     return float(value)
 
 

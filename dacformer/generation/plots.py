@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dacformer.generation.synthesizer import Take
 
 WINDOW_SAMPLES, HOP_SAMPLES = 2048, 512
+MAX_COLUMNS, MAX_ROWS = 1000, 256  # more than that no screen shows, and each costs time
 FLOOR_DB = -80.0
 
 
@@ -26,11 +27,15 @@ def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str
         title: Above it.
     """
     audio = np.pad(audio, (0, max(0, WINDOW_SAMPLES - len(audio))))
-    transform = ShortTimeFFT(hann(WINDOW_SAMPLES, sym=False), HOP_SAMPLES, sample_rate)
+    hop = max(HOP_SAMPLES, len(audio) // MAX_COLUMNS)
+    transform = ShortTimeFFT(hann(WINDOW_SAMPLES, sym=False), hop, sample_rate)
     power = transform.spectrogram(audio, padding="even")
+    # Bands of equal height on a logarithmic axis, each as loud as its loudest bin.
+    bands = np.unique(np.geomspace(1, len(power) - 1, MAX_ROWS).astype(int))
+    power = np.maximum.reduceat(power, bands, axis=0)
     level = 10.0 * np.log10(np.maximum(power / max(power.max(), 1e-12), 10 ** (FLOOR_DB / 10)))
     image = axes.pcolormesh(
-        transform.t(len(audio)), transform.f, level, vmin=FLOOR_DB, vmax=0.0, shading="auto", rasterized=True
+        transform.t(len(audio)), transform.f[bands], level, vmin=FLOOR_DB, vmax=0.0, shading="auto", rasterized=True
     )
     axes.set(yscale="log", ylim=(40, sample_rate / 2), xlim=(0, len(audio) / sample_rate), title=title, ylabel="Hz")
     image.set_cmap("magma")
@@ -41,7 +46,8 @@ def draw_controls(axes: Axes, take: "Take") -> None:
     for name, curve in take.curves.items():
         axes.plot(np.arange(len(curve)) * take.hop_length / take.sample_rate, curve, label=name)
     if take.curves:
-        axes.legend(loc="upper right", fontsize="small")
+        above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6, "frameon": False}
+        axes.legend(**above, fontsize="small")  # where it hides no curve
     axes.set(xlim=(0, take.seconds), xlabel="seconds", ylabel="control")
 
 

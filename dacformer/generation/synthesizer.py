@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
-from dacformer.config import SamplingConfig, parse_config
+from dacformer.config import SamplingConfig, parse_config, write_text
 from dacformer.errors import UserError
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
@@ -76,8 +76,9 @@ class Take:
         path, recipe = Path(path), json.dumps(self.recipe)
         if path.suffix != ".dac":
             return sound.write_audio(path, self.audio, self.sample_rate, comment=recipe)
-        file = DacFile(self.codes[None], self.sample_rate, len(self.audio), self.level_db, self.codes.shape[1])
-        path.with_suffix(".json").write_text(recipe)
+        level_db = sound.loudness_db(self.audio, self.sample_rate)  # as heard: decoding restores exactly this
+        file = DacFile(self.codes[None], self.sample_rate, len(self.audio), level_db, self.codes.shape[1])
+        write_text(path.with_suffix(".json"), recipe)
         return write_dac(path, file)
 
     def plot(self) -> "Figure":
@@ -283,10 +284,15 @@ class Synthesizer:
             level = sound.loudness_db(audio, self.facts.sample_rate)
             gain = min(10.0 ** ((ENCODED_DB - level) / 20.0), 1.0 / max(float(np.abs(audio).max()), 1e-6))
             codes = self.codec.encode(torch.from_numpy(audio * np.float32(gain))[None, None])[0].cpu().numpy()
-        if codes.ndim != 2 or len(codes) < self.facts.num_codebooks or codes.max(initial=0) >= self.facts.codebook_size:
+        if codes.ndim != 2 or len(codes) < self.facts.num_codebooks or codes.size == 0 or codes.dtype.kind not in "ui":
             raise UserError(
-                f"The prompt's codes are {codes.shape} up to {codes.max(initial=0)}; "
-                f"expected ({self.facts.num_codebooks}, T) below {self.facts.codebook_size}, of {self.facts.codec}."
+                f"The prompt's codes are {codes.dtype} of shape {codes.shape}; "
+                f"expected integers ({self.facts.num_codebooks}, T) with T > 0."
+            )
+        if codes.min() < 0 or codes.max() >= self.facts.codebook_size:
+            raise UserError(
+                f"The prompt's codes go from {codes.min()} to {codes.max()}; "
+                f"expected 0 to {self.facts.codebook_size - 1}, of {self.facts.codec}."
             )
         return codes[: self.facts.num_codebooks].astype(np.int64)
 

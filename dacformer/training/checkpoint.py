@@ -5,7 +5,8 @@
         model.safetensors   the weights to generate with (averaged, if the training averages)
         train_state.pt      what `--resume` needs besides (weights as trained, optimizer)
 
-A folder is written under another name and renamed when it is complete, so a name `step_*` is always a whole checkpoint.
+A folder is written under another name and renamed when it is complete, and renamed back before it is removed, so a name
+`step_*` is always a whole checkpoint.
 The last is the one with the highest step, the best the one with the lowest validation NLL: no pointer can go stale.
 """
 
@@ -80,7 +81,8 @@ def save_checkpoint(run: Path, card: Card, weights: dict[str, Tensor], state: di
     target = run / "checkpoints" / f"step_{card.step:07d}"
     part = target.with_name(f".{target.name}.part")
     try:
-        shutil.rmtree(part, ignore_errors=True)
+        for leftover in target.parent.glob(".step_*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         part.mkdir(parents=True)
         save_config(card, part / CARD_FILE)
         save_file({key: value.contiguous() for key, value in weights.items()}, part / WEIGHTS_FILE)
@@ -88,7 +90,7 @@ def save_checkpoint(run: Path, card: Card, weights: dict[str, Tensor], state: di
         for file in part.iterdir():
             _sync(file)
         if target.exists():
-            shutil.rmtree(target)
+            remove_checkpoint(target)
         os.replace(part, target)
         _sync(target.parent)
     # safetensors and torch wrap the system's error in exceptions of their own.
@@ -107,12 +109,19 @@ def list_checkpoints(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("step_*"))
 
 
+def remove_checkpoint(path: Path) -> None:
+    """Removes a checkpoint: first its name, so that half of one is never taken for whole."""
+    gone = path.with_name(f".{path.name}.gone")
+    os.replace(path, gone)
+    shutil.rmtree(gone)
+
+
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Removes all but the newest `keep` checkpoints and the best."""
     kept = {*list_checkpoints(run)[-keep:], find_checkpoint(run, "best")}
     for path in list_checkpoints(run):
         if path not in kept:
-            shutil.rmtree(path)
+            remove_checkpoint(path)
 
 
 def find_checkpoint(path: str | Path, which: str = "best") -> Path:
@@ -163,17 +172,14 @@ def load_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
     Raises:
         UserError: No checkpoint, or a damaged one.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     path = find_checkpoint(path, which)
     card = read_card(path)
     model = card.build_model()
     try:
-        model.load_state_dict(load_file(path / WEIGHTS_FILE))
-        digest = hashlib.sha256((path / WEIGHTS_FILE).read_bytes()).hexdigest()
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise UserError(f"{path / WEIGHTS_FILE} is damaged or cut off ({error}). Use another checkpoint.") from error
+        model.load_state_dict(_read_weights(path))
+    except RuntimeError as error:
+        raise UserError(f"{path / WEIGHTS_FILE} does not fit {path / CARD_FILE}: {error}") from error
+    digest = hashlib.sha256((path / WEIGHTS_FILE).read_bytes()).hexdigest()
     return Checkpoint(card, model.eval(), f"{card.config.run.name}/{path.name}-{digest[:12]}")
 
 
@@ -183,14 +189,25 @@ def load_state(path: Path) -> tuple[Card, dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: The checkpoint is damaged.
     """
+    card, weights, file = read_card(path), _read_weights(path), path / STATE_FILE
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        return card, weights, {"model": state["model"], "optimizer": state["optimizer"]}
+    # A hostile or cut-off pickle can fail in any of these ways.
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} is damaged or cut off ({error}). Delete {path} to resume from the checkpoint before it."
+        ) from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        state = torch.load(path / STATE_FILE, map_location="cpu", weights_only=True)
-        return read_card(path), load_file(path / WEIGHTS_FILE), state
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise UserError(f"{path} is damaged or cut off ({error}). Delete this folder to resume from the one before.") from error
+        return load_file(path / WEIGHTS_FILE)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path / WEIGHTS_FILE} is damaged or cut off ({error}). Use another checkpoint.") from error
 
 
 def _sync(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The training loop: one function, the same in a notebook, on a GPU, and under `accelerate launch` on many machines.
 
-Every process draws its share of the same global batch, and every random choice is a function of seed and step: a run that
-was resumed, or spread over processes, goes through the losses of one that was not.
+Every process draws its share of the same global batch, and every random choice is a function of seed and step: a run
+that was resumed, or spread over processes, goes through the losses of one that was not.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
@@ -18,17 +19,20 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_optimizer_state_dict,
+    set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from dacformer.config import Config, TrainingConfig, save_config
+from dacformer.config import Config, TrainingConfig, save_config, write_text
 from dacformer.data import Excerpts, ValidationSegments, load_dataset
 from dacformer.data.batches import check_conditions
 from dacformer.data.dataset import unigram_nll
 from dacformer.errors import UserError
+from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer
 from dacformer.model.heads import nll_per_code
 from dacformer.training.checkpoint import (
@@ -38,6 +42,7 @@ from dacformer.training.checkpoint import (
     list_checkpoints,
     load_state,
     prune_checkpoints,
+    remove_checkpoint,
     save_checkpoint,
 )
 
@@ -72,6 +77,7 @@ def train(
     Raises:
         UserError: Data that cannot be trained on, a run in the way, nothing to resume, or a full disk.
     """
+    keep_freed_memory()
     run, training = config.run, config.training
     dataset = load_dataset(config.data.path)
     check_conditions(dataset)
@@ -90,7 +96,7 @@ def train(
     saved = load_state(find_checkpoint(run, "last")) if resume else None
     if saved is not None:
         _check_resumable(saved[0], card)
-        plain.load_state_dict(saved[2]["model"])
+        plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
     optimizer = make_optimizer(plain, training)
     model, optimizer = accelerator.prepare(plain, optimizer)
     average = WeightAverage(model, training.ema_decay)
@@ -98,8 +104,8 @@ def train(
     if saved is not None:
         step = saved[0].step
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
+        set_model_state_dict(model, saved[2]["model"], options=options)
         set_optimizer_state_dict(model, optimizer.optimizer, saved[2]["optimizer"], options=options)
-        average.load(plain, saved[1])
 
     batch_size = config.data.batch_size
     excerpts = Excerpts(dataset, config.data.segment_frames, training, training.steps * batch_size)
@@ -130,60 +136,79 @@ def train(
             save_checkpoint(run, card.model_copy(update={"step": step, "metrics": metrics}), averaged, state)
             prune_checkpoints(run, training.keep_checkpoints)
 
+    pending: list[tuple[int, float, Tensor]] = []  # step, learning rate, loss and gradient norm
+    started = time.monotonic()
+
+    def flush() -> None:
+        """Logs the steps since the last time."""
+        nonlocal started
+        if not pending:
+            return
+        figures = torch.stack([tensor for *_, tensor in pending]).tolist()  # waits for the device
+        speed = len(pending) * batch_size * config.data.segment_frames / (time.monotonic() - started)
+        for loss, norm in figures:
+            at, rate, _ = pending.pop(0)
+            line = {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "frames_per_second": speed}
+            log.write(at, line)
+            if not math.isfinite(loss + norm):
+                raise UserError(
+                    f"The loss is {loss} and its gradient {norm} at step {at}: training has come apart. "
+                    f"Lower training.learning_rate (now {training.learning_rate}) or gradient_clip."
+                )
+        progress.set_postfix(loss=f"{loss:.3f}", frames_per_second=f"{speed:.0f}")
+        started = time.monotonic()
+
+    def say(text: str) -> None:
+        if accelerator.is_main_process:
+            progress.write(text)
+
     def validate_and_save() -> None:
+        flush()  # a checkpoint never knows of a step that the log does not
         with average.in_place():
             nll = validate(model, segments, batch_size, precision, accelerator.device)
         metrics = {"val_nll": float(nll.mean()), "unigram_nll": float(unigram.mean())}
         metrics |= {f"val_nll_{k + 1}": float(value) for k, value in enumerate(nll)}
         metrics |= {f"unigram_nll_{k + 1}": float(value) for k, value in enumerate(unigram)}
         log.write(step, metrics)
-        progress.write(f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})")
+        say(f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})")
         save(metrics)
 
-    pending: list[Tensor] = []
-    started = time.monotonic()
     try:
         for batch in loader:
-            step += 1
-            rate = set_learning_rate(optimizer, training, step)
-            torch.manual_seed(training.seed + step)  # dropout: the same after --resume
+            rate = set_learning_rate(optimizer, training, step + 1)
+            torch.manual_seed(training.seed + step + 1)  # dropout: the same after --resume
             model.train()
             with precision():
                 logits = model(batch["codes"], batch["condition"], heard=batch["heard"])
             loss = _global_mean(nll_per_code(logits, batch["codes"]), batch["mask"], accelerator)
             optimizer.zero_grad()
             accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(model.parameters(), training.gradient_clip)
+            norm = _whole(accelerator.clip_grad_norm_(model.parameters(), training.gradient_clip))
             optimizer.step()
-            average.update(step)
-            pending.append(torch.stack([accelerator.reduce(loss.detach(), "mean"), torch.as_tensor(norm).detach()]))
+            average.update(step + 1)
+            step += 1  # now, so that an interrupted step is one that has not been
+            pending.append((step, rate, torch.stack([accelerator.reduce(loss.detach(), "mean"), norm])))
             progress.update()
-            if len(pending) == FLUSH_EVERY or step == training.steps:
-                elapsed, started = time.monotonic() - started, time.monotonic()
-                speed = len(pending) * batch_size * config.data.segment_frames / elapsed
-                for i, (value, gradient) in enumerate(torch.stack(pending).tolist()):
-                    figures = {"loss": value, "gradient_norm": gradient, "learning_rate": rate}
-                    log.write(step - len(pending) + 1 + i, figures | {"frames_per_second": speed})
-                progress.set_postfix(loss=f"{value:.3f}", frames_per_second=f"{speed:.0f}")
-                pending.clear()
-                if not math.isfinite(value):
-                    raise UserError(
-                        f"The loss is {value} at step {step}: training has come apart. "
-                        f"Lower training.learning_rate (now {training.learning_rate}) or gradient_clip."
-                    )
+            if len(pending) == FLUSH_EVERY:
+                flush()
             if step % training.validate_every == 0 or step == training.steps:
                 validate_and_save()
                 started = time.monotonic()
             if on_sample and training.sample_every and step % training.sample_every == 0:
                 with average.in_place():
-                    if accelerator.is_main_process:
-                        current = card.model_copy(update={"step": step})
-                        on_sample(Checkpoint(current, accelerator.unwrap_model(model).eval(), f"{run.name}/{step}"), run)
+                    weights = _on_cpu(accelerator.get_state_dict(model))  # a sharded model could not be played alone
+                if accelerator.is_main_process:
+                    heard = card.build_model()
+                    heard.load_state_dict(weights)
+                    current = card.model_copy(update={"step": step})
+                    on_sample(Checkpoint(current, heard.to(accelerator.device).eval(), f"{run.name}/{step}"), run)
                 accelerator.wait_for_everyone()
                 started = time.monotonic()
     except KeyboardInterrupt:  # the stop button of a notebook: keep what was learned
-        progress.write(f"Stopped at step {step}; go on with --resume.")
+        say(f"Stopped at step {step}; go on with --resume.")
         validate_and_save()
+    except OSError as error:
+        raise UserError(f"{run} cannot be written ({error}). Make room, then go on with --resume.") from error
     finally:
         progress.close()
         log.close()
@@ -204,12 +229,6 @@ class WeightAverage:
         """Moves the average towards the weights; early steps count more, so that the start is soon forgotten."""
         decay = min(self._decay, step / (step + 10.0))
         torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters], 1.0 - decay)
-
-    @torch.no_grad()
-    def load(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
-        """Takes the average from a checkpoint of `model`, before it was wrapped."""
-        for average, (name, _) in zip(self._averages, model.named_parameters(), strict=True):
-            average.copy_(weights[name])
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -316,9 +335,12 @@ def _prepare_run(config: Config, resume: bool, overwrite: bool) -> None:
     run = config.run
     if not resume and list_checkpoints(run):
         if not overwrite:
-            raise UserError(f"{run} already holds a training. Use --resume, --overwrite, or another folder: run=runs/NAME")
-        for name in ("checkpoints", "samples"):
-            shutil.rmtree(run / name, ignore_errors=True)
+            raise UserError(
+                f"{run} already holds a training. Use --resume, --overwrite, or another folder: run=runs/NAME"
+            )
+        for old in list_checkpoints(run):
+            remove_checkpoint(old)
+        shutil.rmtree(run / "samples", ignore_errors=True)
         for old in [run / METRICS_FILE, *run.glob("events.out.*")]:
             old.unlink(missing_ok=True)
     if resume and not list_checkpoints(run):
@@ -336,9 +358,14 @@ def _check_resumable(saved: Card, card: Card) -> None:
             raise UserError(f"Cannot resume {card.config.run}: its {what} were {old}, now {new}. Start another run.")
     if saved.step >= card.config.training.steps:
         raise UserError(
-            f"{card.config.run} is at step {saved.step} of {card.config.training.steps}: there is nothing left to train. "
+            f"{card.config.run} is at step {saved.step} of {card.config.training.steps}: nothing is left to train. "
             f"Ask for more: training.steps={2 * saved.step}"
         )
+
+
+def _whole(norm: Any) -> Tensor:
+    """A gradient norm as a plain tensor; FSDP's is sharded."""
+    return (norm.full_tensor() if isinstance(norm, DTensor) else norm).detach()
 
 
 def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -355,7 +382,7 @@ class _Log:
         path = run / METRICS_FILE
         lines = path.read_text().splitlines() if path.is_file() else []
         kept = [line for line in lines if _step_of(line) <= step]
-        path.write_text("".join(f"{line}\n" for line in kept))
+        write_text(path, "".join(f"{line}\n" for line in kept))
         self._file = path.open("a")
         self._board = SummaryWriter(str(run), purge_step=step + 1)
 

@@ -1,0 +1,126 @@
+"""The rows of the table. Each is a ratio of two things measured in turns in one run, so that a busy machine slows both."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import psutil
+import torch
+
+from dacformer.codec import load_codec
+from dacformer.config import ModelConfig
+from dacformer.model import DACFormer
+
+Row = dict[str, Any]
+K, V, C, W = 4, 1024, 24, 86  # codebooks, codebook size, condition, window: as with 8 textures and the small codec
+FRAME_RATE = 44_100 / 512
+
+
+def all_rows() -> Iterator[Callable[[], Row]]:
+    """Each row, to be measured when it is called."""
+    for dim, num_layers in ((256, 3), (512, 6)):
+        yield partial(ring_against_window, dim, num_layers)
+    yield batch_against_single
+    yield partial(endless, 256, 3)
+    yield stream_memory
+
+
+def make_model(dim: int, num_layers: int) -> DACFormer:
+    """A model with fresh weights: time does not depend on them."""
+    torch.manual_seed(0)
+    return DACFormer(ModelConfig(dim=dim, num_layers=num_layers, window_frames=W), K, V, C).eval()
+
+
+def likeliest(logits: torch.Tensor, k: int) -> torch.Tensor:
+    """The cheapest choice, so that the model is what is measured."""
+    return logits.argmax(dim=-1)
+
+
+def stepper(model: DACFormer, batch_size: int = 1) -> Callable[[], object]:
+    """Draws one frame of a stream that is past its first window."""
+    state, condition = model.init_state(batch_size), torch.zeros(batch_size, 1, C)
+    for _ in range(W):
+        model.step(condition, state, likeliest)
+    return lambda: model.step(condition, state, likeliest)
+
+
+def interleave(ours: Callable[[], object], baseline: Callable[[], object], seconds: float = 8.0) -> tuple[list, list]:
+    """Times two calls in turns for about so many seconds: `(times of ours, times of baseline)` in seconds."""
+    ours(), baseline()
+    times: tuple[list[float], list[float]] = ([], [])
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(times[0]) < 5:
+        for call, kept in zip((ours, baseline), times, strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - start)
+    return times
+
+
+def row(name: str, ours: float, baseline: float, ratio: float, target: float, unit: str, note: str = "") -> Row:
+    return {
+        "name": name,
+        "ours": f"{ours:.3g} {unit}",
+        "baseline": f"{baseline:.3g} {unit}",
+        "ratio": round(ratio, 2),
+        "target": target,
+        "limit_share": None,
+        "met": bool(ratio >= target),
+        "note": note,
+    }
+
+
+def spread(times: list[float]) -> str:
+    """Middle half of the times, in milliseconds."""
+    low, _, high = statistics.quantiles(times, n=4)
+    return f"{low * 1000:.2f}..{high * 1000:.2f} ms"
+
+
+@torch.inference_mode()
+def ring_against_window(dim: int, num_layers: int) -> Row:
+    """One frame through the ring against recomputing the window of `W` frames for it."""
+    model = make_model(dim, num_layers)
+    codes, condition = torch.randint(V, (1, K, W)), torch.zeros(1, 1, C)
+    ours, baseline = interleave(stepper(model), lambda: model(codes, condition))
+    a, b = statistics.median(ours), statistics.median(baseline)
+    note = f"ours {spread(ours)}, window {spread(baseline)}"
+    return row(f"generate D={dim} L={num_layers}, ring against full window", a * 1e3, b * 1e3, b / a, 5, "ms/frame", note)
+
+
+@torch.inference_mode()
+def batch_against_single() -> Row:
+    """Audio per second of 16 streams side by side against one."""
+    model = make_model(256, 3)
+    ours, baseline = interleave(stepper(model, 16), stepper(model, 1))
+    a, b = 16 / statistics.median(ours), 1 / statistics.median(baseline)
+    return row("generate D=256 L=3, batch 16 against 1", a / FRAME_RATE, b / FRAME_RATE, a / b, 5, "x real time")
+
+
+@torch.inference_mode()
+def endless(dim: int, num_layers: int) -> Row:
+    """Codes and audio together against the time that they last (frames with and without guidance)."""
+    model, codec = make_model(dim, num_layers), load_codec("small")
+    guided, decoder, chunk = stepper(model, 2), codec.stream_decoder(), 17
+
+    def play() -> None:
+        frames = [guided()[:1] for _ in range(chunk)]
+        decoder.push(torch.cat(frames, dim=-1))
+
+    ours, _ = interleave(play, lambda: None)
+    lasts, took = chunk / FRAME_RATE, statistics.median(ours)
+    return row(f"codes + audio D={dim} L={num_layers}, guided, small codec", took, lasts, lasts / took, 1, "s")
+
+
+@torch.inference_mode()
+def stream_memory(minutes: int = 10) -> Row:
+    """Memory after ten minutes of stream against one minute."""
+    model, codec = make_model(64, 1), load_codec("small")
+    step, decoder = stepper(model), codec.stream_decoder()
+    process, used = psutil.Process(), []
+    for _ in range(minutes):
+        for _ in range(int(60 * FRAME_RATE) // 86):
+            decoder.push(torch.cat([step() for _ in range(86)], dim=-1))
+        used.append(process.memory_info().rss / 1e6)
+    return row("memory of a stream, 1 minute against 10", used[-1], used[0], used[0] / used[-1], 0.97, "MB")

@@ -1,0 +1,36 @@
+"""Where people meet the sound: pictures, and what moves in a notebook."""
+
+from dacformer.interfaces.plots import plot_code_usage, plot_codes, plot_labels, plot_training
+from dacformer.interfaces.runs import conditions_table, ensure_run, settings_table
+from dacformer.interfaces.widgets import (
+    LivePlot,
+    LiveSamples,
+    Sheet,
+    Steering,
+    look_at,
+    morph,
+    one_of_each,
+    steer,
+    sweep,
+    trajectory,
+)
+
+__all__ = [
+    "LivePlot",
+    "LiveSamples",
+    "Sheet",
+    "Steering",
+    "conditions_table",
+    "ensure_run",
+    "look_at",
+    "morph",
+    "one_of_each",
+    "plot_code_usage",
+    "plot_codes",
+    "plot_labels",
+    "plot_training",
+    "settings_table",
+    "steer",
+    "sweep",
+    "trajectory",
+]

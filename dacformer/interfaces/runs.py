@@ -1,0 +1,69 @@
+"""What a notebook asks of settings and runs: tables, and a run to play with."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dacformer.config import Config, Section, load_config
+from dacformer.data import Conditions
+from dacformer.interfaces.widgets import LivePlot
+from dacformer.training.checkpoint import WEIGHTS_FILE, list_checkpoints
+from dacformer.training.loop import train
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+
+def ensure_run(run: str | Path, params_file: str | Path, overrides: Sequence[str] = ()) -> Path:
+    """Makes sure that there is something to play: trains the run first, if it does not exist yet.
+
+    Args:
+        run: A run's or a checkpoint's folder.
+        params_file: Settings to train with, where there is none; `run` takes the place of the folder that they name.
+        overrides: `key=value`, as for `load_config`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: Bad settings or data.
+    """
+    run = Path(run)
+    if list_checkpoints(run) or (run / WEIGHTS_FILE).is_file():
+        return run
+    print(f"There is no run {run} yet, so it is trained now with {params_file}.")
+    config = load_config(params_file, list(overrides)).model_copy(update={"run": run})
+    return train(config, on_metrics=LivePlot(config))
+
+
+def settings_table(config: Config) -> "Styler":
+    """All settings, one in a row, with what they mean."""
+    return _table(_rows(config), ["setting", "value", "meaning"])
+
+
+def conditions_table(conditions: Conditions) -> "Styler":
+    """What can be asked for: a row for each class and parameter, with the range that was heard in training."""
+    rows = []
+    for name in conditions.classes:
+        own = {key: scale for key, scale in conditions.parameters.items() if name in scale.classes}
+        rows += [(name, key, f"{scale.low:g}", f"{scale.high:g}") for key, scale in own.items()] or [(name, "", "", "")]
+    return _table(rows, ["class", "parameter", "from", "to"])
+
+
+def _table(rows: list[tuple[str, ...]], columns: list[str]) -> "Styler":
+    """Text aligned left and never cut off, which pandas' own tables do."""
+    style = pd.DataFrame(rows, columns=columns).style.hide(axis="index")
+    return style.set_table_styles([{"selector": "th, td", "props": "text-align: left"}])
+
+
+def _rows(section: Section, prefix: str = "") -> list[tuple[str, ...]]:
+    rows: list[tuple[str, ...]] = []
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            rows += _rows(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, str(value), (field.description or "").replace("\n", " ").replace("`", "")))
+    return rows

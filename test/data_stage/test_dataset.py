@@ -1,0 +1,120 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dacformer.data import load_dataset
+from dacformer.data.batches import check_conditions
+from dacformer.data.dataset import cached_codes, unigram_nll
+from dacformer.errors import UserError
+
+WriteDataset = Callable[..., Path]
+
+
+def row(file: str, class_name: str = "rain", split: str = "train", **parameters: Any) -> dict[str, Any]:
+    return {"file": file, "class": class_name, "split": split} | parameters
+
+
+def test_a_data_set_opens(write_dataset: WriteDataset) -> None:
+    path = write_dataset([row("a.dac", rate=1), row("b/c.dac", "wind", rate=3), row("d.dac", split="val", rate=9)])
+    dataset = load_dataset(path)
+    assert dataset.conditions.classes == ("rain", "wind") and dataset.conditions.dim == 4
+    rate = dataset.conditions.parameters["rate"]
+    assert (rate.low, rate.high, rate.classes) == (1, 3, ("rain", "wind"))  # of the training rows
+    assert dataset.facts.frame_rate == 44100 / 512
+    assert dataset.codes("b/c.dac").shape == (2, 40)
+    np.testing.assert_array_equal(cached_codes(path / "b/c.dac", 1), dataset.codes("b/c.dac")[:1])
+    np.testing.assert_array_equal(dataset.condition(dataset.split("train").iloc[1]), [[0, 1, 1, 1]])
+    assert list(dataset.split("val")["file"]) == ["d.dac"]
+
+
+def test_classes_may_have_any_name(write_dataset: WriteDataset) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac", "None"), row("b.dac", "NA"), row("c.dac", "01")]))
+    assert dataset.conditions.classes == ("01", "NA", "None")
+
+
+def test_an_unknown_value_is_an_empty_cell(write_dataset: WriteDataset) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac", rate=2), row("b.dac", rate=4), row("c.dac"), row("d.dac")]))
+    assert dataset.condition(dataset.rows.iloc[2]).tolist() == [[1, 0, 0]]
+    assert dataset.conditions.parameters["rate"].low == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row("a.dac", split="test")], "split 'test'. Expected one of: train, val"),
+        ([row("a.dac", split="val")], "no training rows"),
+        ([row("a.dac", rate="fast")], "parameter 'rate' holds something that is no number"),
+        ([row("a.dac", class_name="")], "column 'class' is missing or has empty cells"),
+        ([row("a.dac", split="")], "column 'split' is missing or has empty cells"),
+        ([{"file": "a.dac", "class": "rain"}], "column 'split' is missing"),
+    ],
+)
+def test_a_wrong_manifest_says_what_is_wrong(write_dataset: WriteDataset, rows: list, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load_dataset(write_dataset(rows))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "cannot be read as a table"),
+        ("file,class,split\n", "no training rows"),
+        ("\x00\xff", "manifest.csv"),
+        ('file,class,split\n"a', "cannot be read as a table"),
+        ("file,class,split\na,b,train\nc,d,train,9,9", "cannot be read as a table"),
+    ],
+)
+def test_a_broken_manifest_is_refused(write_dataset: WriteDataset, text: str, said: str) -> None:
+    path = write_dataset([row("a.dac")])
+    (path / "manifest.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=said):
+        load_dataset(path)
+
+
+def test_missing_files_are_counted_and_named(write_dataset: WriteDataset) -> None:
+    path = write_dataset([row("a.dac"), row("b.dac"), row("c.dac")])
+    for name in ("b.dac", "c.dac"):
+        (path / name).unlink()
+    with pytest.raises(UserError, match=r"names 2 files that are not there, such as 'b\.dac'"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize("name", ["dataset.yaml", "manifest.csv"])
+def test_a_folder_that_is_no_data_set_says_how_to_make_one(write_dataset: WriteDataset, name: str) -> None:
+    path = write_dataset([row("a.dac")])
+    (path / name).unlink()
+    with pytest.raises(UserError, match=r"is no data set .*dacformer encode SOUNDS"):
+        load_dataset(path)
+
+
+def test_facts_with_a_typing_mistake_are_refused(write_dataset: WriteDataset) -> None:
+    with pytest.raises(UserError, match=r"unknown setting 'sample_rat'. Did you mean 'sample_rate'"):
+        load_dataset(write_dataset([row("a.dac")], sample_rat=3))
+
+
+@pytest.mark.parametrize("facts", [{"num_codebooks": 4}, {"codebook_size": 8}])
+def test_codes_that_do_not_fit_the_facts_are_refused(write_dataset: WriteDataset, facts: dict[str, int]) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac")], **facts))
+    with pytest.raises(UserError, match=r"a\.dac has 2 codebooks and codes up to .* Encode it again"):
+        dataset.codes("a.dac")
+
+
+def test_a_class_that_only_validation_has_is_refused(write_dataset: WriteDataset) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac"), row("b.dac", "wind", "val")]))
+    with pytest.raises(
+        UserError, match=r"'b\.dac' is of class 'wind', which has no training rows. Trained classes: rain"
+    ):
+        check_conditions(dataset)
+    check_conditions(load_dataset(write_dataset([row("a.dac"), row("b.dac", split="val")])))
+
+
+def test_unigram_nll_is_that_of_the_counts(write_dataset: WriteDataset) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac"), row("b.dac", split="val")], {"a.dac": 500, "b.dac": 300}))
+    expected = []
+    for k in range(2):
+        counts = np.bincount(dataset.codes("a.dac")[k], minlength=64) + 1
+        expected.append(np.mean([-np.log(counts[code] / counts.sum()) for code in dataset.codes("b.dac")[k]]))
+    np.testing.assert_allclose(unigram_nll(dataset), expected)

@@ -1,0 +1,39 @@
+"""The slow, obvious sampler: no cache, no state. What the fast one is tested and measured against."""
+
+import torch
+from torch import Tensor
+
+from dacformer.config import SamplingConfig
+from dacformer.generation.sampling import make_chooser
+from dacformer.model import DACFormer
+
+
+@torch.inference_mode()
+def generate_slowly(
+    model: DACFormer, conditions: Tensor, sampling: SamplingConfig, seed: int, prompt: Tensor | None = None
+) -> Tensor:
+    """Draws every code from one banded forward over all frames so far.
+
+    Args:
+        model: In evaluation mode.
+        conditions: `(B, T, C)`, of the prompt's frames too.
+        sampling: As for the synthesizer.
+        seed: As for the synthesizer.
+        prompt: `(B, K, P)` int64, frames that are there already, `P <= T`.
+
+    Returns:
+        `(B, K, T)` int64, the prompt included.
+    """
+    batch_size, num_frames, _ = conditions.shape
+    choose = make_chooser(sampling, model.num_codebooks, torch.Generator(conditions.device).manual_seed(seed))
+    if sampling.guidance != 1.0:
+        conditions = torch.cat([conditions, torch.zeros_like(conditions)])
+    codes = conditions.new_zeros((len(conditions), model.num_codebooks, 0), dtype=torch.int64)
+    if prompt is not None:
+        codes = prompt.repeat(len(conditions) // batch_size, 1, 1)
+    for t in range(codes.shape[-1], num_frames):
+        codes = torch.nn.functional.pad(codes, (0, 1))  # the frame to be drawn; each codebook sees those before it
+        for k in range(model.num_codebooks):
+            logits = model(codes, conditions[:, : t + 1])  # (B, K, t + 1, V)
+            codes[:, k, t] = choose(logits[:, k, t], k)
+    return codes[:batch_size]

@@ -1,0 +1,180 @@
+"""Curves in seconds, controls as they are typed, and what the model is told."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dacformer.data import Conditions, ParameterRange
+from dacformer.errors import UserError
+from dacformer.generation import Curve
+from dacformer.generation.controls import (
+    check_controls,
+    class_controls,
+    conditions_at,
+    curves_at,
+    parse_control,
+    to_json,
+)
+
+CONDITIONS = Conditions(
+    classes=("bees", "rain", "wind"),
+    parameters={
+        "density": ParameterRange(low=0.0, high=1.0, classes=("rain",)),
+        "strength": ParameterRange(low=10.0, high=30.0, classes=("wind",)),
+    },
+)
+numbers = st.floats(-1e6, 1e6)
+points = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=8, unique_by=lambda point: point[0]).map(sorted)
+
+
+@given(points, st.booleans(), st.floats(-2e6, 2e6))
+def test_a_curve_stays_between_its_points(points: list[tuple[float, float]], step: bool, seconds: float) -> None:
+    values = [value for _, value in points]
+    slack = 1e-9 * max(map(abs, values))
+    assert min(values) - slack <= Curve(points, step)(seconds) <= max(values) + slack
+
+
+@given(points, st.booleans())
+def test_a_curve_goes_through_its_points(points: list[tuple[float, float]], step: bool) -> None:
+    curve = Curve(points, step)
+    assert [curve(time) for time, _ in points] == [value for _, value in points]
+
+
+@given(points, st.booleans(), st.floats(0, 1e6))
+def test_a_curve_stays_where_it_begins_and_where_it_ends(
+    points: list[tuple[float, float]], step: bool, beyond: float
+) -> None:
+    curve = Curve(points, step)
+    assert curve(points[0][0] - beyond) == points[0][1]
+    assert curve(points[-1][0] + beyond) == points[-1][1]
+
+
+def test_a_curve_is_a_line_between_points_or_a_step() -> None:
+    assert [Curve([(0, 0), (10, 5)])(t) for t in (0, 1, 5, 10)] == [0, 0.5, 2.5, 5]
+    assert [Curve([(0, 0), (10, 5)], step=True)(t) for t in (0, 1, 9.999, 10)] == [0, 0, 0, 5]
+
+
+def test_two_points_at_one_time_are_a_jump() -> None:
+    jump = Curve([(0, 1), (5, 2), (5, 8), (10, 9)])
+    assert jump(5 - 1e-9) == pytest.approx(2) and jump(5) == 8 and jump(7.5) == 8.5
+
+
+@pytest.mark.parametrize(
+    "points", [[], [(1, 0), (0, 0)], [(0, float("nan"))], [(float("inf"), 0)], [(0,)], 5, [("a", 1)]]
+)
+def test_what_is_no_curve_is_refused(points: list[tuple[float, float]]) -> None:
+    with pytest.raises(UserError, match=r"[Cc]urve"):
+        Curve(points)
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "value"),
+    [
+        ("class=rain", "class", "rain"),
+        ("class=rain:0.5,wind:1.5", "class", {"rain": 0.5, "wind": 1.5}),
+        ("strength=0.3", "strength", 0.3),
+        ("strength=-3e1", "strength", -30.0),
+    ],
+)
+def test_plain_controls_are_read(word: str, name: str, value: object) -> None:
+    assert parse_control(word) == (name, value)
+
+
+def test_curves_are_read() -> None:
+    name, line = parse_control("strength=0:0.1,10:0.9")
+    assert name == "strength" and line.points == [(0, 0.1), (10, 0.9)] and not line.step
+    _, steps = parse_control("strength=step:0:0.1,5:0.9")
+    assert steps.points == [(0, 0.1), (5, 0.9)] and steps.step
+
+
+@pytest.mark.parametrize(
+    "word", ["rain", "class=", "strength=", "strength=loud", "strength=0:1,2", "class=rain:0.5,wind"]
+)
+def test_controls_that_are_not_understood_say_what_is_expected(word: str) -> None:
+    with pytest.raises(UserError, match=r"is not understood\. Expected class=NAME.*SECONDS:VALUE"):
+        parse_control(word)
+
+
+def test_a_typed_curve_in_the_wrong_order_says_so() -> None:
+    with pytest.raises(UserError, match="in order of time"):
+        parse_control("strength=5:0,1:1")
+
+
+def test_an_unknown_class_lists_the_known_and_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"Unknown class 'rian'\. Did you mean 'rain'\? Known: bees, rain, wind\."):
+        check_controls({"class": "rian"}, CONDITIONS)
+
+
+def test_an_unknown_parameter_lists_the_known_and_the_nearest() -> None:
+    with pytest.raises(
+        UserError, match=r"Unknown parameter 'strenght'\. Did you mean 'strength'\? .*density, strength"
+    ):
+        check_controls({"strenght": 12}, CONDITIONS)
+
+
+@pytest.mark.parametrize("value", ["12", None, True, [1, 2], float("nan"), float("inf")])
+def test_a_value_that_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"'strength' is .* Expected a finite number or a Curve"):
+        check_controls({"strength": value}, CONDITIONS)
+    with pytest.raises(UserError, match=r"'class wind' is .* Expected a finite number or a Curve"):
+        check_controls({"class": {"wind": value}}, CONDITIONS)
+
+
+@pytest.mark.parametrize("value", [3, None, ["rain"], Curve([(0, 1)])])
+def test_a_class_that_is_no_name_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match=r"'class' is .* Expected a name, or {name: weight"):
+        check_controls({"class": value}, CONDITIONS)
+
+
+@pytest.mark.parametrize("value", [9, 31, Curve([(0, 20), (1, 50)])])
+def test_outside_the_trained_range_warns_and_says_it(value: float | Curve) -> None:
+    with pytest.warns(UserWarning, match=r"strength=(9|31|50) is outside what was trained, 10 to 30"):
+        check_controls({"class": "wind", "strength": value}, CONDITIONS)
+
+
+def test_a_parameter_of_another_class_warns() -> None:
+    with pytest.warns(UserWarning, match="'density' was never heard with wind, only with rain"):
+        check_controls({"class": "wind", "density": 0.5}, CONDITIONS)
+
+
+def test_what_was_trained_does_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_controls({}, CONDITIONS)
+        check_controls({"class": "wind", "strength": np.float32(10.0)}, CONDITIONS)
+        check_controls({"class": {"wind": 0.5, "rain": Curve([(0, 1)])}, "density": 1, "strength": 30}, CONDITIONS)
+
+
+def test_the_model_is_told_weights_normalised_values_and_what_is_known() -> None:
+    times = np.array([0.0, 1.0, 2.0])
+    controls = {"class": "wind", "strength": Curve([(0, 10), (2, 30)])}
+    np.testing.assert_array_equal(
+        conditions_at(controls, CONDITIONS, times),
+        [[0, 0, 1, 0, -1, 0, 1], [0, 0, 1, 0, 0, 0, 1], [0, 0, 1, 0, 1, 0, 1]],
+    )
+    assert not conditions_at({}, CONDITIONS, times).any()
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_morph_gives_each_class_its_weight(weight: float, seconds: float) -> None:
+    morph = {"class": {"rain": 1 - weight, "wind": weight}}
+    condition = conditions_at(morph, CONDITIONS, np.zeros(4))
+    assert condition.shape == (4, 7) and condition.dtype == np.float32
+    np.testing.assert_allclose(condition[:, :3], np.tile([0, 1 - weight, weight], (4, 1)), atol=1e-7)
+    moving = {"class": {"rain": Curve([(0, 1), (1, 0)]), "wind": Curve([(0, 0), (1, 1)])}}
+    there = conditions_at(moving, CONDITIONS, np.array([seconds]))
+    np.testing.assert_allclose(there[0, :3], [0, 1 - seconds, seconds], atol=1e-6)
+
+
+def test_what_is_plotted_is_in_the_units_of_the_controls() -> None:
+    curves = curves_at({"class": {"rain": 0.25}, "strength": Curve([(0, 10), (1, 30)])}, np.array([0.0, 0.5]))
+    assert {name: curve.tolist() for name, curve in curves.items()} == {"rain": [0.25, 0.25], "strength": [10, 20]}
+    assert class_controls({"class": "rain"}) == {"rain": 1.0}
+
+
+def test_controls_have_a_plain_form() -> None:
+    controls = {"class": {"rain": Curve([(0, 1)])}, "density": 0.5}
+    assert to_json(controls) == {"class": {"rain": {"points": [(0, 1)], "step": False}}, "density": 0.5}

@@ -1,0 +1,293 @@
+"""The instrument: the fast sampler is the slow one, a stream is a take, and what is given is checked."""
+
+import gc
+import json
+import re
+import shutil
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from dacformer.audio import loudness_db, read_audio, read_comment, write_audio
+from dacformer.codec import Codec, DacFile, read_dac, write_dac
+from dacformer.config import Config, SamplingConfig
+from dacformer.errors import UserError
+from dacformer.generation import Curve, Synthesizer, load
+from dacformer.generation.controls import conditions_at
+from dacformer.training import find_checkpoint, load_checkpoint, train
+
+from .oracle import generate_slowly
+
+Configure = Callable[..., Config]
+
+MOVING = {"class": {"wind": Curve([(0, 1), (0.3, 0)]), "pistons": Curve([(0, 0), (0.3, 1)])}, "rate": 0.5}
+LONG = 0.5  # seconds: 43 frames, almost three windows
+
+
+def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **sampling: object) -> np.ndarray:
+    times = np.arange(frames) / synth.facts.frame_rate
+    conditions = np.stack([conditions_at(each, synth.conditions, times) for each in controls])
+    asked = SamplingConfig(**(synth.sampling.model_dump() | sampling))
+    return generate_slowly(synth.model, torch.from_numpy(conditions), asked, seed).numpy()
+
+
+@pytest.mark.parametrize(
+    "sampling", [{}, {"guidance": 1.0}, {"temperature": 0.0}, {"temperature": (1, 0.5, 0, 2), "top_k": 9}]
+)
+def test_generated_is_what_a_plain_loop_draws(
+    synth: Synthesizer, sampling: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dacformer.generation.synthesizer.PREFILL_FRAMES", 4)  # a short ring, written round twice
+    take = synth.generate(LONG, MOVING, seed=3, **sampling)
+    assert take.codes.shape == (4, 43)
+    np.testing.assert_array_equal(take.codes, oracle(synth, [MOVING], 43, 3, **sampling)[0])
+
+
+def test_a_parallel_head_is_what_a_plain_loop_draws(configure: Configure, tmp_path: Path) -> None:
+    synth = load(train(configure(tmp_path / "run", model={"head": "parallel"}, steps=10, validate_every=10)))
+    take = synth.generate(LONG, {"class": "wind"}, seed=1)
+    np.testing.assert_array_equal(take.codes, oracle(synth, [{"class": "wind"}], 43, 1)[0])
+
+
+def test_takes_side_by_side_are_what_a_plain_loop_draws(synth: Synthesizer) -> None:
+    controls = [{"class": "wind"}, {"class": "pistons", "rate": 1.0}, {}]
+    takes = synth.generate_batch(0.3, controls, seed=2)
+    assert [take.codes.shape for take in takes] == [(4, 26)] * 3
+    assert [take.audio.shape for take in takes] == [(26 * 512,)] * 3
+    np.testing.assert_array_equal(np.stack([take.codes for take in takes]), oracle(synth, controls, 26, 2))
+    assert [take.recipe["take"] for take in takes] == [0, 1, 2]
+
+
+def test_the_same_seed_gives_the_same_audio_and_another_another(synth: Synthesizer) -> None:
+    one, same, other = (synth.generate(0.3, MOVING, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.audio, same.audio)
+    np.testing.assert_array_equal(one.codes, same.codes)
+    assert not np.array_equal(one.codes, other.codes) and not np.array_equal(one.audio, other.audio)
+
+
+def test_guidance_one_uses_half_the_batch(synth: Synthesizer) -> None:
+    sizes: list[int] = []
+    hook = synth.model.embed_condition.register_forward_hook(lambda _m, _i, out: sizes.append(len(out)))
+    try:
+        synth.generate_batch(0.03, [{}, {}, {}], guidance=1.0)
+        synth.generate_batch(0.03, [{}, {}, {}], guidance=1.5)
+    finally:
+        hook.remove()
+    assert sizes == [3, 3, 3, 6, 6, 6]
+
+
+def test_controls_are_heard(synth: Synthesizer) -> None:
+    one, other = (synth.generate(0.3, {"class": name}, seed=1) for name in ("wind", "pistons"))
+    assert not np.array_equal(one.codes, other.codes)
+
+
+def test_the_audio_is_the_decoded_codes_at_the_level_of_the_class(synth: Synthesizer, codec: Codec) -> None:
+    take = synth.generate(0.5, {"class": "wind"}, seed=0)
+    assert take.level_db == synth.facts.levels_db["wind"]
+    gain = 10 ** ((take.level_db + 16.0) / 20)
+    decoded = codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
+    np.testing.assert_allclose(take.audio, np.clip(gain * decoded, -1, 1), atol=1e-4)
+    assert take.seconds == pytest.approx(43 * 512 / 44100)
+    morph = synth.generate(0.1, {"class": {"wind": 1.0, "pistons": 3.0}})
+    levels = synth.facts.levels_db
+    assert morph.level_db == pytest.approx((levels["wind"] + 3 * levels["pistons"]) / 4)
+
+
+def test_a_stream_is_the_take_of_the_same_seed(synth: Synthesizer, codec: Codec) -> None:
+    controls = {"class": "wind", "strength": 0.7}
+    pieces = list(islice(synth.stream(controls, chunk_seconds=0.1, seed=5), 8))
+    assert [len(piece) for piece in pieces[2:]] == [9 * 512] * 6
+    streamed = np.concatenate(pieces)
+    take = synth.generate(72 / synth.facts.frame_rate, controls, seed=5)
+    decoded = codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
+    delay = codec.stream_decoder().delay_frames * 512
+    assert len(decoded) - delay <= len(streamed) < len(decoded)
+    gain = 10 ** ((take.level_db + 16.0) / 20)
+    np.testing.assert_allclose(streamed, gain * decoded[: len(streamed)], atol=1e-4)
+
+
+def test_a_stream_follows_what_is_asked_of_it(synth: Synthesizer) -> None:
+    asked: list[float] = []
+
+    def controls(seconds: float) -> dict[str, object]:
+        asked.append(seconds)
+        return {"class": "wind" if len(asked) < 3 else "pistons"}
+
+    moved = np.concatenate(list(islice(synth.stream(controls, chunk_seconds=0.1, seed=5), 6)))
+    fixed = np.concatenate(list(islice(synth.stream({"class": "wind"}, chunk_seconds=0.1, seed=5), 6)))
+    assert asked == pytest.approx([9 * chunk * 512 / 44100 for chunk in range(6)])
+    same = 7 * 512  # up to the codec's delay before the change, at the third chunk
+    np.testing.assert_array_equal(moved[:same], fixed[:same])
+    assert not np.array_equal(moved, fixed)
+
+
+def test_a_change_of_level_in_a_stream_is_a_ramp(synth: Synthesizer) -> None:
+    """The gain moves through a chunk, so that nothing clicks."""
+    controls = {"class": {"wind": Curve([(0, 1), (0.4, 1), (0.4, 0)]), "pistons": Curve([(0, 0), (0.4, 0), (0.4, 1)])}}
+    audio = np.concatenate(list(islice(synth.stream(controls, chunk_seconds=0.1), 10)))
+    assert np.isfinite(audio).all() and audio.dtype == np.float32
+
+
+def tensor_bytes() -> int:
+    gc.collect()
+    return sum(each.nbytes for each in gc.get_objects() if type(each) in (torch.Tensor, torch.nn.Parameter))
+
+
+def test_a_stream_needs_no_more_memory_the_longer_it_plays(synth: Synthesizer) -> None:
+    stream = synth.stream({"class": "wind"}, chunk_seconds=0.1)
+    list(islice(stream, 4))
+    early = tensor_bytes()
+    list(islice(stream, 7))  # past the wrap of every ring, which has 79 frames
+    assert tensor_bytes() == early
+
+
+@pytest.fixture
+def prompt(codec: Codec) -> np.ndarray:
+    """Codes of a falling tone, 40 frames."""
+    return codec.encode(torch.from_numpy(tone(40))[None, None])[0].numpy()
+
+
+def tone(frames: int) -> np.ndarray:
+    time = np.arange(frames * 512) / 44100
+    return (0.3 * np.sin(2 * np.pi * (900 * time - 400 * time**2))).astype(np.float32)
+
+
+def test_a_continuation_of_codes_is_what_a_plain_loop_draws(synth: Synthesizer, prompt: np.ndarray) -> None:
+    controls = {"class": "wind", "strength": 0.5}
+    take = synth.continue_from(prompt, 0.3, controls, seed=4)
+    assert take.codes.shape == (4, 66) and take.audio.shape == (66 * 512,)
+    condition = torch.from_numpy(conditions_at(controls, synth.conditions, np.zeros(66)))[None]
+    expected = generate_slowly(synth.model, condition, synth.sampling, 4, torch.from_numpy(prompt)[None])
+    np.testing.assert_array_equal(take.codes, expected[0].numpy())
+    assert np.isnan(take.curves["wind"][:40]).all() and (take.curves["wind"][40:] == 1).all()
+
+
+def test_a_continuation_depends_on_its_prompt(synth: Synthesizer, prompt: np.ndarray) -> None:
+    one, other = (synth.continue_from(codes, 0.3, seed=4) for codes in (prompt, np.ascontiguousarray(prompt[:, ::-1])))
+    assert not np.array_equal(one.codes[:, 40:], other.codes[:, 40:])
+
+
+def test_a_sound_is_continued_from_its_codes(synth: Synthesizer, codec: Codec, tmp_path: Path) -> None:
+    path = write_audio(tmp_path / "prompt.wav", tone(40), 44100)
+    audio = read_audio(path, 44100)
+    gain = min(10 ** ((-16.0 - loudness_db(audio, 44100)) / 20), 1 / np.abs(audio).max())
+    codes = codec.encode(torch.from_numpy(audio * np.float32(gain))[None, None])[0].numpy()
+    take = synth.continue_from(path, 0.1, seed=0)
+    np.testing.assert_array_equal(take.codes[:, :40], codes)
+    np.testing.assert_array_equal(take.codes, synth.continue_from(codes, 0.1, seed=0).codes)
+
+
+def test_a_dac_file_is_continued_from_its_codes(synth: Synthesizer, prompt: np.ndarray, tmp_path: Path) -> None:
+    path = write_dac(tmp_path / "prompt.dac", DacFile(prompt[None], 44100, 40 * 512, -20.0, 40))
+    np.testing.assert_array_equal(synth.continue_from(path, 0.1).codes, synth.continue_from(prompt, 0.1).codes)
+
+
+@pytest.mark.parametrize(
+    ("codes", "said"),
+    [
+        (np.zeros((3, 5), int), "expected integers"),
+        (np.zeros((1, 4, 5), int), "expected integers"),
+        (np.zeros((4, 0), int), "T > 0"),
+        (np.zeros((4, 5)), "float64"),
+        (np.full((4, 5), 1024), "0 to 1023"),
+        (np.full((4, 5), -1), "0 to 1023"),
+    ],
+)
+def test_codes_that_are_no_prompt_are_refused(synth: Synthesizer, codes: np.ndarray, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        synth.continue_from(codes, 0.1)
+
+
+def test_a_prompt_that_is_not_there_is_refused(synth: Synthesizer, tmp_path: Path) -> None:
+    for name in ("nothing.wav", "nothing.dac"):
+        with pytest.raises(UserError, match=re.escape(name)):
+            synth.continue_from(tmp_path / name, 0.1)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_a_saved_sound_holds_the_recipe_to_make_it_again(synth: Synthesizer, tmp_path: Path, suffix: str) -> None:
+    controls = {"class": "wind", "strength": Curve([(0, 0.1), (1, 0.9)])}
+    take = synth.generate(0.3, controls, seed=11, temperature=0.9)
+    path = take.save(tmp_path / "new folder" / f"take{suffix}")
+    np.testing.assert_allclose(read_audio(path, 44100), take.audio, atol=1e-4)
+    recipe = json.loads(read_comment(path))
+    assert recipe["checkpoint"] == synth.checkpoint.identity and recipe["codec"] == synth.facts.codec
+    again = {"class": recipe["controls"]["class"], "strength": Curve(**recipe["controls"]["strength"])}
+    made_again = synth.generate(0.3, again, recipe["seed"], **recipe["sampling"])
+    np.testing.assert_array_equal(made_again.codes, take.codes)
+
+
+def test_a_saved_dac_file_is_read_back(synth: Synthesizer, codec: Codec, tmp_path: Path) -> None:
+    take = synth.generate(0.3, {"class": "wind"}, seed=1)
+    path = take.save(tmp_path / "new folder" / "take.dac")
+    file = read_dac(path)
+    np.testing.assert_array_equal(file.codes[0], take.codes)
+    assert file.sample_rate == 44100 and file.original_length == len(take.audio)
+    assert file.input_db == pytest.approx(loudness_db(take.audio, 44100))
+    np.testing.assert_allclose(codec.decode_file(file)[:, 0], take.audio, atol=1e-3)
+    assert json.loads(path.with_suffix(".json").read_text())["seed"] == 1
+
+
+def test_a_take_shows_itself(synth: Synthesizer) -> None:
+    take = synth.generate(0.3, {"class": "wind", "strength": Curve([(0, 0), (1, 1)])})
+    figure = take.plot()
+    assert isinstance(figure, Figure)
+    above, below = figure.axes
+    assert above.get_ylabel() == "Hz" and above.collections
+    assert {line.get_label() for line in below.lines} == {"wind", "strength"}
+    assert re.search(r"<audio[^>]*controls", take._repr_html_())
+    synth.continue_from(take.codes, 0.1).plot()  # without any control
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_length_that_is_none_is_refused(synth: Synthesizer, seconds: float) -> None:
+    with pytest.raises(UserError, match="expected a length above 0"):
+        synth.generate(seconds)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"temperature": (1, 1)}, "temperature has 2 values"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"guidance": float("inf")}, "guidance"),
+        ({"guidance": "much"}, "guidance"),
+        ({"temprature": 1}, "Did you mean 'temperature'"),
+    ],
+)
+def test_sampling_that_makes_no_sense_is_refused(synth: Synthesizer, sampling: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        synth.generate(0.1, **sampling)
+    with pytest.raises(UserError, match=said):
+        next(synth.stream(**sampling))
+
+
+def test_unknown_controls_are_refused(synth: Synthesizer) -> None:
+    with pytest.raises(UserError, match=r"Unknown class 'wnd'. Did you mean 'wind'"):
+        synth.generate(0.1, {"class": "wnd"})
+    with pytest.raises(UserError, match=r"Unknown parameter 'gain'. Known: rate, strength"):
+        next(synth.stream({"gain": 1}))
+    with pytest.raises(UserError, match=r"Unknown parameter 'gain'"):
+        next(synth.stream(lambda _: {"gain": 1}))
+
+
+def test_another_codec_is_refused(trained: Path, tmp_path: Path, synth: Synthesizer) -> None:
+    from dacformer.codec.codec import EMBEDDED
+
+    other = shutil.copy(EMBEDDED["small"], tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=rf"speaks the codes of {synth.facts.codec}, but this codec is other-"):
+        load(trained, codec=other)
+
+
+def test_a_checkpoint_of_a_run_is_chosen(trained: Path) -> None:
+    assert load(trained, "last").checkpoint.card.step == 80
+    assert load(find_checkpoint(trained, "last")).checkpoint.card.step == 80
+    assert load(trained).checkpoint.identity == load_checkpoint(trained).identity

@@ -1,0 +1,75 @@
+"""Data goes one way, and so do imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "dacformer"
+
+LEFT = {"config", "errors"}
+MAY_IMPORT = {
+    "errors": set(),
+    "memory": set(),
+    "config": {"errors"},
+    "audio": LEFT,
+    "textures": LEFT,
+    "codec": LEFT | {"memory", "audio", "textures"},
+    "data": LEFT | {"audio", "textures", "codec"},
+    "model": LEFT,
+    "training": LEFT | {"memory", "data", "model"},
+    "generation": LEFT | {"audio", "codec", "data", "model", "training.checkpoint"},
+}
+EVERYTHING = {*MAY_IMPORT, "training"}
+MAY_IMPORT |= {
+    "evaluation": EVERYTHING,
+    "interfaces": EVERYTHING | {"evaluation"},
+    "cli": EVERYTHING | {"evaluation", "interfaces"},
+    "__init__": EVERYTHING | {"evaluation", "interfaces"},
+}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """The full names of all that is imported, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import hides where it goes"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def backward(stage: str, names: set[str]) -> list[str]:
+    """Those of the names that a stage must not import."""
+    allowed = MAY_IMPORT[stage] | {stage}
+    inside = {name.removeprefix("dacformer.") for name in names if name.startswith("dacformer.")}
+    return sorted(name for name in inside if not any(f"{name}.".startswith(f"{one}.") for one in allowed))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    stage = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert not backward(stage, imports(ast.parse(path.read_text())))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_codec_imports_dac(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imports(ast.parse(path.read_text()))}
+    assert "codec" in path.relative_to(PACKAGE).parts or not roots & {"dac", "audiotools"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "line"),
+    [
+        ("model", "from dacformer import audio"),
+        ("codec", "import dacformer.data.labels"),
+        ("generation", "from dacformer.training import train"),
+        ("data", "def f():\n    from dacformer.model import DACFormer"),
+    ],
+)
+def test_an_arrow_backwards_is_seen(stage: str, line: str) -> None:
+    assert backward(stage, imports(ast.parse(line)))

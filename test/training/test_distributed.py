@@ -1,0 +1,93 @@
+"""Two processes go through the losses of one: the same global batch, shared, and (FSDP) the weights sharded too."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dacformer.config import Config, save_config
+from dacformer.errors import UserError
+from dacformer.training import find_checkpoint, load_checkpoint, train
+from dacformer.training.loop import read_metrics
+
+Configure = Callable[..., Config]
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+STEPS = {"steps": 8, "validate_every": 3, "sample_every": 4, "validation_batches": 1}
+
+
+def launch(*words: str) -> str:
+    """Runs the script in two processes on the CPU; gives what they said.
+
+    Not by `accelerate launch`: with `--cpu` it starts one process, however many are asked for.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", SCRIPT, *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def remove_last(run: Path) -> None:
+    last = find_checkpoint(run, "last")
+    assert last.name == "step_0000008"
+    shutil.rmtree(last)
+
+
+def assert_close_training(one: Path, other: Path) -> None:
+    """All figures and the final weights are equal to rounding."""
+    lines, others = read_metrics(one), read_metrics(other)
+    assert [sorted(line) for line in lines] == [sorted(line) for line in others]
+    for line, expected in zip(lines, others, strict=True):
+        for name in set(line) - {"frames_per_second"}:
+            assert line[name] == pytest.approx(expected[name], abs=1e-5), (name, line["step"])
+    weights, expected = (load_file(find_checkpoint(run, "last") / "model.safetensors") for run in (one, other))
+    assert weights.keys() == expected.keys()
+    for key, value in weights.items():
+        torch.testing.assert_close(value, expected[key], atol=1e-4, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
+def test_two_processes_give_the_losses_of_one(configure: Configure, tmp_path: Path, kind: str) -> None:
+    """Validation, samples and checkpoints included; either goes on with what the other began."""
+    alone = train(configure(tmp_path / "alone", **STEPS))
+    begun_by_two, begun_by_one = configure(tmp_path / "two", **STEPS), configure(tmp_path / "one", **STEPS)
+    shutil.copytree(alone, begun_by_one.run)
+    remove_last(begun_by_one.run)
+    for config in (begun_by_two, begun_by_one):
+        save_config(config, config.run.with_suffix(".yaml"))
+    said = launch(kind, str(tmp_path / "two.yaml"), str(tmp_path / "one.yaml"))
+    assert said.count("step 3: validation") == 1, "one process speaks, the other is quiet"
+    assert_close_training(begun_by_two.run, alone)
+    assert_close_training(begun_by_one.run, alone)
+    heard = torch.load(begun_by_two.run / "sample_8.pt")
+    with torch.no_grad():
+        model = load_checkpoint(alone, "last").model
+        expected = model(torch.zeros(1, 4, 3, dtype=torch.int64), torch.zeros(1, 1, model.condition_dim))
+    torch.testing.assert_close(heard, expected, atol=1e-3, rtol=0)
+    remove_last(begun_by_two.run)
+    train(begun_by_two, resume=True)
+    assert_close_training(begun_by_two.run, alone)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.Accelerator.num_processes", 3)
+    with pytest.raises(UserError, match=r"batch_size=4 cannot be shared by 3 processes"):
+        train(configure(tmp_path / "run"))

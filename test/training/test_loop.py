@@ -1,0 +1,383 @@
+"""What a training promises: stopped and resumed is uninterrupted, it learns, and it buries nothing."""
+
+import itertools
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from dacformer.config import Config, TrainingConfig, save_config
+from dacformer.data import Excerpts, load_dataset
+from dacformer.errors import UserError
+from dacformer.training import load_checkpoint, train
+from dacformer.training.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_card
+from dacformer.training.loop import WeightAverage, read_metrics, set_learning_rate
+
+Configure = Callable[..., Config]
+
+
+def lines_of(run: Path) -> list[dict[str, float]]:
+    """The lines of `metrics.jsonl` without the one figure that is a matter of time."""
+    return [{name: v for name, v in line.items() if name != "frames_per_second"} for line in read_metrics(run)]
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    """Losses, and the final weights, averaged and as trained, are equal bit for bit."""
+    assert lines_of(one) == lines_of(other)
+    last = find_checkpoint(one, "last").name
+    assert last == find_checkpoint(other, "last").name
+    weights, others = (load_file(run / "checkpoints" / last / "model.safetensors") for run in (one, other))
+    states = [torch.load(run / "checkpoints" / last / "train_state.pt", weights_only=True) for run in (one, other)]
+    for left, right in ((weights, others), (states[0]["model"], states[1]["model"])):
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def stop_at(step: int, error: BaseException) -> Callable[[dict[str, float]], None]:
+    """Raises when the loss of a step is heard of."""
+
+    def on_metrics(line: dict[str, float]) -> None:
+        if line["step"] == step and "loss" in line:
+            raise error
+
+    return on_metrics
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training with everything random in it: dropout, dropped conditions, corrupted codes."""
+    return train(configure(tmp_path_factory.mktemp("runs") / "whole", model={"dropout": 0.1}))
+
+
+@pytest.mark.parametrize("lost_after", [6, 11])
+def test_resumed_is_uninterrupted(
+    configure: Configure, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, lost_after: int
+) -> None:
+    """The process dies at some step after the checkpoint of step 6; lines of steps to be trained again go."""
+    monkeypatch.setattr("dacformer.training.loop.FLUSH_EVERY", 1)
+    config = configure(tmp_path / "run", model={"dropout": 0.1})
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, on_metrics=stop_at(lost_after + 1, RuntimeError("power cut")))
+    assert [path.name for path in list_checkpoints(config.run)] == ["step_0000006"]
+    train(config, resume=True)
+    assert_same_training(config.run, uninterrupted)
+
+
+def test_the_stop_button_keeps_what_was_learned(configure: Configure, tmp_path: Path, uninterrupted: Path) -> None:
+    config = configure(tmp_path / "run", model={"dropout": 0.1}, validate_every=4)
+    train(config, on_metrics=stop_at(3, KeyboardInterrupt()))  # heard when the steps so far are logged
+    stopped = find_checkpoint(config.run, "last")
+    assert read_card(stopped).step == 4
+    assert [line["step"] for line in lines_of(config.run) if "loss" in line] == [1, 2, 3, 4]
+    assert "val_nll" in read_card(stopped).metrics
+    train(config, resume=True)
+    losses, expected = (
+        [line["loss"] for line in lines_of(run) if "loss" in line] for run in (config.run, uninterrupted)
+    )
+    assert losses == expected
+
+
+def test_a_step_that_was_interrupted_is_not_counted(
+    configure: Configure, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure(tmp_path / "run", model={"dropout": 0.1})
+    from dacformer.training import loop
+
+    original, calls = loop.nll_per_code, 0
+
+    def interrupted(*arguments: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 4:  # in the middle of step 4
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "nll_per_code", interrupted)
+    train(config)
+    assert read_card(find_checkpoint(config.run, "last")).step == 3
+    train(config, resume=True)
+    losses, expected = (
+        [line["loss"] for line in lines_of(run) if "loss" in line] for run in (config.run, uninterrupted)
+    )
+    assert losses == expected
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def start_training(params: Path, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dacformer.cli", "train", str(params), *words]
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_killed_at_a_random_moment_and_resumed_is_uninterrupted(configure: Configure, tmp_path: Path) -> None:
+    """`kill -9` of `dacformer train`, with a checkpoint every two steps, so that it often hits the writing of one."""
+    steps = {"steps": 30, "validate_every": 2, "keep_checkpoints": 1, "validation_batches": 1}
+    config = configure(tmp_path / "killed", **steps)
+    save_config(config, tmp_path / "params.yaml")
+    process = start_training(tmp_path / "params.yaml")
+    deadline = time.monotonic() + 120
+    begun = config.run / "checkpoints" / f"step_{random.randrange(2, 24, 2):07d}"
+    while not begun.exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(random.uniform(0.0, 0.1))
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    for checkpoint in list_checkpoints(config.run):
+        load_checkpoint(checkpoint)
+    train(config, resume=True)
+    assert_same_training(config.run, train(configure(tmp_path / "whole", **steps)))
+    assert not list((config.run / "checkpoints").glob(".*"))
+
+
+def test_it_learns_more_than_how_often_each_code_comes(trained: Path) -> None:
+    lines = read_metrics(trained)
+    validations = [line for line in lines if "val_nll" in line]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert np.mean(losses[-10:]) < validations[-1]["unigram_nll"] - 1.0
+    assert min(line["val_nll"] for line in validations) < validations[-1]["unigram_nll"]
+
+
+def test_validation_stands_beside_the_unigram_for_every_codebook(trained: Path) -> None:
+    validations = [line for line in read_metrics(trained) if "val_nll" in line]
+    assert [line["step"] for line in validations] == [20, 40, 60, 80]
+    for line in validations:
+        for name in ("val_nll", "unigram_nll"):
+            each = [line[f"{name}_{k}"] for k in (1, 2, 3, 4)]
+            assert all(0.0 < value < 2 * math.log(1024) for value in each)
+            assert line[name] == pytest.approx(np.mean(each))
+
+
+def test_every_step_is_logged_with_its_own_learning_rate(trained: Path) -> None:
+    config = read_card(find_checkpoint(trained)).config.training
+    losses = [line for line in read_metrics(trained) if "loss" in line]
+    assert [line["step"] for line in losses] == list(range(1, 81))
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    for line in losses:
+        assert line["learning_rate"] == set_learning_rate(optimizer, config, int(line["step"]))
+        assert line["gradient_norm"] > 0 and line["frames_per_second"] > 0
+
+
+def test_tensorboard_has_the_same_figures(trained: Path) -> None:
+    board = EventAccumulator(str(trained))
+    board.Reload()
+    for name in ("loss", "val_nll", "learning_rate"):
+        lines = [line for line in read_metrics(trained) if name in line]
+        events = board.Scalars(name)
+        assert [event.step for event in events] == [line["step"] for line in lines]
+        np.testing.assert_allclose([event.value for event in events], [line[name] for line in lines], rtol=1e-6)
+
+
+def test_a_live_plot_hears_every_line(configure: Configure, tmp_path: Path) -> None:
+    heard: list[dict[str, float]] = []
+    run = train(configure(tmp_path / "run", steps=3), on_metrics=heard.append)
+    assert heard == read_metrics(run)
+    assert [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] == heard
+
+
+def test_samples_are_of_the_averaged_weights(configure: Configure, tmp_path: Path) -> None:
+    heard: list[tuple[int, Checkpoint, Path]] = []
+
+    def on_sample(checkpoint: Checkpoint, run: Path) -> None:
+        heard.append((checkpoint.card.step, checkpoint, run))
+
+    config = configure(tmp_path / "run", steps=6, sample_every=3)
+    run = train(config, on_sample=on_sample)
+    assert [(step, where) for step, _, where in heard] == [(3, run), (6, run)]
+    saved = load_file(find_checkpoint(run, "6") / "model.safetensors")
+    assert all(torch.equal(saved[name], value) for name, value in heard[-1][1].model.state_dict().items())
+    assert not heard[-1][1].model.training
+
+
+def test_the_newest_checkpoints_and_the_best_are_kept(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nll = iter([5.0, 3.0, 4.0, 6.0, 7.0])
+    monkeypatch.setattr("dacformer.training.loop.validate", lambda *_: torch.full((4,), next(nll)))
+    run = train(configure(tmp_path / "run", steps=10, validate_every=2, keep_checkpoints=2))
+    assert [read_card(path).step for path in list_checkpoints(run)] == [4, 8, 10]
+    assert read_card(find_checkpoint(run, "best")).step == 4
+    assert read_card(find_checkpoint(run, "last")).step == 10
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [p.name for p in list_checkpoints(run)]
+
+
+def test_a_training_in_the_way_is_refused_unless_told_to_overwrite(configure: Configure, tmp_path: Path) -> None:
+    config = configure(tmp_path / "run", steps=3)
+    train(config)
+    before = read_metrics(config.run)
+    with pytest.raises(UserError, match=r"already holds a training.*--resume.*--overwrite"):
+        train(config)
+    assert read_metrics(config.run) == before
+    train(configure(config.run, steps=2), overwrite=True)
+    assert [line["step"] for line in read_metrics(config.run)] == [1, 2, 2]
+    assert [path.name for path in list_checkpoints(config.run)] == ["step_0000002"]
+
+
+def test_nothing_to_resume(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to resume"):
+        train(configure(tmp_path / "run"), resume=True)
+
+
+def test_nothing_left_to_train(configure: Configure, tmp_path: Path) -> None:
+    config = configure(tmp_path / "run", steps=2)
+    train(config)
+    with pytest.raises(UserError, match=r"step 2 of 2.*training\.steps=4"):
+        train(config, resume=True)
+
+
+def test_a_model_of_other_sizes_cannot_be_resumed(configure: Configure, tmp_path: Path) -> None:
+    train(configure(tmp_path / "run", steps=2))
+    with pytest.raises(UserError, match=r"its model were .*num_layers=2.* now .*num_layers=1"):
+        train(configure(tmp_path / "run", model={"num_layers": 1}, steps=4), resume=True)
+
+
+def test_a_loss_that_is_no_number_is_a_clear_error_and_no_checkpoint(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dacformer.training import loop
+
+    original, calls = loop.nll_per_code, 0
+
+    def comes_apart(*arguments: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return original(*arguments) * (math.nan if calls == 5 else 1.0)
+
+    monkeypatch.setattr(loop, "nll_per_code", comes_apart)
+    config = configure(tmp_path / "run", validate_every=6)
+    with pytest.raises(UserError, match=r"nan.* at step 5: training has come apart.*learning_rate"):
+        train(config)
+    assert list_checkpoints(config.run) == []
+
+
+def test_a_disk_that_fills_up_leaves_a_run_that_can_be_resumed(configure: Configure, tmp_path: Path) -> None:
+    """A real one: a file system of 10 MB, on which the second checkpoint does not fit."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=10m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root can make a tiny file system")
+    try:
+        config = configure(disk / "run")
+        with pytest.raises(UserError, match=r"(?s)could not be written.*--resume"):
+            train(config)
+        assert [path.name for path in (config.run / "checkpoints").iterdir()] == ["step_0000006"]
+        load_checkpoint(config.run)
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        train(config, resume=True)
+        assert_same_training(config.run, train(configure(tmp_path / "whole")))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_excerpt_depends_on_seed_and_number_alone(configure: Configure, dataset_path: Path) -> None:
+    dataset, training = load_dataset(dataset_path), TrainingConfig(seed=3)
+    excerpts = Excerpts(dataset, 48, training, 100)
+    backwards = [excerpts[i] for i in reversed(range(20))][::-1]
+    again = Excerpts(dataset, 48, training, 20)
+    for i, item in enumerate(backwards):
+        assert all(torch.equal(item[name], again[i][name]) for name in item)
+    other = Excerpts(dataset, 48, TrainingConfig(seed=4), 100)
+    assert any(not torch.equal(backwards[i]["codes"], other[i]["codes"]) for i in range(20))
+
+
+def test_excerpts_are_pieces_of_training_files_with_their_condition(dataset_path: Path) -> None:
+    dataset = load_dataset(dataset_path)
+    training = TrainingConfig(condition_dropout=0.0, parameter_dropout=0.0, code_corruption=0.0)
+    excerpts = Excerpts(dataset, 48, training, 30)
+    sources = [(dataset.codes(row["file"]), dataset.condition(row)) for _, row in dataset.split("train").iterrows()]
+    for item in (excerpts[i] for i in range(30)):
+        assert torch.equal(item["codes"], item["heard"]) and item["mask"].all()
+        piece = item["codes"].numpy()
+        assert any(
+            np.array_equal(item["condition"], condition)
+            and any(np.array_equal(codes[:, t : t + 48], piece) for t in range(codes.shape[1] - 47))
+            for codes, condition in sources
+        )
+
+
+def test_a_file_shorter_than_a_segment_is_padded_and_masked(dataset_path: Path) -> None:
+    dataset = load_dataset(dataset_path)
+    item = Excerpts(dataset, 200, TrainingConfig(), 1)[0]
+    frames = dataset.codes(dataset.rows["file"][0]).shape[1]
+    assert item["mask"].tolist() == [t < frames for t in range(200)]
+    assert not item["codes"][:, frames:].any()
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
+def test_conditions_are_dropped_as_often_as_asked(dataset_path: Path, share: float, expected: float) -> None:
+    training = TrainingConfig(condition_dropout=share, parameter_dropout=0.0)
+    excerpts = Excerpts(load_dataset(dataset_path), 8, training, 400)
+    dropped = np.mean([not excerpts[i]["condition"].any() for i in range(400)])
+    assert dropped == pytest.approx(expected, abs=0.07)
+
+
+def test_codes_are_corrupted_by_whole_frames_at_most_as_often_as_asked(dataset_path: Path) -> None:
+    excerpts = Excerpts(load_dataset(dataset_path), 100, TrainingConfig(code_corruption=0.4), 100)
+    shares = []
+    for i in range(100):
+        differs = (excerpts[i]["codes"] != excerpts[i]["heard"]).numpy()
+        shares.append(differs.any(axis=0).mean())
+        assert differs[:, differs.any(axis=0)].mean() > 0.9 if differs.any() else True
+    assert np.mean(shares) == pytest.approx(0.2, abs=0.04)
+    assert max(shares) < 0.55
+
+
+def averaged(decay: float, values: Sequence[float]) -> float:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    average = WeightAverage(model, decay)
+    for step, value in enumerate(values, start=1):
+        nn.init.constant_(model.weight, value)
+        average.update(step)
+    with average.in_place():
+        return model.weight.item()
+
+
+def test_the_average_moves_by_one_minus_decay() -> None:
+    values, expected = [1.0, 4.0, 2.0, 8.0], 0.0
+    for step, value in enumerate(values, start=1):
+        decay = min(0.2, step / (step + 10))
+        expected = decay * expected + (1 - decay) * value
+    assert averaged(0.2, values) == pytest.approx(expected)
+
+
+def test_decay_zero_averages_nothing() -> None:
+    assert averaged(0.0, [1.0, 4.0, 2.5]) == 2.5
+
+
+def test_the_weights_come_back_after_the_average_was_in_their_place() -> None:
+    model = nn.Linear(3, 3)
+    average = WeightAverage(model, 0.5)
+    before = model.weight.clone()
+    nn.init.ones_(model.weight)
+    with pytest.raises(RuntimeError), average.in_place():
+        assert torch.equal(model.weight, before)
+        raise RuntimeError
+    assert torch.equal(model.weight, torch.ones(3, 3))
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
+    training = TrainingConfig(steps=100, warmup_steps=10, learning_rate=2.0)
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
+    rates = [set_learning_rate(optimizer, training, step) for step in range(1, 101)]
+    assert rates[:10] == pytest.approx([0.2 * step for step in range(1, 11)])
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[9:]))
+    assert rates[-1] == pytest.approx(0.2)
+    assert optimizer.param_groups[0]["lr"] == rates[-1]
