@@ -1,4 +1,4 @@
-"""The rows of the table. Each is a ratio of two things measured in turns in one run, so that a busy machine slows both."""
+"""The rows of the table: ratios of two things measured in turns, so that a busy machine slows both."""
 
 import statistics
 import time
@@ -86,7 +86,9 @@ def ring_against_window(dim: int, num_layers: int) -> Row:
     ours, baseline = interleave(stepper(model), lambda: model(codes, condition))
     a, b = statistics.median(ours), statistics.median(baseline)
     note = f"ours {spread(ours)}, window {spread(baseline)}"
-    return row(f"generate D={dim} L={num_layers}, ring against full window", a * 1e3, b * 1e3, b / a, 5, "ms/frame", note)
+    return row(
+        f"generate D={dim} L={num_layers}, ring against full window", a * 1e3, b * 1e3, b / a, 5, "ms/frame", note
+    )
 
 
 @torch.inference_mode()

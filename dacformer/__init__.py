@@ -1,9 +1,9 @@
 """dacformer: a folder of recordings becomes an instrument.
 
-    import dacformer
+import dacformer
 
-    synth = dacformer.load("runs/med")
-    take = synth.generate(seconds=10, controls={"class": "rain", "density": dacformer.Curve([(0, 0.1), (10, 0.9)])})
+synth = dacformer.load("runs/med")
+take = synth.generate(seconds=10, controls={"class": "rain", "density": dacformer.Curve([(0, 0.1), (10, 0.9)])})
 """
 
 import importlib

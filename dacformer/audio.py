@@ -21,6 +21,9 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", "
 MIN_LOUDNESS_DB = -70.0
 """The absolute gate of ITU-R BS.1770: what is softer counts as silence."""
 
+MAX_COMMENT = 2000
+"""Characters that every format's comment holds: libsndfile does not read longer ones back from a `.wav`."""
+
 SILENCE = 1e-4
 """Peak below which a sample is silent (-80 dB)."""
 
@@ -77,9 +80,7 @@ def split_by_recording(paths: list[Path], held_out: float, seed: int) -> tuple[l
     return [p for p in paths if recording_of(p) not in chosen], [p for p in paths if recording_of(p) in chosen]
 
 
-def read_blocks(
-    path: str | Path, sample_rate: int, block_seconds: float = _BLOCK_SECONDS
-) -> Iterator[np.ndarray]:
+def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = _BLOCK_SECONDS) -> Iterator[np.ndarray]:
     """Reads a sound file piece by piece: mixed to mono, resampled, in bounded memory.
 
     Args:
@@ -238,4 +239,6 @@ def describe_file(path: str | Path) -> str:
         about = soundfile.info(path)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path} cannot be read as audio: {error}") from error
-    return f"{about.duration:.2f} s at {about.samplerate} Hz, {about.channels} channel(s), {about.format} {about.subtype}"
+    return (
+        f"{about.duration:.2f} s at {about.samplerate} Hz, {about.channels} channel(s), {about.format} {about.subtype}"
+    )

@@ -7,7 +7,7 @@ import sys
 import warnings
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -104,7 +104,7 @@ def train(
 ) -> None:
     """Train a model. The same command under `accelerate launch -m dacformer.cli` uses many devices."""
     from dacformer.config import load_config
-    from dacformer.generation.samples import SampleWriter
+    from dacformer.interfaces.samples import SampleWriter
     from dacformer.training import train as run_training
 
     run = run_training(load_config(params, overrides), resume, overwrite, on_sample=SampleWriter())
@@ -174,7 +174,7 @@ def evaluate(
         raise UserError("Say what to measure: --control-report, --side-by-side DATASET, or both.")
     synth, folder = load(run, checkpoint, device=device), report or run / "evaluation"
     asked = {"guidance": guidance, "temperature": temperature}
-    sampling = {name: value for name, value in asked.items() if value is not None}
+    sampling: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     names = [name for name in classes.split(",") if name]
     if side_by_side is not None:
         print(write_side_by_side(synth, load_dataset(side_by_side), folder, seconds, **sampling)[-1])
@@ -255,7 +255,9 @@ def _print_run(path: Path) -> None:
 
 
 def _figures(metrics: dict[str, float]) -> str:
-    return f"validation NLL {metrics['val_nll']:.3f}, unigram {metrics['unigram_nll']:.3f}" if metrics else "not validated"
+    return (
+        f"validation NLL {metrics['val_nll']:.3f}, unigram {metrics['unigram_nll']:.3f}" if metrics else "not validated"
+    )
 
 
 def main() -> None:

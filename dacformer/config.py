@@ -155,7 +155,7 @@ class SoundSource(Section):
 
 
 class CodecTrainingConfig(Section):
-    """What `python -m dacformer.codec.train` reads. Loss weights and betas are those of Kumar et al., arXiv:2306.06546."""
+    """What `python -m dacformer.codec.train` reads. Loss weights are those of Kumar et al., arXiv:2306.06546."""
 
     run: Path = Path("runs/codec_small")
     name: str = "small"

@@ -14,11 +14,12 @@ MAY_IMPORT = {
     "config": {"errors"},
     "audio": LEFT,
     "textures": LEFT,
+    "pictures": LEFT,
     "codec": LEFT | {"memory", "audio", "textures"},
     "data": LEFT | {"audio", "textures", "codec"},
     "model": LEFT,
     "training": LEFT | {"memory", "data", "model"},
-    "generation": LEFT | {"audio", "codec", "data", "model", "training.checkpoint"},
+    "generation": LEFT | {"audio", "pictures", "codec", "data", "model", "training.checkpoint"},
 }
 EVERYTHING = {*MAY_IMPORT, "training"}
 MAY_IMPORT |= {

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy.signal import butter, sosfiltfilt
 from scipy.stats import spearmanr
 
-from dacformer.textures import MIN_SAMPLE_RATE, TEXTURES, synthesize
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
+from dacformer.textures import MIN_SAMPLE_RATE, TEXTURES, synthesize
 
 SAMPLE_RATE = 44_100
 

@@ -271,8 +271,8 @@ def _download(name: str) -> Path:
         return Path(download(model_type=name))
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise UserError(
-            f"The weights of '{name}' could not be downloaded ({error}). Check the network, or download the file by hand "
-            "from the releases of descript-audio-codec and give its path; 'small' needs no download."
+            f"The weights of '{name}' could not be downloaded ({error}). Check the network, or download the file "
+            "by hand from the releases of descript-audio-codec and give its path; 'small' needs no download."
         ) from error
 
 

@@ -174,6 +174,8 @@ class _NumpyUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no .dac file needs: refused")
         return super().find_class(module, name)
 
+    stack: list[Any]
+
     def _load_build(self) -> None:
         """Sets an object's state. A type whose state lies about itself would have NumPy take data for pointers."""
         state, target = self.stack[-1], self.stack[-2]
@@ -183,6 +185,6 @@ class _NumpyUnpickler(pickle._Unpickler):
                 raise pickle.UnpicklingError(f"it makes up a NumPy type, {state!r}: refused")
         elif not isinstance(target, np.ndarray):
             raise pickle.UnpicklingError(f"it sets the state of {type(target).__name__}: refused")
-        super().load_build()
+        pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # pyright: ignore[reportArgumentType]
 
-    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _load_build}
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _load_build}

@@ -1,17 +1,20 @@
 """Exact streaming through DAC's convolutions: push pieces, get what is complete so far.
 
-A convolution with padding p needs p samples of the future, so a stream lags behind by p per layer. Each layer here keeps
-the left context that its next output needs and nothing else: no sample is computed twice, memory is
-constant, and the pieces laid end to end are the whole-file result.
+A convolution with padding p needs p samples of the future, so a stream lags behind by p per layer. Each layer here
+keeps the left context that its next output needs and nothing else: no sample is computed twice, memory is constant,
+and the pieces laid end to end are the whole-file result.
 
 All shapes are `(B, channels, n)`; a piece may be of any length, also 0.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from dac.model.dac import DAC
 
 
 class StreamLayer(Protocol):
@@ -125,7 +128,9 @@ class _Chain:
     def flush(self) -> Tensor | None:
         rest: Tensor | None = None
         for layer in self.layers:
-            pieces = [piece for piece in (None if rest is None else layer.push(rest), layer.flush()) if piece is not None]
+            pieces = [
+                piece for piece in (None if rest is None else layer.push(rest), layer.flush()) if piece is not None
+            ]
             rest = torch.cat(pieces, dim=-1) if pieces else None
         return rest
 
@@ -139,7 +144,7 @@ def _stream(module: nn.Module, batch_size: int) -> StreamLayer:
     if isinstance(module, nn.ConvTranspose1d):
         return _ConvTranspose(module, batch_size)
     if isinstance(module, ResidualUnit):
-        return _Residual(_Chain([_stream(child, batch_size) for child in module.block]))
+        return _Residual(_Chain([_stream(child, batch_size) for child in module.get_submodule("block").children()]))
     children = list(module.children())
     if children:  # nn.Sequential and the blocks that only wrap one
         return _Chain([_stream(child, batch_size) for child in children])
@@ -156,7 +161,7 @@ class StreamDecoder:
             follow its own have been pushed (10 for DAC at 44.1 kHz, 116 ms).
     """
 
-    def __init__(self, model: nn.Module, batch_size: int, hop_length: int) -> None:
+    def __init__(self, model: "DAC", batch_size: int, hop_length: int) -> None:
         """Starts a stream.
 
         Args:

@@ -1,8 +1,9 @@
-"""Trains a small `dac.DAC` from folders of recordings and the procedural textures: `python -m dacformer.codec.train PARAMS`.
+"""Trains a small `dac.DAC` from recordings and procedural textures: `python -m dacformer.codec.train PARAMS`.
 
-The recipe is that of Kumar et al., arXiv:2306.06546: multi-scale mel, residual vector quantisation with quantiser dropout,
-and, from `adversarial_from_step` on, multi-period and multi-band STFT discriminators with feature matching. In place of its
-codebook loss, codebooks follow the latents by moving averages and idle entries are moved; weights are averaged.
+The recipe is that of Kumar et al., arXiv:2306.06546: multi-scale mel, residual vector quantisation with quantiser
+dropout, and, from `adversarial_from_step` on, multi-period and multi-band STFT discriminators with feature
+matching. In place of its codebook loss, codebooks follow the latents by moving averages and idle entries are moved;
+weights are averaged.
 
 `B` batch, `K` codebooks, `V` codebook size, `T` frames, `N` samples.
 """
@@ -12,7 +13,7 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -27,12 +28,15 @@ from dacformer.errors import UserError
 from dacformer.memory import keep_freed_memory
 from dacformer.textures import TEXTURES, synthesize
 
+if TYPE_CHECKING:
+    from dac.model.dac import DAC
+
 LEVEL_RMS = 0.1
 """Root mean square that recordings are brought to, in training and in measurements."""
 
 
 DITHER = 3e-5
-"""Noise added in training, -90 dB: below it the mel loss, a logarithm, would pull at digital silence harder than at sound."""
+"""Noise added in training, -90 dB: the mel loss, a logarithm, would pull at digital silence harder than at sound."""
 
 
 def load_recording(path: Path, sample_rate: int, speed: float = 1.0) -> np.ndarray:
@@ -58,7 +62,9 @@ def at_level(audio: np.ndarray) -> np.ndarray:
 class Pool:
     """All recordings in memory, on the training device, and random crops of them."""
 
-    def __init__(self, recordings: list[np.ndarray], weights: np.ndarray, crop_samples: int, device: torch.device) -> None:
+    def __init__(
+        self, recordings: list[np.ndarray], weights: np.ndarray, crop_samples: int, device: torch.device
+    ) -> None:
         """Lays the recordings end to end.
 
         Args:
@@ -86,12 +92,15 @@ def draw_batch(pool: Pool, config: CodecTrainingConfig, step: int) -> Tensor:
     """Draws and augments the batch of a step; the same seed and step give the same batch.
 
     Returns:
-        `(B, 1, crop_samples)`: crops, some of them two at once, at random gain and polarity, with dither, within [-1, 1].
+        `(B, 1, crop_samples)`: crops, some of them two at once, at random gain and polarity, with dither, within
+        [-1, 1].
     """
     rng = np.random.default_rng([config.seed, step])
     audio = pool.draw(config.batch_size, rng)
     second = rng.random(config.batch_size) < config.mix
-    audio = audio + pool.draw(config.batch_size, rng) * _column(second * rng.uniform(0.2, 1.0, config.batch_size), audio)
+    audio = audio + pool.draw(config.batch_size, rng) * _column(
+        second * rng.uniform(0.2, 1.0, config.batch_size), audio
+    )
     gain = 10.0 ** (rng.uniform(*config.gain_db, config.batch_size) / 20.0) * rng.choice([-1.0, 1.0], config.batch_size)
     dither = rng.standard_normal(audio.shape, np.float32) * DITHER
     return (audio * _column(gain, audio) + torch.from_numpy(dither).to(audio.device)).clamp(-1.0, 1.0)
@@ -102,7 +111,7 @@ def _column(values: np.ndarray, like: Tensor) -> Tensor:
 
 
 def mel_loss() -> nn.Module:
-    """The seven-scale mel distance that descript-audio-codec trains with and reports (arXiv:2306.06546, section 3.4)."""
+    """The seven-scale mel distance that descript-audio-codec trains with (arXiv:2306.06546, section 3.4)."""
     from dac.nn.loss import MelSpectrogramLoss
 
     return MelSpectrogramLoss(
@@ -126,7 +135,9 @@ def perplexity(codes: Tensor, codebook_size: int) -> Tensor:
     Returns:
         `(K,)` in [1, V].
     """
-    counts = torch.stack([torch.bincount(codes[:, k].flatten(), minlength=codebook_size) for k in range(codes.shape[1])])
+    counts = torch.stack(
+        [torch.bincount(codes[:, k].flatten(), minlength=codebook_size) for k in range(codes.shape[1])]
+    )
     share = counts / counts.sum(dim=1, keepdim=True)
     return torch.exp(torch.special.entr(share).sum(dim=1))
 
@@ -201,11 +212,12 @@ def _texture(job: tuple[str, int], count: int, sample_rate: int) -> np.ndarray:
 class CodebookLearner:
     """Keeps codebooks where the latents are: faster than a gradient could, and with no entry left idle.
 
-    Every entry is the moving average of the latents that chose it (van den Oord et al., arXiv:1711.00937, appendix A.1); an
-    entry that hardly any choose is moved onto a latent at hand (Dhariwal et al., arXiv:2005.00341, section 3).
+    Every entry is the moving average of the latents that chose it (van den Oord et al., arXiv:1711.00937, appendix
+    A.1); an entry that hardly any choose is moved onto a latent at hand (Dhariwal et al., arXiv:2005.00341, section
+    3).
     """
 
-    def __init__(self, model: nn.Module, decay: float, restart_below: float) -> None:
+    def __init__(self, model: "DAC", decay: float, restart_below: float) -> None:
         """Takes the codebooks out of the optimizer's hands.
 
         Args:
@@ -325,7 +337,9 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
             discriminator.requires_grad_(False)
             with half:
                 losses["adversarial"], losses["feature"] = gan.generator_loss(fake, real)
-            total = total + config.adversarial_weight * losses["adversarial"] + config.feature_weight * losses["feature"]
+            total = (
+                total + config.adversarial_weight * losses["adversarial"] + config.feature_weight * losses["feature"]
+            )
         optimizer.zero_grad()
         total.backward()
         losses["gradient"] = nn.utils.clip_grad_norm_(learned, 100.0)
@@ -347,7 +361,9 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
                 board.add_scalar(f"held_out/{name}", value, step)
             sample = torch.from_numpy(held_out[step // config.validate_every % len(held_out)])[None, None]
             board.add_audio("held_out/original", sample[0], step, config.codec.sample_rate)
-            board.add_audio("held_out/decoded", codec.decode(codec.encode(sample))[0].cpu(), step, config.codec.sample_rate)
+            board.add_audio(
+                "held_out/decoded", codec.decode(codec.encode(sample))[0].cpu(), step, config.codec.sample_rate
+            )
         if step % config.save_every == 0 or step == config.steps:
             save_weights(weight_file, config.codec, averaged)
             part = state_file.with_suffix(".part")

@@ -1,7 +1,7 @@
 """Excerpts of a data set, as tensors.
 
-Which excerpt is drawn, what is dropped and what is corrupted depends on the seed and the excerpt's number and on nothing
-else: training that is resumed, or shared among processes, sees the same excerpts as training that is not.
+Which excerpt is drawn, what is dropped and what is corrupted depends on the seed and the excerpt's number and on
+nothing else: training that is resumed, or shared among processes, sees the same excerpts as training that is not.
 
 Shapes: `K` codebooks, `T` frames of a segment, `C` width of a condition.
 """

@@ -1,7 +1,7 @@
 """Between names and numbers: which classes and parameters there are, and the vector that the model sees.
 
-A condition is `(C,)`: class weights ++ normalised parameters ++ known-flags. All zeros means "nothing is known", which is
-what condition dropout trains and what guidance compares with.
+A condition is `(C,)`: class weights ++ normalised parameters ++ known-flags. All zeros means "nothing is known",
+which is what condition dropout trains and what guidance compares with.
 """
 
 from collections.abc import Mapping

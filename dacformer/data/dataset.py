@@ -107,7 +107,8 @@ def load_dataset(path: str | Path) -> Dataset:
     manifest = path / MANIFEST_FILE
     if not manifest.is_file() or not (path / FACTS_FILE).is_file():
         raise UserError(
-            f"{path} is no data set (it needs {FACTS_FILE} and {MANIFEST_FILE}). Make one: dacformer encode SOUNDS {path}"
+            f"{path} is no data set (it needs {FACTS_FILE} and {MANIFEST_FILE}). "
+            f"Make one: dacformer encode SOUNDS {path}"
         )
     facts = load_config(path / FACTS_FILE, kind=Facts)
     try:

@@ -117,7 +117,8 @@ def encode_folder(
         What was done.
 
     Raises:
-        UserError: No sound, a label that is missing, a data set of another codec in the way, or (`strict`) a broken file.
+        UserError: No sound, a label that is missing, a data set of another codec in the way, or (`strict`) a broken
+            file.
     """
     sounds, output = Path(sounds), Path(output)
     root = sounds if sounds.is_dir() else sounds.parent

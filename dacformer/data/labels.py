@@ -39,9 +39,14 @@ def label_files(paths: Sequence[Path], root: Path, table: Path | None = None) ->
         UserError: The table cannot be read or lacks a column or a row.
     """
     if table is not None:
-        labels = read_label_table(table)
-        return [_look_up(path, root, labels, table) for path in paths]
-    return [label_from_name(path) or Label(_folder_class(path, root)) for path in paths]
+        rows = read_label_table(table)
+        labels = [_look_up(path, root, rows, table) for path in paths]
+    else:
+        labels = [label_from_name(path) or Label(_folder_class(path, root)) for path in paths]
+    for path, label in zip(paths, labels, strict=True):
+        if taken := {"file", "class", "split"} & set(label.parameters):
+            raise UserError(f"{path}: a parameter cannot be called '{taken.pop()}': the manifest needs the name.")
+    return labels
 
 
 def label_from_name(path: Path) -> Label | None:
@@ -61,8 +66,8 @@ def read_label_table(path: Path) -> dict[str, Label]:
     """Reads a table of labels.
 
     Args:
-        path: `.csv` or `.xlsx`. Columns: `file` (or `Full File Name`), `class` (or `Class Name`); every other column with
-            numbers is a parameter, an empty cell means that it is unknown.
+        path: `.csv` or `.xlsx`. Columns: `file` (or `Full File Name`), `class` (or `Class Name`); every other
+            column with numbers is a parameter, an empty cell means that it is unknown.
 
     Returns:
         Label by file name as written.
@@ -85,10 +90,12 @@ def read_label_table(path: Path) -> dict[str, Label]:
             f"{path} needs a column 'file' (or 'Full File Name') and a column 'class' (or 'Class Name'); "
             f"it has: {', '.join(map(str, rows.columns))}."
         )
-    if (rows[class_column] == "").any():
-        nameless = rows[file_column][rows[class_column] == ""].iloc[0]
-        raise UserError(f"{path}: the row of '{nameless}' has no class. Fill in the column '{class_column}'.")
-    parameters = [name for name in rows.columns if name not in (file_column, class_column)]
+    for _, row in rows.iterrows():
+        if not str(row[class_column]):
+            raise UserError(f"{path}: the row of '{row[file_column]}' has no class. Fill in column '{class_column}'.")
+    # "Unnamed: 0" is what pandas calls a nameless column, most often a table's own row numbers.
+    others = [name for name in rows.columns if name not in (file_column, class_column)]
+    parameters = [name for name in others if not str(name).startswith("Unnamed: ")]
     for name in parameters:
         try:
             rows[name] = pd.to_numeric(rows[name])

@@ -43,7 +43,9 @@ def write_textures(
         if name not in TEXTURES:
             raise UserError(f"Unknown texture '{name}'. Known: {', '.join(TEXTURES)}.")
     chosen = [TEXTURES[name] for name in names or TEXTURES]
-    jobs = [(texture, value, take) for texture in chosen for value in np.linspace(0, 1, values) for take in range(takes)]
+    jobs = [
+        (texture, value, take) for texture in chosen for value in np.linspace(0, 1, values) for take in range(takes)
+    ]
     for i, (texture, value, take) in enumerate(tqdm(jobs, desc="textures", unit="sound")):
         path = folder / texture.name / f"{texture.name}--{texture.parameter}-{value:.3f}--take{take}.flac"
         if not path.is_file():

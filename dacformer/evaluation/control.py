@@ -1,8 +1,8 @@
 """Does the sound follow its controls? Measured on free-running audio of the procedural textures.
 
-For each texture, its parameter is asked for at several values, and what is heard is measured by the texture's descriptor. A
-plain classifier, fitted to real textures, says which class it hears. Beside both stand the same figures for
-real textures that went through the codec: the ceiling.
+For each texture, its parameter is asked for at several values, and what is heard is measured by the texture's
+descriptor. A plain classifier, fitted to real textures, says which class it hears. Beside both stand the same
+figures for real textures that went through the codec: the ceiling.
 """
 
 import json
@@ -40,8 +40,8 @@ class ControlFigures:
     Attributes:
         clips: One row per clip: `source` (`generated` or `real`), `class`, `asked` (the parameter's value), `seed`,
             `measured` (the descriptor), `heard` (the class that the classifier names).
-        summary: One row per class: Spearman correlation of `asked` and `measured`, and the share of clips whose class was
-            heard, for generated clips and for real ones through the codec.
+        summary: One row per class: Spearman correlation of `asked` and `measured`, and the share of clips whose
+            class was heard, for generated clips and for real ones through the codec.
     """
 
     clips: pd.DataFrame
@@ -97,9 +97,7 @@ def measure_control(
                 _row("generated", name, float(value), seed, take.audio, take.sample_rate, classifier)
                 for value, take in zip(values, takes, strict=True)
             ]
-        real = np.stack(
-            [synthesize(name, v, seconds, synth.facts.sample_rate, seed=CEILING_SEED + s) for v, s in jobs]
-        )
+        real = np.stack([synthesize(name, v, seconds, synth.facts.sample_rate, seed=CEILING_SEED + s) for v, s in jobs])
         for (value, seed), audio in zip(jobs, _through(synth.codec, real), strict=True):
             rows.append(_row("real", name, value, seed, audio, synth.facts.sample_rate, classifier))
     clips = pd.DataFrame(rows)
@@ -107,8 +105,9 @@ def measure_control(
 
 
 def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, seconds: float = 4.0) -> Pipeline:
-    """Fits a plain classifier (standardised descriptors, logistic regression) to real textures and to what the codec makes
-    of them, so that it hears the class and not the codec.
+    """Fits a plain classifier: standardised descriptors, logistic regression.
+
+    It is fitted to real textures and to what the codec makes of them, so that it hears the class and not the codec.
 
     Args:
         classes: Textures.

@@ -9,7 +9,7 @@ import torch
 from dacformer.audio import write_audio
 from dacformer.data import Dataset
 from dacformer.generation import Synthesizer
-from dacformer.generation.plots import plot_sounds
+from dacformer.pictures import plot_sounds
 
 
 def write_side_by_side(
@@ -29,7 +29,9 @@ def write_side_by_side(
         What was written, the picture last.
     """
     classes = synth.conditions.classes
-    takes = synth.generate_batch(seconds, [{"class": name} for name in classes for _ in range(2)], seed=seed, **sampling)
+    takes = synth.generate_batch(
+        seconds, [{"class": name} for name in classes for _ in range(2)], seed=seed, **sampling
+    )
     rate = synth.facts.sample_rate
     sounds: dict[str, np.ndarray] = {}
     for i, name in enumerate(classes):

@@ -182,7 +182,11 @@ def conditions_at(controls: Controls, conditions: Conditions, times: np.ndarray)
 def to_json(controls: Controls) -> dict[str, Any]:
     """Controls in a plain form, for the recipe in a file's metadata."""
     return {
-        name: to_json(control) if isinstance(control, Mapping) else control.to_json() if isinstance(control, Curve) else control
+        name: to_json(control)
+        if isinstance(control, Mapping)
+        else control.to_json()
+        if isinstance(control, Curve)
+        else control
         for name, control in controls.items()
     }
 

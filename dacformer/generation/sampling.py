@@ -8,9 +8,7 @@ from torch import Tensor
 from dacformer.config import SamplingConfig
 
 
-def choose_code(
-    logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator
-) -> Tensor:
+def choose_code(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
     """Draws one code for each row.
 
     Args:
@@ -45,8 +43,8 @@ def make_chooser(
 ) -> Callable[[Tensor, int], Tensor]:
     """Makes what a head calls for each codebook: guidance, then a draw.
 
-    With guidance other than 1, the batch holds every stream twice, first with its condition, then without; both halves are
-    given the same code (Ho & Salimans, arXiv:2207.12598; equation 6, on logits).
+    With guidance other than 1, the batch holds every stream twice, first with its condition, then without; both
+    halves are given the same code (Ho & Salimans, arXiv:2207.12598; equation 6, on logits).
 
     Args:
         sampling: Temperature, top-k, top-p, one for all codebooks or one each; guidance.

@@ -43,8 +43,8 @@ class Take:
     Attributes:
         audio: `(N,)` float32.
         codes: `(K, T)` int64.
-        curves: What steered each frame, each `(T,)` in its own units: a class's weight under the class's name, a parameter's
-            value under the parameter's; NaN while a prompt is heard.
+        curves: What steered each frame, each `(T,)` in its own units: a class's weight under the class's name, a
+            parameter's value under the parameter's; NaN while a prompt is heard.
         sample_rate: In Hz.
         hop_length: Samples per frame.
         level_db: Loudness that the audio was brought to, in LUFS.
@@ -65,7 +65,9 @@ class Take:
         return len(self.audio) / self.sample_rate
 
     def save(self, path: str | Path) -> Path:
-        """Writes it: `.dac` (codes) or any sound format, with the recipe (in a sound file's comment; beside a `.dac`).
+        """Writes it: `.dac` (codes) or any sound format, with the recipe.
+
+        The recipe goes into a sound file's comment; one too long for that, and a `.dac` file's, into a `.json` beside.
 
         Args:
             path: The suffix chooses.
@@ -74,18 +76,20 @@ class Take:
             The path.
         """
         path, recipe = Path(path), json.dumps(self.recipe)
+        fits = path.suffix != ".dac" and len(recipe) <= sound.MAX_COMMENT
+        if not fits:
+            write_text(path.with_suffix(".json"), recipe)
         if path.suffix != ".dac":
-            return sound.write_audio(path, self.audio, self.sample_rate, comment=recipe)
+            return sound.write_audio(path, self.audio, self.sample_rate, comment=recipe if fits else None)
         level_db = sound.loudness_db(self.audio, self.sample_rate)  # as heard: decoding restores exactly this
         file = DacFile(self.codes[None], self.sample_rate, len(self.audio), level_db, self.codes.shape[1])
-        write_text(path.with_suffix(".json"), recipe)
         return write_dac(path, file)
 
     def plot(self) -> "Figure":
         """Spectrogram and controls, one above the other, on one axis of time."""
-        from dacformer.generation.plots import plot_take
+        from dacformer.pictures import plot_steered_sound
 
-        return plot_take(self)
+        return plot_steered_sound(self.audio, self.sample_rate, self.curves)
 
     def _repr_html_(self) -> str:
         from IPython.display import Audio
@@ -112,8 +116,8 @@ class Synthesizer:
             codec = load_codec(self.facts.codec_name, self.facts.num_codebooks)
         if codec.identity != self.facts.codec:
             raise UserError(
-                f"The model speaks the codes of {self.facts.codec}, but this codec is {codec.identity}: its audio would "
-                "be noise. Give the codec that the data set was made with, or encode and train again."
+                f"The model speaks the codes of {self.facts.codec}, but this codec is {codec.identity}: its audio "
+                "would be noise. Give the codec that the data set was made with, or encode and train again."
             )
         self.checkpoint = checkpoint
         self.conditions = checkpoint.card.conditions
@@ -190,8 +194,8 @@ class Synthesizer:
         Args:
             prompt: A sound file, a `.dac` file of the same codec, or codes `(K, T)`.
             seconds: Length of the continuation.
-            controls: What steers the continuation (its time starts at 0 where the prompt ends); the prompt is heard under
-                the controls at 0.
+            controls: What steers the continuation (its time starts at 0 where the prompt ends); the prompt is heard
+                under the controls at 0.
             seed: As in `generate`.
             progress: Show a bar.
             **sampling: As in `generate`.
@@ -251,7 +255,7 @@ class Synthesizer:
             # A stream's loudness is not known in advance: the gain is the one that encoding took away.
             goal = 10.0 ** ((self._level_db(fixed, times[:1]) - ENCODED_DB) / 20.0)
             audio = decoder.push(torch.cat(codes, dim=-1))[0, 0].cpu().numpy()
-            yield audio * np.linspace(gain if first else goal, goal, len(audio), dtype=np.float32)
+            yield (audio * np.linspace(gain if first else goal, goal, len(audio), dtype=np.float32)).clip(-1.0, 1.0)
             gain = goal
 
     def _num_frames(self, seconds: float) -> int:

@@ -1,4 +1,4 @@
-"""Pictures of a data set and of a training. Pictures of sound are in `generation.plots`.
+"""Pictures of a data set and of a training. Pictures of sound are in `dacformer.pictures`.
 
 Every function returns a figure that pyplot has forgotten, so that a notebook shows it once.
 """

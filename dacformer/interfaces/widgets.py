@@ -26,9 +26,9 @@ from dacformer.data import Conditions, Dataset
 from dacformer.errors import UserError
 from dacformer.generation import Curve, Synthesizer, Take
 from dacformer.generation.controls import Controls
-from dacformer.generation.plots import plot_sounds
-from dacformer.generation.samples import SampleWriter
 from dacformer.interfaces.plots import plot_training
+from dacformer.interfaces.samples import SampleWriter
+from dacformer.pictures import plot_sounds
 from dacformer.training.checkpoint import Checkpoint
 from dacformer.training.loop import read_metrics
 

@@ -54,9 +54,10 @@ class DACFormer(nn.Module):
         self.codebook_size = codebook_size
         self.condition_dim = condition_dim
         # Row V of each table is the learned start: what a stream has heard before its first frame.
-        self.embeddings = nn.ModuleList(nn.Embedding(codebook_size + 1, config.dim) for _ in range(num_codebooks))
-        for embedding in self.embeddings:
+        embeddings = [nn.Embedding(codebook_size + 1, config.dim) for _ in range(num_codebooks)]
+        for embedding in embeddings:
             nn.init.normal_(embedding.weight, std=0.5)
+        self.embeddings = nn.ModuleList(embeddings)
         self.embed_condition = nn.Sequential(
             nn.Linear(condition_dim, config.film_dim), nn.SiLU(), nn.Linear(config.film_dim, config.film_dim), nn.SiLU()
         )
@@ -114,7 +115,7 @@ class DACFormer(nn.Module):
         Returns:
             A state, on the model's device and of its type.
         """
-        weight = self.embeddings[0].weight
+        weight = next(self.parameters())
         slots = self.config.window_frames + max_chunk - 1
         heads = self.config.num_heads
         return State(

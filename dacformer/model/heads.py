@@ -47,8 +47,9 @@ class DepthHead(nn.Module):
     """Predicts the codebooks of a frame one after the other, each knowing those before it.
 
     An RVQ frame is the sum of its codebooks' vectors, so what is known of the frame before codebook `k` is a
-    sum too: the trunk's output plus an embedding of each code drawn so far. One MLP per codebook reads it. In the spirit of the
-    RQ-Transformer (Lee et al., arXiv:2203.01941, section 3.2.2), with a sum where that has attention over depth.
+    sum too: the trunk's output plus an embedding of each code drawn so far. One MLP per codebook reads it. In the
+    spirit of the RQ-Transformer (Lee et al., arXiv:2203.01941, section 3.2.2), with a sum where that has attention
+    over depth.
     """
 
     def __init__(self, config: ModelConfig, num_codebooks: int, codebook_size: int) -> None:
@@ -56,9 +57,10 @@ class DepthHead(nn.Module):
         dim, hidden = config.dim, int(config.head_mlp_ratio * config.dim)
         self.num_codebooks = num_codebooks
         # The last codebook is followed by none, and needs no embedding.
-        self.embeddings = nn.ModuleList(nn.Embedding(codebook_size, dim) for _ in range(num_codebooks - 1))
-        for embedding in self.embeddings:
+        embeddings = [nn.Embedding(codebook_size, dim) for _ in range(num_codebooks - 1)]
+        for embedding in embeddings:
             nn.init.normal_(embedding.weight, std=0.5)
+        self.embeddings = nn.ModuleList(embeddings)
         self.mlps = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
             for _ in range(num_codebooks)

@@ -70,7 +70,8 @@ class Attention(nn.Module):
 class FilmNorm(nn.Module):
     """`(1 + gamma) * norm(x) + beta`, gamma and beta linear in the condition and zero at the start.
 
-    FiLM (Perez et al., arXiv:1709.07871, equation 2) in the form of adaLN-zero (Peebles & Xie, arXiv:2212.09748, section 3.2).
+    FiLM (Perez et al., arXiv:1709.07871, equation 2) in the form of adaLN-zero (Peebles & Xie, arXiv:2212.09748,
+    section 3.2).
     """
 
     def __init__(self, dim: int, film_dim: int) -> None:
@@ -95,12 +96,11 @@ class Block(nn.Module):
         self.attention_norm = FilmNorm(config.dim, config.film_dim)
         self.attention = Attention(config)
         self.mlp_norm = FilmNorm(config.dim, config.film_dim)
-        self.mlp = nn.Sequential(
-            nn.Linear(config.dim, hidden, bias=False), nn.GELU(), nn.Linear(hidden, config.dim, bias=False)
-        )
+        widen, narrow = nn.Linear(config.dim, hidden, bias=False), nn.Linear(hidden, config.dim, bias=False)
+        self.mlp = nn.Sequential(widen, nn.GELU(), narrow)
         self.dropout = nn.Dropout(config.dropout)
         # What enters the residual stream is kept small, so that its variance does not grow with depth (GPT-2).
-        for layer in (self.attention.project_out, self.mlp[2]):
+        for layer in (self.attention.project_out, narrow):
             nn.init.normal_(layer.weight, std=0.5 / math.sqrt(2 * config.num_layers * layer.in_features))
 
     def forward(self, x: Tensor, condition: Tensor, frames: Frames, cache: RingCache | None) -> Tensor:

@@ -41,9 +41,7 @@ class Card(Section):
 
     def build_model(self) -> DACFormer:
         """A model of the right sizes, with fresh weights."""
-        return DACFormer(
-            self.config.model, self.facts.num_codebooks, self.facts.codebook_size, self.conditions.dim
-        )
+        return DACFormer(self.config.model, self.facts.num_codebooks, self.facts.codebook_size, self.conditions.dim)
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ def validate(
     model: nn.Module,
     segments: ValidationSegments,
     batch_size: int,
-    precision: Callable[[], contextlib.AbstractContextManager[None]],
+    precision: Callable[[], torch.autocast],
     device: torch.device,
 ) -> Tensor:
     """Mean negative log-likelihood of the validation segments.
@@ -268,7 +268,7 @@ def validate(
         `(K,)` float64 on the CPU, nats per code.
     """
     model.eval()
-    total, count = 0.0, 0.0
+    total, count = torch.zeros((), dtype=torch.float64, device=device), 0.0
     for batch in DataLoader(segments, batch_size=batch_size):
         batch = {key: value.to(device) for key, value in batch.items()}
         with precision():
@@ -309,9 +309,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, training: TrainingConfig
     return factor * training.learning_rate
 
 
-def choose_precision(
-    wanted: str, device: torch.device
-) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def choose_precision(wanted: str, device: torch.device) -> Callable[[], torch.autocast]:
     """Makes autocast contexts: bf16 where asked for, or (`auto`) where the hardware computes in it."""
     native = {
         "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),

@@ -5,7 +5,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dacformer.textures import TEXTURES, synthesize
 from dacformer.evaluation.descriptors import (
     TEXTURE_DESCRIPTORS,
     brightness,
@@ -18,6 +17,7 @@ from dacformer.evaluation.descriptors import (
     stroke_rate,
     vibrato_rate,
 )
+from dacformer.textures import TEXTURES, synthesize
 
 SAMPLE_RATE = 44_100
 TIME = np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE

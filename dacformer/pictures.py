@@ -1,6 +1,6 @@
 """Pictures of sound: spectrograms, and the controls that steered it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,9 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
-
-if TYPE_CHECKING:
-    from dacformer.generation.synthesizer import Take
 
 WINDOW_SAMPLES, HOP_SAMPLES = 2048, 512
 MAX_COLUMNS, MAX_ROWS = 1000, 256  # more than that no screen shows, and each costs time
@@ -41,23 +38,23 @@ def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str
     image.set_cmap("magma")
 
 
-def draw_controls(axes: Axes, take: "Take") -> None:
-    """Draws a take's controls over time, each in its own units."""
-    for name, curve in take.curves.items():
-        axes.plot(np.arange(len(curve)) * take.hop_length / take.sample_rate, curve, label=name)
-    if take.curves:
+def draw_controls(axes: Axes, curves: Mapping[str, np.ndarray], seconds: float) -> None:
+    """Draws what steered a sound of so many seconds: `(T,)` by name, each in its own units."""
+    for name, curve in curves.items():
+        axes.plot(np.arange(len(curve)) * seconds / len(curve), curve, label=name)
+    if curves:
         above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6, "frameon": False}
         axes.legend(**above, fontsize="small")  # where it hides no curve
-    axes.set(xlim=(0, take.seconds), xlabel="seconds", ylabel="control")
+    axes.set(xlim=(0, seconds), xlabel="seconds", ylabel="control")
 
 
-def plot_take(take: "Take") -> Figure:
-    """Spectrogram and controls of a take, one above the other."""
+def plot_steered_sound(audio: np.ndarray, sample_rate: int, curves: Mapping[str, np.ndarray]) -> Figure:
+    """Spectrogram of a sound `(N,)` and the controls `(T,)` that steered it, one above the other."""
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(9, 4.5), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
-    draw_spectrogram(above, take.audio, take.sample_rate)
-    draw_controls(below, take)
+    draw_spectrogram(above, audio, sample_rate)
+    draw_controls(below, curves, len(audio) / sample_rate)
     plt.close(figure)  # shown once, where it is returned
     return figure
 
