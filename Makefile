@@ -8,12 +8,12 @@ BIN := .venv/bin
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .venv/.installed ## make .venv (PYTHON=/path/to/python3.11 chooses the Python, 3.10 or newer)
+install: .venv/.installed ## make .venv (PYTHON=/path/to/python3.11 chooses the Python, 3.10 to 3.14, unless .venv is there)
 
 # The stamp is touched last, so that an install that broke off is taken up again. A .venv that has pip is kept.
 .venv/.installed: requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-	    echo "dacformer needs Python 3.10 or newer, and '$(PYTHON)' is not one." \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || { \
+	    echo "dacformer needs Python 3.10 to 3.14, and '$(PYTHON)' is not one." \
 	         "Name another: make install PYTHON=/path/to/python3.11"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
 	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }

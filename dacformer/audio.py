@@ -4,7 +4,6 @@ Shapes: `audio` is `(N,)`, mono float32 in [-1, 1], unless said otherwise.
 """
 
 import math
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import soundfile
 import soxr
 
 from dacformer.errors import UserError
+from dacformer.files import replacing
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".mp3", ".au", ".caf"})
 
@@ -135,6 +135,18 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     return audio if from_rate == to_rate else soxr.resample(audio, from_rate, to_rate)
 
 
+def format_of(path: str | Path) -> str:
+    """The sound format that a suffix names.
+
+    Raises:
+        UserError: It names none that can be written.
+    """
+    kind = Path(path).suffix.lstrip(".").upper()
+    if kind not in soundfile.available_formats() or soundfile.default_subtype(kind) is None:
+        raise UserError(f"Cannot write {path}: '{Path(path).suffix}' is no sound format. Use .wav, .flac or .ogg.")
+    return kind
+
+
 def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: str | None = None) -> Path:
     """Writes a sound file, whole or not at all.
 
@@ -150,26 +162,18 @@ def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: 
     Raises:
         UserError: The suffix names no format that can be written, or the format has no such rate or channel count.
     """
-    path = Path(path)
-    kind = path.suffix.lstrip(".").upper()
-    if kind not in soundfile.available_formats() or soundfile.default_subtype(kind) is None:
-        raise UserError(f"Cannot write {path}: '{path.suffix}' is no sound format. Use .wav, .flac or .ogg.")
+    path, kind = Path(path), format_of(path)
     audio = np.clip(audio, -1.0, 1.0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    channels = 1 if audio.ndim == 1 else audio.shape[1]
     try:
-        channels = 1 if audio.ndim == 1 else audio.shape[1]
-        with soundfile.SoundFile(part, "w", sample_rate, channels, format=kind) as file:
+        with replacing(path) as part, soundfile.SoundFile(part, "w", sample_rate, channels, format=kind) as file:
             if comment is not None:
                 file.comment = comment
             # libsndfile's Vorbis encoder overflows its stack on very long single writes.
             for start in range(0, len(audio), sample_rate):
                 file.write(audio[start : start + sample_rate])
-        os.replace(part, path)
     except soundfile.LibsndfileError as error:
         raise UserError(f"Cannot write {path}: {error.error_string}") from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -136,12 +136,14 @@ def generate(
     controls = dict(parse_control(word) for word in control or [])
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     sampling = {name: value for name, value in asked.items() if value is not None}
+    paths = out or [Path("x.wav")]
+    _check_outputs(paths, plot)
     synth = load(run, checkpoint, codec, device)
     if prompt is None:
         take = synth.generate(seconds, controls, seed, progress=True, **sampling)
     else:
         take = synth.continue_from(prompt, seconds, controls, seed, progress=True, **sampling)
-    for path in out or [Path("x.wav")]:
+    for path in paths:
         print(take.save(path))
     if plot is not None:
         plot.parent.mkdir(parents=True, exist_ok=True)
@@ -200,25 +202,46 @@ def info(path: Annotated[Path, typer.Argument(help="A .dac file, data set, run o
         _print_run(path)
 
 
+def _check_outputs(sounds: list[Path], picture: Path | None) -> None:
+    """Refuses what could not be written before anything is generated."""
+    from matplotlib.figure import Figure
+
+    from dacformer.audio import format_of
+
+    for path in sounds:
+        if path.suffix != ".dac":
+            format_of(path)
+    kinds = Figure().canvas.get_supported_filetypes()
+    if picture is not None and picture.suffix.lstrip(".") not in kinds:
+        raise UserError(f"Cannot draw {picture}: '{picture.suffix}' is no picture format. Use .png, .svg or .pdf.")
+
+
 def _print_dac(path: Path) -> None:
     from dacformer.codec.file import read_dac
 
     file = read_dac(path)
     print(
         f"{path}: {file.num_frames} frames, {file.original_length / file.sample_rate:.2f} s at {file.sample_rate} Hz, "
-        f"{file.channels} channel(s), {file.num_codebooks} codebooks, {file.input_db:.1f} LUFS"
+        f"{file.channels} channel(s), {file.num_codebooks} codebooks, {file.input_db:.1f} LUFS, "
+        f"codec {file.codec or 'not stated'}"
     )
+    if file.recipe:
+        _print_recipe(file.recipe)
 
 
 def _print_sound(path: Path) -> None:
     from dacformer.audio import describe_file, read_comment
 
     print(f"{path}: {describe_file(path)}")
-    comment = read_comment(path)
-    with contextlib.suppress(json.JSONDecodeError):  # a take's comment is JSON, another program's may be anything
-        comment = json.dumps(json.loads(comment), indent=2)
-    if comment:
-        print(comment)
+    if comment := read_comment(path):
+        _print_recipe(comment)
+
+
+def _print_recipe(text: str) -> None:
+    """Prints a take's recipe, which is JSON, or whatever another program wrote in its place."""
+    with contextlib.suppress(json.JSONDecodeError):
+        text = json.dumps(json.loads(text), indent=2)
+    print(text)
 
 
 def _print_dataset(path: Path) -> None:
@@ -267,7 +290,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     try:
         app()
-    except UserError as error:
+    except (UserError, OSError) as error:  # what cannot be written, where that is not said better
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

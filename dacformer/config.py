@@ -5,7 +5,6 @@ exist, or a value of the wrong kind, is refused with the nearest valid name.
 """
 
 import difflib
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dacformer.errors import UserError
+from dacformer.files import write_text
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -221,7 +221,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
     """
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text()) or {}
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise UserError(f"There is no settings file {path}. The shipped ones are in params/.") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -256,19 +256,7 @@ def parse_config(tree: dict[str, Any], source: str, kind: type[C] = Config) -> C
 
 def save_config(config: Section, path: str | Path) -> None:
     """Writes settings as YAML that `load_config` reads back to the same settings."""
-    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def _override(tree: dict[str, Any], word: str) -> None:

@@ -7,11 +7,12 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dacformer"
 
-LEFT = {"config", "errors"}
+LEFT = {"config", "errors", "files"}
 MAY_IMPORT = {
     "errors": set(),
+    "files": set(),
     "memory": set(),
-    "config": {"errors"},
+    "config": {"errors", "files"},
     "audio": LEFT,
     "textures": LEFT,
     "pictures": LEFT,

@@ -147,8 +147,10 @@ class Codec:
             `(N, channels)` float32 at `file.sample_rate`.
 
         Raises:
-            UserError: The file has codes that this codec does not.
+            UserError: The file is of another codec, or has codes that this one does not.
         """
+        if file.codec and file.codec != self.identity:
+            raise UserError(f"The file holds codes of {file.codec}, which are noise to {self.identity}. Give that one.")
         if file.num_codebooks > self.model.n_codebooks or file.codes.max() >= self.codebook_size:
             raise UserError(
                 f"The file has {file.num_codebooks} codebooks and codes up to {file.codes.max()}, but {self.identity} "
@@ -277,7 +279,7 @@ def _download(name: str) -> Path:
 
 
 def _fold_weight_norm(model: "DAC") -> "DAC":
-    """Replaces weight norm's two factors by their product: the same function, half the work per call."""
+    """Replaces weight norm's two factors by their product: the same function, multiplied once and not in every call."""
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and hasattr(module, "weight_g"):
             nn.utils.remove_weight_norm(module)
@@ -285,7 +287,7 @@ def _fold_weight_norm(model: "DAC") -> "DAC":
 
 
 def _encoder_context_frames(encoder: nn.Module) -> int:
-    """Frames on either side that a code depends on: the padding of all layers, summed at their rates."""
+    """A bound on the frames on either side that a code depends on: the reach of all layers, both sides together."""
     step, reach = 1, 0  # in samples of the input
     for module in encoder.modules():
         if isinstance(module, nn.Conv1d):

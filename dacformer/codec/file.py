@@ -7,7 +7,6 @@ refuses every other name.
 
 import io
 import math
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dacformer.errors import UserError
+from dacformer.files import replacing
 
 DAC_VERSION = "1.0.0"
 """The version that descript-audio-codec writes into its files and demands when reading."""
@@ -29,11 +29,14 @@ class DacFile:
         codes: `(channels, K, T)` int64 in `[0, V)`.
         sample_rate: Of the original sound, in Hz.
         original_length: Of the original sound, in samples at `sample_rate`.
-        input_db: The original loudness in LUFS, one value per item; decoding restores it.
+        input_db: The original loudness in LUFS; decoding restores it.
         chunk_length: Frames that are decoded together.
         channels: Of the original sound.
         padding: True: the codes are one sequence in time, one frame per hop. False (written by `python -m dac`
             for sounds longer than its window): chunks that overlap, to be decoded one by one without padding.
+        gain_db: What the sound was amplified by before it was encoded; 0 where it is not known.
+        codec: Identity of the codec that made the codes; '' where it is not known (files of `python -m dac`).
+        recipe: How generated codes came about, as JSON; '' for encoded ones.
     """
 
     codes: np.ndarray
@@ -43,6 +46,9 @@ class DacFile:
     chunk_length: int
     channels: int = 1
     padding: bool = True
+    gain_db: float = 0.0
+    codec: str = ""
+    recipe: str = ""
 
     @property
     def num_codebooks(self) -> int:
@@ -77,15 +83,11 @@ def write_dac(path: str | Path, file: DacFile) -> Path:
             "padding": bool(file.padding),
             "dac_version": DAC_VERSION,
         },
+        # `dac` reads only the two above.
+        "dacformer": {"gain_db": float(file.gain_db), "codec": file.codec, "recipe": file.recipe},
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as stream:
-            np.save(stream, np.array(artifacts, dtype=object), allow_pickle=True)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, part.open("wb") as stream:
+        np.save(stream, np.array(artifacts, dtype=object), allow_pickle=True)
     return path
 
 
@@ -109,7 +111,7 @@ def read_dac(path: str | Path) -> DacFile:
     try:
         artifacts = _unpickle_npy(data)
         codes = np.asarray(artifacts["codes"])
-        meta = artifacts["metadata"]
+        meta, about = artifacts["metadata"], artifacts.get("dacformer", {})
         if meta["dac_version"] != DAC_VERSION:
             raise ValueError(f"version {meta['dac_version']!r}, expected {DAC_VERSION!r}")
         if codes.ndim != 3 or codes.dtype.kind not in "ui" or 0 in codes.shape or codes.nbytes > len(data):
@@ -122,8 +124,12 @@ def read_dac(path: str | Path) -> DacFile:
             chunk_length=int(meta["chunk_length"]),
             channels=int(meta["channels"]),
             padding=bool(meta["padding"]),
+            gain_db=float(about.get("gain_db", 0.0)),
+            codec=str(about.get("codec", "")),
+            recipe=str(about.get("recipe", "")),
         )
-        if min(file.sample_rate, file.original_length, file.chunk_length) < 1 or not math.isfinite(file.input_db):
+        levels = file.input_db + file.gain_db
+        if min(file.sample_rate, file.original_length, file.chunk_length) < 1 or not math.isfinite(levels):
             raise ValueError("a rate, a length or a loudness in it is impossible")
         if file.channels != len(codes) or file.codes.min() < 0:
             raise ValueError(f"codes of {len(codes)} channels down to {file.codes.min()} for {file.channels} channels")

@@ -158,7 +158,7 @@ class StreamDecoder:
 
     Attributes:
         delay_frames: How far audio lags behind codes: a sample is complete once so many frames that
-            follow its own have been pushed (10 for DAC at 44.1 kHz, 116 ms).
+            follow its own have been pushed (10 for `44khz`, 11 for `small`).
     """
 
     def __init__(self, model: "DAC", batch_size: int, hop_length: int) -> None:

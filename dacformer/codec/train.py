@@ -25,6 +25,7 @@ from dacformer import audio as sound
 from dacformer.codec.codec import Codec, build_model, save_weights
 from dacformer.config import CodecConfig, CodecTrainingConfig, SoundSource, load_config, save_config
 from dacformer.errors import UserError
+from dacformer.files import replacing
 from dacformer.memory import keep_freed_memory
 from dacformer.textures import TEXTURES, synthesize
 
@@ -284,6 +285,8 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
     state_file, weight_file = config.run / "train_state.pt", config.run / f"{config.name}.safetensors"
     if resume and not state_file.is_file():
         raise UserError(f"There is nothing to resume in {config.run}: no {state_file.name}. Leave --resume out.")
+    if not resume and state_file.is_file():
+        raise UserError(f"{config.run} already holds a training. Use --resume, or another folder: run=runs/NAME")
     recordings, weights, held_out = gather_recordings(config)
     pool = Pool(recordings, weights, config.crop_samples, device)
     seconds = sum(map(len, recordings)) / config.codec.sample_rate
@@ -366,20 +369,17 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
             )
         if step % config.save_every == 0 or step == config.steps:
             save_weights(weight_file, config.codec, averaged)
-            part = state_file.with_suffix(".part")
-            torch.save(
-                {
-                    "step": step,
-                    "model": model.state_dict(),
-                    "averaged": averaged,
-                    "codebooks": {"counts": codebooks.counts, "sums": codebooks.sums},
-                    "discriminator": discriminator.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "discriminator_optimizer": discriminator_optimizer.state_dict(),
-                },
-                part,
-            )
-            os.replace(part, state_file)
+            state = {
+                "step": step,
+                "model": model.state_dict(),
+                "averaged": averaged,
+                "codebooks": {"counts": codebooks.counts, "sums": codebooks.sums},
+                "discriminator": discriminator.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "discriminator_optimizer": discriminator_optimizer.state_dict(),
+            }
+            with replacing(state_file) as part:
+                torch.save(state, part)
     board.close()
     return weight_file
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from dacformer.config import TrainingConfig
-from dacformer.data.dataset import Dataset, cached_codes
+from dacformer.data.dataset import Dataset
 from dacformer.errors import UserError
 
 Item = dict[str, Tensor]
@@ -41,7 +41,9 @@ class Excerpts(TorchDataset[Item]):
         self.training = training
         self.num_excerpts = num_excerpts
         self._conditions = [dataset.condition(row) for _, row in self.rows.iterrows()]
-        lengths = np.array([self._codes(i).shape[1] for i in range(len(self.rows))])
+        # Two bytes a code: an hour of sound is 2.5 MB.
+        self.codes = [dataset.codes(file).astype(np.uint16) for file in self.rows["file"]]
+        lengths = np.array([codes.shape[1] for codes in self.codes])
         weights = np.ceil(lengths / segment_frames)
         self._cumulative = np.cumsum(weights) / weights.sum()
 
@@ -51,7 +53,7 @@ class Excerpts(TorchDataset[Item]):
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng([self.training.seed, index])
         row = int(np.searchsorted(self._cumulative, rng.random(), side="right").clip(max=len(self.rows) - 1))
-        codes = self._codes(row)
+        codes = self.codes[row]
         start = int(rng.integers(0, max(codes.shape[1] - self.segment_frames, 0) + 1))
         codes, mask = _segment(codes, start, self.segment_frames)
         condition = self._conditions[row]
@@ -67,10 +69,6 @@ class Excerpts(TorchDataset[Item]):
             "condition": torch.from_numpy(condition.astype(np.float32)),
             "mask": torch.from_numpy(mask),
         }
-
-    def _codes(self, row: int) -> np.ndarray:
-        file = self.dataset.path / self.rows["file"].iloc[row]
-        return cached_codes(file, self.dataset.facts.num_codebooks)
 
     def _corrupt(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Replaces a random share of the frames by random codes, so that the model learns not to trust its past."""
@@ -105,6 +103,11 @@ class ValidationSegments(TorchDataset[Item]):
         self.items: list[Item] = []
         for start in sorted(rounds):
             self.items += _spread(rounds[start], limit - len(self.items))
+
+    @property
+    def codes(self) -> np.ndarray:
+        """All codes that are measured, `(K, T)` int64."""
+        return np.concatenate([item["codes"][:, item["mask"]].numpy() for item in self.items], axis=1)
 
     def __len__(self) -> int:
         return len(self.items)

@@ -1,6 +1,5 @@
 """A data set on disk: `dataset.yaml` (facts), `manifest.csv` (rows) and `.dac` files."""
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +30,8 @@ class Facts(Section):
     codebook_size: int
     made_by: str = ""
     """The command that made the data set."""
-    levels_db: dict[str, float] = {}
-    """Mean loudness of each class before encoding, in LUFS; restored at generation."""
+    gains_db: dict[str, float] = {}
+    """What each class was amplified by before encoding, in the mean; taken back at generation."""
 
     @property
     def frame_rate(self) -> float:
@@ -73,6 +72,11 @@ class Dataset:
             UserError: The file is missing, damaged, or has codes of another shape than the data set.
         """
         contents = read_dac(self.path / file)
+        if contents.codec not in ("", self.facts.codec):
+            raise UserError(
+                f"{self.path / file} holds codes of {contents.codec}, but the data set is of {self.facts.codec}. "
+                f"Encode it again."
+            )
         if contents.num_codebooks < self.facts.num_codebooks or contents.codes.max() >= self.facts.codebook_size:
             raise UserError(
                 f"{self.path / file} has {contents.num_codebooks} codebooks and codes up to {contents.codes.max()}, "
@@ -153,29 +157,17 @@ def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
     return Conditions(classes=tuple(sorted(train["class"].unique())), parameters=ranges)
 
 
-def unigram_nll(dataset: Dataset) -> np.ndarray:
-    """How well one could do without listening: each codebook's code frequencies, class by class known to nobody.
+def unigram_nll(train: np.ndarray, measured: np.ndarray, codebook_size: int) -> np.ndarray:
+    """How well one could do without listening: by knowing only how often each code is used.
 
     Args:
-        dataset: With training and validation rows.
+        train: `(K, T)`, codes to count.
+        measured: `(K, T')`, codes to predict.
+        codebook_size: `V`.
 
     Returns:
-        `(K,)`, mean negative log-likelihood in nats per code of the validation codes (of the training codes
-        where there are none) under the frequencies of the training codes, one added to every count.
+        `(K,)`, mean negative log-likelihood in nats per code, one added to every count.
     """
-    train = _all_codes(dataset, "train")
-    measured = _all_codes(dataset, "val") if (dataset.rows["split"] == "val").any() else train
-    size = dataset.facts.codebook_size
-    counts = np.stack([np.bincount(row, minlength=size) for row in train]) + 1.0  # (K, V)
+    counts = np.stack([np.bincount(row, minlength=codebook_size) for row in train]) + 1.0  # (K, V)
     log_probability = np.log(counts / counts.sum(axis=1, keepdims=True))
     return -np.take_along_axis(log_probability, measured, axis=1).mean(axis=1)
-
-
-def _all_codes(dataset: Dataset, split: str) -> np.ndarray:
-    return np.concatenate([dataset.codes(file) for file in dataset.split(split)["file"]], axis=1)
-
-
-@functools.lru_cache(maxsize=100_000)
-def cached_codes(path: Path, num_codebooks: int) -> np.ndarray:
-    """Codes of a file `(K, T)`, kept in memory in two bytes each: an hour of sound is 2.5 MB."""
-    return read_dac(path).codes[0, :num_codebooks].astype(np.uint16)

@@ -1,5 +1,6 @@
 """From a folder of sounds to a data set: label, split, encode, write. Can be interrupted and repeated."""
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ from tqdm import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec import Codec, DacFile, read_dac, write_dac
-from dacformer.config import load_config, save_config, write_text
+from dacformer.config import load_config, save_config
 from dacformer.data.dataset import COLUMNS, FACTS_FILE, MANIFEST_FILE, Facts
 from dacformer.data.labels import Label, label_files
 from dacformer.errors import UserError
+from dacformer.files import write_text
 
 LEVEL_DB = -16.0
 """Loudness that sounds are brought to before encoding, in LUFS; the same as `python -m dac encode`."""
@@ -67,6 +69,8 @@ def encode_file(path: Path, codec: Codec, trim: bool = True) -> DacFile:
         original_length=round(length * original_rate / codec.sample_rate),
         input_db=level,
         chunk_length=codes.shape[1],
+        gain_db=20.0 * math.log10(gain),
+        codec=codec.identity,
     )
 
 
@@ -141,10 +145,11 @@ def encode_folder(
         codebook_size=codec.codebook_size,
         made_by=f"dacformer encode {sounds} {output} --codec {codec_name}",
     )
-    save_config(facts, facts_file)
+    if not facts_file.is_file():
+        save_config(facts, facts_file)
 
     kept: list[tuple[Path, Label]] = []
-    levels: dict[str, list[float]] = {}
+    gains: dict[str, list[float]] = {}
     skipped: dict[str, str] = {}
     reused = 0
     targets = _targets(paths, root)
@@ -164,7 +169,7 @@ def encode_folder(
             progress.write(f"skipped: {error}", file=sys.stderr)
             continue
         kept.append((path, label))
-        levels.setdefault(label.class_name, []).append(file.input_db)
+        gains.setdefault(label.class_name, []).append(file.gain_db)
     if not kept:
         raise UserError(f"None of the {len(paths)} sounds in {sounds} could be encoded.")
     splits = split_recordings(kept, validation, seed)
@@ -175,8 +180,8 @@ def encode_folder(
     table = pd.DataFrame(rows)
     parameters = [name for name in table.columns if name not in COLUMNS]
     write_text(output / MANIFEST_FILE, table[[*COLUMNS, *parameters]].to_csv(index=False))
-    means = {name: round(float(np.mean(values)), 2) for name, values in sorted(levels.items())}
-    save_config(facts.model_copy(update={"levels_db": means}), facts_file)
+    means = {name: round(float(np.mean(values)), 2) for name, values in sorted(gains.items())}
+    save_config(facts.model_copy(update={"gains_db": means}), facts_file)
     return EncodingReport(encoded=len(kept) - reused, reused=reused, skipped=skipped)
 
 

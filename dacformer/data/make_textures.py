@@ -1,6 +1,6 @@
 """The procedural textures as a folder of sounds, or as a data set."""
 
-import tempfile
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,10 +64,14 @@ def make_texture_dataset(
     seed: int = 0,
     validation: float = 0.15,
 ) -> None:
-    """Writes textures and encodes them; the arguments are those of `write_textures` and `encode_folder`."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_textures(Path(folder), names, values, takes, seconds, seed, codec.sample_rate)
-        encode_folder(folder, output, codec, codec_name, validation=validation, seed=seed)
+    """Writes textures and encodes them; the arguments are those of `write_textures` and `encode_folder`.
+
+    The sounds lie in `<output>/.sounds` until all are encoded, so that interrupted work goes on.
+    """
+    sounds = output / ".sounds"
+    write_textures(sounds, names, values, takes, seconds, seed, codec.sample_rate)
+    encode_folder(sounds, output, codec, codec_name, validation=validation, seed=seed)
+    shutil.rmtree(sounds)
     facts = load_config(output / FACTS_FILE, kind=Facts)
     command = f"dacformer textures {output} --values {values} --takes {takes} --seconds {seconds:g} --seed {seed}"
     command += f" --classes {','.join(names)}" if names else ""

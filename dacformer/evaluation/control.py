@@ -28,9 +28,9 @@ from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS, describe
 from dacformer.generation import Synthesizer
 from dacformer.textures import TEXTURES, synthesize
 
-FIT_SEED, CEILING_SEED = 50_000, 60_000
+FIT_SEED, CEILING_SEED = 2**30, 2**31
 """Seeds of the real textures that the classifier is fitted to, and of those that are the ceiling: apart from
-each other and from any training set made by `dacformer textures`."""
+each other and from those of any training set."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,17 @@ def measure_control(
     Raises:
         UserError: A class that is no texture, or that the model does not know.
     """
-    known = [name for name in TEXTURES if name in synth.conditions.classes]
+    known = [
+        name
+        for name, texture in TEXTURES.items()
+        if name in synth.conditions.classes and texture.parameter in synth.conditions.parameters
+    ]
     for name in classes:
         if name not in known:
             raise UserError(f"'{name}' is no texture that the model knows. It knows: {', '.join(known) or 'none'}.")
     if not known:
         raise UserError("The model knows no procedural texture, and the descriptors are theirs. Train one on textures.")
-    classifier = fit_classifier(known, synth.codec, num_values, seconds)
+    classifier = fit_classifier(list(TEXTURES), synth.codec, num_values, seconds)
     rows = []
     for name in tqdm(classes or known, desc="measuring", unit="class"):
         scale = synth.conditions.parameters[TEXTURES[name].parameter]
@@ -120,7 +124,7 @@ def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, s
     """
     rate = codec.sample_rate
     rows, labels = [], []
-    for c, name in enumerate(classes):
+    for c, name in enumerate(tqdm(classes, desc="fitting the classifier", unit="class")):
         audio = np.stack(
             [
                 synthesize(name, value, seconds, rate, seed=FIT_SEED + 1000 * c + i)

@@ -121,11 +121,9 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
         trained = conditions.parameters[name]
         for value in [v for _, v in control.points] if isinstance(control, Curve) else [_number(name, control)]:
             if not trained.low <= value <= trained.high:
-                warnings.warn(
-                    f"{name}={value:g} is outside what was trained, {trained.low:g} to {trained.high:g}: "
-                    "expect surprises",
-                    stacklevel=2,
-                )
+                # The value stays out of the message: Python keeps each new one, and a stream would have no end of them.
+                limits = f"{trained.low:g} to {trained.high:g}"
+                warnings.warn(f"'{name}' leaves what was trained, {limits}: expect surprises", stacklevel=2)
         if weights and trained.classes and not set(weights) & set(trained.classes):
             warnings.warn(
                 f"'{name}' was never heard with {', '.join(weights)}, only with {', '.join(trained.classes)}: "
@@ -172,23 +170,23 @@ def conditions_at(controls: Controls, conditions: Conditions, times: np.ndarray)
     Returns:
         `(T, C)` float32. Class weights are used as given: those of a morph add up to 1 if the person made them so.
     """
-    curves = curves_at(controls, times)
-    classes = class_controls(controls)
-    weights = {name: curve for name, curve in curves.items() if name in classes}
-    condition = conditions.encode(weights, {name: curve for name, curve in curves.items() if name not in classes})
+    weights = {name: _sample(control, times) for name, control in class_controls(controls).items()}
+    values = {name: _sample(control, times) for name, control in controls.items() if name != "class"}
+    condition = conditions.encode(weights, values)
     return np.broadcast_to(condition, (len(times), conditions.dim)).copy()
 
 
 def to_json(controls: Controls) -> dict[str, Any]:
     """Controls in a plain form, for the recipe in a file's metadata."""
-    return {
-        name: to_json(control)
-        if isinstance(control, Mapping)
-        else control.to_json()
-        if isinstance(control, Curve)
-        else control
-        for name, control in controls.items()
-    }
+    return {name: _plain(control) for name, control in controls.items()}
+
+
+def _plain(control: Any) -> Any:
+    if isinstance(control, Mapping):
+        return to_json(control)
+    if isinstance(control, Curve):
+        return control.to_json()
+    return control if isinstance(control, str) else float(control)
 
 
 def _sample(control: Control, times: np.ndarray) -> np.ndarray:

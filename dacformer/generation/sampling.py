@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dacformer.config import SamplingConfig
+from dacformer.errors import UserError
 
 
 def choose_code(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
@@ -55,7 +56,7 @@ def make_chooser(
         `(logits (B, V), codebook k) -> codes (B,)`.
 
     Raises:
-        ValueError: A list of another length than `K`.
+        UserError: A list of another length than `K`.
     """
     temperatures = _per_codebook(sampling.temperature, num_codebooks, "temperature")
     top_ks = _per_codebook(sampling.top_k, num_codebooks, "top_k")
@@ -75,5 +76,5 @@ def _per_codebook(value: float | tuple[float, ...], num_codebooks: int, name: st
     if not isinstance(value, tuple):
         return (value,) * num_codebooks
     if len(value) != num_codebooks:
-        raise ValueError(f"{name} has {len(value)} values, expected one, or one for each of {num_codebooks} codebooks")
+        raise UserError(f"{name} has {len(value)} values, expected one, or one for each of {num_codebooks} codebooks")
     return value

@@ -3,6 +3,7 @@
 Shapes: `B` takes side by side, `K` codebooks, `T` frames, `N` samples, `C` width of a condition.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from tqdm.auto import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
-from dacformer.config import SamplingConfig, parse_config, write_text
+from dacformer.config import SamplingConfig, parse_config
+from dacformer.data.encode import encode_file
 from dacformer.errors import UserError
+from dacformer.files import write_text
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
 from dacformer.generation.sampling import make_chooser
@@ -29,9 +32,6 @@ if TYPE_CHECKING:
 
 MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
-
-ENCODED_DB = -16.0
-"""Loudness of what the model learned from, in LUFS: what sounds are brought to before encoding."""
 
 PREFILL_FRAMES = 64  # frames of a prompt that are heard in one call
 
@@ -47,8 +47,7 @@ class Take:
             parameter's value under the parameter's; NaN while a prompt is heard.
         sample_rate: In Hz.
         hop_length: Samples per frame.
-        level_db: Loudness that the audio was brought to, in LUFS.
-        recipe: Checkpoint, controls, sampling, seed: all that is needed to make it again.
+        recipe: Checkpoint, controls, sampling, seed, length, prompt: what made it.
     """
 
     audio: np.ndarray
@@ -56,7 +55,6 @@ class Take:
     curves: dict[str, np.ndarray]
     sample_rate: int
     hop_length: int
-    level_db: float
     recipe: dict[str, Any]
 
     @property
@@ -65,9 +63,9 @@ class Take:
         return len(self.audio) / self.sample_rate
 
     def save(self, path: str | Path) -> Path:
-        """Writes it: `.dac` (codes) or any sound format, with the recipe.
+        """Writes it, with its recipe: `.dac` (codes) or any sound format.
 
-        The recipe goes into a sound file's comment; one too long for that, and a `.dac` file's, into a `.json` beside.
+        A recipe that is too long for a sound file's comment goes into a `.json` beside it.
 
         Args:
             path: The suffix chooses.
@@ -76,13 +74,20 @@ class Take:
             The path.
         """
         path, recipe = Path(path), json.dumps(self.recipe)
-        fits = path.suffix != ".dac" and len(recipe) <= sound.MAX_COMMENT
-        if not fits:
-            write_text(path.with_suffix(".json"), recipe)
         if path.suffix != ".dac":
+            fits = len(recipe) <= sound.MAX_COMMENT
+            if not fits:
+                write_text(path.with_suffix(".json"), recipe)
             return sound.write_audio(path, self.audio, self.sample_rate, comment=recipe if fits else None)
-        level_db = sound.loudness_db(self.audio, self.sample_rate)  # as heard: decoding restores exactly this
-        file = DacFile(self.codes[None], self.sample_rate, len(self.audio), level_db, self.codes.shape[1])
+        file = DacFile(
+            codes=self.codes[None],
+            sample_rate=self.sample_rate,
+            original_length=len(self.audio),
+            input_db=sound.loudness_db(self.audio, self.sample_rate),  # as heard: decoding restores exactly this
+            chunk_length=self.codes.shape[1],
+            codec=self.recipe["codec"],
+            recipe=recipe,
+        )
         return write_dac(path, file)
 
     def plot(self) -> "Figure":
@@ -122,8 +127,8 @@ class Synthesizer:
         self.checkpoint = checkpoint
         self.conditions = checkpoint.card.conditions
         self.sampling = checkpoint.card.config.sampling
+        self.codec = codec.to(device)  # first: it says what is wrong with a device
         self.model = checkpoint.model.to(device).eval()
-        self.codec = codec.to(device)
         self.device = torch.device(device)
 
     def generate(
@@ -209,10 +214,11 @@ class Synthesizer:
         heard = torch.as_tensor(self._prompt_codes(prompt), device=self.device)[None]  # (1, K, T)
         num_frames = self._num_frames(seconds)
         conditions = self._curves([controls or {}], num_frames)
-        player = self._player(1, seed, sampling)
+        player = self._player(1, seed, sampling, max_chunk=PREFILL_FRAMES)
         player.hear(heard, conditions[:, 0])
         codes = [heard, *(player.step(conditions[:, t]) for t in _bar(num_frames, progress))]
-        return self._takes(torch.cat(codes, dim=-1), [controls or {}], player.sampling, seed, heard.shape[-1])[0]
+        name = "codes" if isinstance(prompt, np.ndarray) else str(prompt)
+        return self._takes(torch.cat(codes, dim=-1), [controls or {}], player.sampling, seed, name, heard.shape[-1])[0]
 
     def stream(
         self,
@@ -240,23 +246,18 @@ class Synthesizer:
         player = self._player(1, seed, sampling)
         decoder = self.codec.stream_decoder()
         chunk_frames = max(1, round(chunk_seconds * self.facts.frame_rate))
-        moving = controls if callable(controls) else None
-        fixed: Controls = {} if controls is None or callable(controls) else controls
-        if moving is None:
-            steering.check_controls(fixed, self.conditions)
-        gain = 1.0
-        for first in _count_by(chunk_frames):
+        asked = controls if callable(controls) else lambda _: controls or {}
+        gain = None
+        for first in itertools.count(0, chunk_frames):
             times = np.arange(first, first + chunk_frames) / self.facts.frame_rate
-            if moving is not None:
-                fixed = moving(float(times[0]))
-                steering.check_controls(fixed, self.conditions)
-            condition = self._tensor(steering.conditions_at(fixed, self.conditions, times)[None])
+            now = asked(float(times[0]))
+            steering.check_controls(now, self.conditions)
+            condition = self._tensor(steering.conditions_at(now, self.conditions, times)[None])
             codes = [player.step(condition[:, t]) for t in range(chunk_frames)]
-            # A stream's loudness is not known in advance: the gain is the one that encoding took away.
-            goal = 10.0 ** ((self._level_db(fixed, times[:1]) - ENCODED_DB) / 20.0)
             audio = decoder.push(torch.cat(codes, dim=-1))[0, 0].cpu().numpy()
-            yield (audio * np.linspace(gain if first else goal, goal, len(audio), dtype=np.float32)).clip(-1.0, 1.0)
-            gain = goal
+            before, gain = gain, self._gains(now, times[:1])[0]
+            ramp = np.linspace(gain if before is None else before, gain, len(audio))  # a jump would click
+            yield (audio * ramp).clip(-1.0, 1.0).astype(np.float32)
 
     def _num_frames(self, seconds: float) -> int:
         if not 0.0 < seconds < float("inf"):
@@ -273,21 +274,23 @@ class Synthesizer:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any]) -> "_Player":
+    def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any], max_chunk: int = 1) -> "_Player":
         tree = self.sampling.model_dump() | dict(changes)
         sampling = parse_config(tree, "sampling", SamplingConfig)
-        return _Player(self, batch_size, sampling, seed)
+        return _Player(self, batch_size, sampling, seed, max_chunk)
 
     def _prompt_codes(self, prompt: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(prompt, np.ndarray):
             codes = prompt
         elif Path(prompt).suffix == ".dac":
-            codes = read_dac(prompt).codes[0]
+            file = read_dac(prompt)
+            if file.codec not in ("", self.facts.codec):
+                raise UserError(
+                    f"{prompt} holds codes of {file.codec}, but the model speaks those of {self.facts.codec}."
+                )
+            codes = file.codes[0]
         else:
-            audio = sound.read_audio(prompt, self.facts.sample_rate)
-            level = sound.loudness_db(audio, self.facts.sample_rate)
-            gain = min(10.0 ** ((ENCODED_DB - level) / 20.0), 1.0 / max(float(np.abs(audio).max()), 1e-6))
-            codes = self.codec.encode(torch.from_numpy(audio * np.float32(gain))[None, None])[0].cpu().numpy()
+            codes = encode_file(Path(prompt), self.codec, trim=False).codes[0]
         if codes.ndim != 2 or len(codes) < self.facts.num_codebooks or codes.size == 0 or codes.dtype.kind not in "ui":
             raise UserError(
                 f"The prompt's codes are {codes.dtype} of shape {codes.shape}; "
@@ -300,15 +303,15 @@ class Synthesizer:
             )
         return codes[: self.facts.num_codebooks].astype(np.int64)
 
-    def _level_db(self, controls: Controls, times: np.ndarray) -> float:
-        """Loudness to restore: that of the classes, weighted; that of encoding where no class is asked for."""
-        classes = steering.curves_at({"class": controls.get("class", {})}, times)
-        weights = {name: max(0.0, float(curve.mean())) for name, curve in classes.items()}
-        levels = self.facts.levels_db
-        total = sum(weight for name, weight in weights.items() if name in levels)
-        if total == 0.0:
-            return ENCODED_DB
-        return sum(weight * levels[name] for name, weight in weights.items() if name in levels) / total
+    def _gains(self, controls: Controls, times: np.ndarray) -> np.ndarray:
+        """Takes back what encoding amplified the classes by, weighted as they are asked for: factors `(T,)`."""
+        curves = steering.curves_at({"class": controls.get("class", {})}, times)
+        known = {name: curve.clip(min=0.0) for name, curve in curves.items() if name in self.facts.gains_db}
+        total = np.sum([np.zeros(len(times)), *known.values()], axis=0)
+        amplified = np.sum(
+            [np.zeros(len(times)), *(curve * self.facts.gains_db[name] for name, curve in known.items())], axis=0
+        )
+        return 10.0 ** (-amplified / np.where(total > 0.0, total, 1.0) / 20.0)
 
     def _takes(
         self,
@@ -316,26 +319,26 @@ class Synthesizer:
         controls: Sequence[Controls],
         sampling: SamplingConfig,
         seed: int,
+        prompt: str | None = None,
         prompt_frames: int = 0,
     ) -> list[Take]:
-        """Decodes codes `(B, K, T)` and brings each take to its class's level."""
+        """Decodes codes `(B, K, T)` and brings each take to its classes' level."""
         decoder = self.codec.stream_decoder(len(codes))
         pieces = [decoder.push(piece)[:, 0].cpu() for piece in codes.split(PREFILL_FRAMES, dim=-1)]
         audio = torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()
         times = (np.arange(codes.shape[-1]) - prompt_frames) / self.facts.frame_rate
         takes = []
         for i, each in enumerate(controls):
-            level = self._level_db(each, times)
             curves = steering.curves_at(each, times)
-            gain = 10.0 ** ((level - ENCODED_DB) / 20.0)
+            frames = np.arange(audio.shape[1]) / self.facts.hop_length
+            gain = np.interp(frames, np.arange(len(times)), self._gains(each, times))
             takes.append(
                 Take(
-                    audio=np.clip(audio[i] * np.float32(gain), -1.0, 1.0),
+                    audio=np.clip(audio[i] * gain, -1.0, 1.0).astype(np.float32),
                     codes=codes[i].cpu().numpy(),
                     curves={name: np.where(times < 0, np.nan, curve) for name, curve in curves.items()},
                     sample_rate=self.facts.sample_rate,
                     hop_length=self.facts.hop_length,
-                    level_db=level,
                     recipe={
                         "checkpoint": self.checkpoint.identity,
                         "codec": self.facts.codec,
@@ -343,6 +346,8 @@ class Synthesizer:
                         "sampling": sampling.model_dump(mode="json"),
                         "seed": seed,
                         "take": i,
+                        "seconds": audio.shape[1] / self.facts.sample_rate,
+                        "prompt": prompt,
                     },
                 )
             )
@@ -352,16 +357,15 @@ class Synthesizer:
 class _Player:
     """Streams side by side, frame by frame; with guidance each runs twice, with and without its condition."""
 
-    def __init__(self, synth: Synthesizer, batch_size: int, sampling: SamplingConfig, seed: int) -> None:
+    def __init__(
+        self, synth: Synthesizer, batch_size: int, sampling: SamplingConfig, seed: int, max_chunk: int
+    ) -> None:
         self.model = synth.model
         self.sampling = sampling
         self.copies = 1 if sampling.guidance == 1.0 else 2
-        self.state: State = self.model.init_state(batch_size * self.copies, max_chunk=PREFILL_FRAMES)
+        self.state: State = self.model.init_state(batch_size * self.copies, max_chunk)
         generator = torch.Generator(synth.device).manual_seed(seed)
-        try:
-            self.choose = make_chooser(sampling, self.model.num_codebooks, generator)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        self.choose = make_chooser(sampling, self.model.num_codebooks, generator)
         self.batch_size = batch_size
 
     def step(self, condition: Tensor) -> Tensor:
@@ -403,10 +407,3 @@ def load(
 
 def _bar(num_frames: int, show: bool) -> Iterator[int]:
     return iter(tqdm(range(num_frames), desc="generating", unit="frame", disable=not show))
-
-
-def _count_by(step: int) -> Iterator[int]:
-    first = 0
-    while True:
-        yield first
-        first += step

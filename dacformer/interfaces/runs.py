@@ -8,6 +8,7 @@ import pandas as pd
 
 from dacformer.config import Config, Section, load_config
 from dacformer.data import Conditions
+from dacformer.errors import UserError
 from dacformer.interfaces.widgets import LivePlot
 from dacformer.training.checkpoint import WEIGHTS_FILE, list_checkpoints
 from dacformer.training.loop import train
@@ -21,20 +22,25 @@ def ensure_run(run: str | Path, params_file: str | Path, overrides: Sequence[str
 
     Args:
         run: A run's or a checkpoint's folder.
-        params_file: Settings to train with, where there is none; `run` takes the place of the folder that they name.
+        params_file: Settings to train with, where there is none; they must name this folder as their `run`.
         overrides: `key=value`, as for `load_config`.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: Bad settings or data.
+        UserError: No such run, and settings that name another; bad settings or data.
     """
     run = Path(run)
     if list_checkpoints(run) or (run / WEIGHTS_FILE).is_file():
         return run
+    config = load_config(params_file, list(overrides))
+    if run != config.run:
+        raise UserError(
+            f"There is no run {run}. Its name may be misspelt; to train it now, take settings that name it: "
+            f"{params_file} names {config.run} (overrides=['run={run}'] changes that)."
+        )
     print(f"There is no run {run} yet, so it is trained now with {params_file}.")
-    config = load_config(params_file, list(overrides)).model_copy(update={"run": run})
     return train(config, on_metrics=LivePlot(config))
 
 

@@ -4,7 +4,6 @@ Sounds and pictures are put into the page as HTML, so that a saved notebook stil
 """
 
 import base64
-import dataclasses
 import html
 import io
 import time
@@ -24,6 +23,7 @@ from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
 from dacformer.data import Conditions, Dataset
 from dacformer.errors import UserError
+from dacformer.evaluation.side_by_side import real_clip
 from dacformer.generation import Curve, Synthesizer, Take
 from dacformer.generation.controls import Controls
 from dacformer.interfaces.plots import plot_training
@@ -145,11 +145,6 @@ def look_at(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: f
     """
     facts = dataset.facts
     codec = codec or load_codec(facts.codec_name, facts.num_codebooks)
-    if codec.identity != facts.codec:
-        raise UserError(
-            f"{dataset.path} was made with the codec {facts.codec}, but this one is {codec.identity}: it would play "
-            "noise. Give that codec, or encode the sounds again."
-        )
     sounds = {}
     for name in dataset.conditions.classes:
         rows = dataset.rows[dataset.rows["class"] == name]
@@ -157,7 +152,7 @@ def look_at(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: f
             row = rows.iloc[i]
             values = {key: row[key] for key in dataset.conditions.parameters if not np.isnan(row[key])}
             title = ", ".join([f"{name} {i + 1}", *(f"{key} {value:g}" for key, value in values.items())])
-            sounds[title] = _decode_start(dataset, str(row["file"]), codec, seconds)
+            sounds[title] = real_clip(dataset, str(row["file"]), codec, seconds)
     return Sheet(sounds, facts.sample_rate, columns=n)
 
 
@@ -478,13 +473,3 @@ def _sheet(takes: Mapping[str, Take], columns: int = 4) -> Sheet:
 def _take_html(take: Take, play: bool) -> str:
     parts = player_html(take.audio, take.sample_rate, play) + figure_html(take.plot())
     return f'<div style="max-width: 900px">{parts}</div>'
-
-
-def _decode_start(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.ndarray:
-    """The first seconds of a file, `(N,)`; an hour of sound is not decoded for them."""
-    whole = dataset.read(file)
-    num_frames = min(whole.num_frames, max(1, round(seconds * dataset.facts.frame_rate)))
-    length = min(whole.original_length, round(num_frames / dataset.facts.frame_rate * whole.sample_rate))
-    codes = whole.codes[:, : dataset.facts.num_codebooks, :num_frames]
-    start = dataclasses.replace(whole, codes=codes, original_length=length)
-    return codec.decode_file(start)[:, 0]

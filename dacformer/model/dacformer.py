@@ -12,7 +12,7 @@ from dacformer.config import ModelConfig
 from dacformer.model.cache import RingCache
 from dacformer.model.heads import HEADS, Choose
 from dacformer.model.rope import rope_angles
-from dacformer.model.transformer import Block, Frames, band, segment_band
+from dacformer.model.transformer import Block, Frames, band
 
 
 @dataclass
@@ -80,8 +80,10 @@ class DACFormer(nn.Module):
             `(B, K, T, V)`.
 
         Raises:
-            ValueError: A chunk longer than the state was made for.
+            ValueError: No frames, or a chunk longer than the state was made for.
         """
+        if codes.shape[-1] == 0:
+            raise ValueError("codes have no frames: feed at least one")
         heard = codes if heard is None else heard
         first = codes.new_full((*codes.shape[:2], 1), self.codebook_size) if state is None else state.previous
         hidden = self._trunk(torch.cat([first, heard[..., :-1]], dim=-1), condition, state)
@@ -129,37 +131,32 @@ class DACFormer(nn.Module):
 
     def _trunk(self, codes: Tensor, condition: Tensor, state: State | None) -> Tensor:
         """Embeds codes `(B, K, T)` as they were heard and runs the blocks: `(B, T, D)`."""
-        x = self.embeddings[0](codes[:, 0])
-        for k in range(1, self.num_codebooks):
-            x = x + self.embeddings[k](codes[:, k])  # (B, T, D)
+        x = torch.stack([embed(codes[:, k]) for k, embed in enumerate(self.embeddings)]).sum(dim=0)  # (B, T, D)
         film = self.embed_condition(condition)  # (B, T or 1, F)
         frames = self._frames(codes.shape[-1], codes.device, state)
         for i, block in enumerate(self.blocks):
             x = block(x, film, frames, None if state is None else state.caches[i])
+        if state is not None:  # only now: a call that failed has not moved the stream
+            assert frames.key_positions is not None
+            state.key_positions = frames.key_positions
+            state.position += codes.shape[-1]
         return x
 
     def _frames(self, count: int, device: torch.device, state: State | None) -> Frames:
-        """Positions of the next `count` frames, as angles, mask and slots; moves the state on."""
+        """Positions of the next `count` frames, as angles, mask and slots."""
         start = 0 if state is None else state.position
         positions = torch.arange(start, start + count)
-        head_dim = self.config.dim // self.config.num_heads
-        cos, sin = rope_angles(positions, head_dim)
-        angles = cos.to(device), sin.to(device)
+        cos, sin = rope_angles(positions, self.config.dim // self.config.num_heads)
+        angles, positions = (cos.to(device), sin.to(device)), positions.to(device)
         window = self.config.window_frames
         if state is None:
-            return Frames(angles, segment_band(count, window, device))
+            return Frames(angles, band(positions, positions, window))
         slots = len(state.key_positions)
         if count > slots - window + 1:
             raise ValueError(
                 f"A chunk of {count} frames, but this state was made for at most {slots - window + 1}: "
                 f"pass max_chunk={count} to init_state, or feed smaller chunks."
             )
-        positions = positions.to(device)
         where = positions % slots
-        state.key_positions[where] = positions
-        state.position += count
-        return Frames(angles, band(positions, state.key_positions, window), where)
-
-    def num_parameters(self) -> int:
-        """Number of weights."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        key_positions = state.key_positions.index_copy(0, where, positions)
+        return Frames(angles, band(positions, key_positions, window), where, key_positions)

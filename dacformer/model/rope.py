@@ -17,7 +17,7 @@ def rope_angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tup
     Args:
         positions: `(T,)` int64 on the CPU, frames since the start of the stream.
         head_dim: Width of a head, even.
-        base: Slowest wavelength is `2 pi * base` frames.
+        base: Wavelengths go from `2 pi` up towards `2 pi * base` frames.
 
     Returns:
         Two tensors `(T, head_dim / 2)` float32.

@@ -7,7 +7,6 @@ Shapes: `B` batch, `T` frames, `S` frames seen (`T` in a segment, the ring's slo
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,11 +23,13 @@ class Frames:
         angles: Cosine and sine for RoPE, each `(T, E / 2)`.
         mask: `(T, S)` bool, True where query `q` may see key `k`: `0 <= q - k < window_frames`.
         slots: `(T,)` int64, where a stream writes these frames; None in a segment.
+        key_positions: `(S,)` int64, the position of the frame in each slot once these are written; None in a segment.
     """
 
     angles: tuple[Tensor, Tensor]
     mask: Tensor
     slots: Tensor | None = None
+    key_positions: Tensor | None = None
 
 
 class Attention(nn.Module):
@@ -122,9 +123,3 @@ def band(query_positions: Tensor, key_positions: Tensor, window_frames: int) -> 
     """
     distance = query_positions[:, None] - key_positions[None, :]
     return (distance >= 0) & (distance < window_frames) & (key_positions >= 0)
-
-
-def segment_band(num_frames: int, window_frames: int, device: torch.device) -> Tensor:
-    """The band of a whole segment, `(T, T)` bool."""
-    positions = torch.arange(num_frames, device=device)
-    return band(positions, positions, window_frames)

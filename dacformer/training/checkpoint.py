@@ -87,9 +87,11 @@ def save_checkpoint(run: Path, card: Card, weights: dict[str, Tensor], state: di
         torch.save(state, part / STATE_FILE)
         for file in part.iterdir():
             _sync(file)
+        gone = target.with_name(f".{target.name}.gone")
         if target.exists():
-            remove_checkpoint(target)
+            os.replace(target, gone)
         os.replace(part, target)
+        shutil.rmtree(gone, ignore_errors=True)
         _sync(target.parent)
     # safetensors and torch wrap the system's error in exceptions of their own.
     except Exception as error:
@@ -209,10 +211,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _sync(path: Path) -> None:
-    """Makes a file or folder survive a power cut (folders cannot be synced on Windows)."""
+    """Makes a file or folder survive a power cut (Windows syncs no folders, and only files that may be written)."""
     if path.is_dir() and os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

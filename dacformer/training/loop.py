@@ -1,7 +1,7 @@
 """The training loop: one function, the same in a notebook, on a GPU, and under `accelerate launch` on many machines.
 
 Every process draws its share of the same global batch, and every random choice is a function of seed and step: a run
-that was resumed, or spread over processes, goes through the losses of one that was not.
+that was resumed goes through the losses of one that was not; so does, without dropout, one spread over processes.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from torch import Tensor, nn
@@ -27,11 +28,12 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from dacformer.config import Config, TrainingConfig, save_config, write_text
+from dacformer.config import Config, TrainingConfig, save_config
 from dacformer.data import Excerpts, ValidationSegments, load_dataset
 from dacformer.data.batches import check_conditions
 from dacformer.data.dataset import unigram_nll
 from dacformer.errors import UserError
+from dacformer.files import write_text
 from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer
 from dacformer.model.heads import nll_per_code
@@ -55,6 +57,7 @@ OnSample = Callable[[Checkpoint, Path], None]
 """Called every `sample_every` steps with the model as it is and the run's folder."""
 
 
+@torch.random.fork_rng(devices=[])  # dropout and fresh weights are seeded; the caller's own chance is left alone
 def train(
     config: Config,
     resume: bool = False,
@@ -81,11 +84,14 @@ def train(
     run, training = config.run, config.training
     dataset = load_dataset(config.data.path)
     check_conditions(dataset)
+    # Everything is read before the run's folder is touched: data that cannot be trained on buries no older training.
+    batch_size = config.data.batch_size
+    excerpts = Excerpts(dataset, config.data.segment_frames, training, training.steps * batch_size)
+    segments = ValidationSegments(dataset, config.data.segment_frames, training.validation_batches * batch_size)
+    unigram = unigram_nll(np.concatenate(excerpts.codes, axis=1), segments.codes, dataset.facts.codebook_size)
     accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
-    if config.data.batch_size % accelerator.num_processes:
-        raise UserError(
-            f"data.batch_size={config.data.batch_size} cannot be shared by {accelerator.num_processes} processes."
-        )
+    if batch_size % accelerator.num_processes:
+        raise UserError(f"data.batch_size={batch_size} cannot be shared by {accelerator.num_processes} processes.")
     if accelerator.is_main_process:
         _prepare_run(config, resume, overwrite)
     accelerator.wait_for_everyone()
@@ -106,9 +112,10 @@ def train(
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
         set_model_state_dict(model, saved[2]["model"], options=options)
         set_optimizer_state_dict(model, optimizer.optimizer, saved[2]["optimizer"], options=options)
+        del saved  # two copies of the weights and the optimizer
+    if accelerator.is_main_process:
+        save_config(config, run / "config.yaml")
 
-    batch_size = config.data.batch_size
-    excerpts = Excerpts(dataset, config.data.segment_frames, training, training.steps * batch_size)
     loader = accelerator.prepare(
         DataLoader(
             excerpts,
@@ -117,8 +124,6 @@ def train(
             num_workers=config.data.num_workers,
         )
     )
-    segments = ValidationSegments(dataset, config.data.segment_frames, training.validation_batches * batch_size)
-    unigram = unigram_nll(dataset)
     precision = choose_precision(training.precision, accelerator.device)
     log = _Log(run, step, accelerator.is_main_process, on_metrics)
     progress = tqdm(
@@ -173,6 +178,7 @@ def train(
         say(f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})")
         save(metrics)
 
+    moving = False  # whether weights are between two steps
     try:
         for batch in loader:
             rate = set_learning_rate(optimizer, training, step + 1)
@@ -184,9 +190,11 @@ def train(
             optimizer.zero_grad()
             accelerator.backward(loss)
             norm = _whole(accelerator.clip_grad_norm_(model.parameters(), training.gradient_clip))
+            moving = True
             optimizer.step()
             average.update(step + 1)
-            step += 1  # now, so that an interrupted step is one that has not been
+            step += 1
+            moving = False
             pending.append((step, rate, torch.stack([accelerator.reduce(loss.detach(), "mean"), norm])))
             progress.update()
             if len(pending) == FLUSH_EVERY:
@@ -205,8 +213,11 @@ def train(
                 accelerator.wait_for_everyone()
                 started = time.monotonic()
     except KeyboardInterrupt:  # the stop button of a notebook: keep what was learned
-        say(f"Stopped at step {step}; go on with --resume.")
-        validate_and_save()
+        if moving:
+            say("Stopped in the middle of an update; go on from the last checkpoint with --resume.")
+        else:
+            say(f"Stopped at step {step}; go on with --resume.")
+            validate_and_save()
     except OSError as error:
         raise UserError(f"{run} cannot be written ({error}). Make room, then go on with --resume.") from error
     finally:
@@ -268,15 +279,15 @@ def validate(
         `(K,)` float64 on the CPU, nats per code.
     """
     model.eval()
-    total, count = torch.zeros((), dtype=torch.float64, device=device), 0.0
+    total, count = torch.zeros((), dtype=torch.float64), 0
     for batch in DataLoader(segments, batch_size=batch_size):
         batch = {key: value.to(device) for key, value in batch.items()}
         with precision():
             logits = model(batch["codes"], batch["condition"])
         nll = nll_per_code(logits, batch["codes"]) * batch["mask"][:, None]
-        total = total + nll.double().sum(dim=(0, 2))
-        count = count + batch["mask"].sum()
-    return (total / count).cpu()
+        total = total + nll.cpu().double().sum(dim=(0, 2))  # MPS has no float64
+        count += int(batch["mask"].sum())
+    return total / count
 
 
 def make_optimizer(model: DACFormer, training: TrainingConfig) -> torch.optim.AdamW:
@@ -329,7 +340,7 @@ def _global_mean(nll: Tensor, mask: Tensor, accelerator: Accelerator) -> Tensor:
 
 
 def _prepare_run(config: Config, resume: bool, overwrite: bool) -> None:
-    """Refuses to bury a training, then lays out the run's folder."""
+    """Refuses to bury a training, and clears one away where that is wanted."""
     run = config.run
     if not resume and list_checkpoints(run):
         if not overwrite:
@@ -343,7 +354,6 @@ def _prepare_run(config: Config, resume: bool, overwrite: bool) -> None:
             old.unlink(missing_ok=True)
     if resume and not list_checkpoints(run):
         raise UserError(f"There is nothing to resume in {run}: it has no whole checkpoint. Leave --resume out.")
-    save_config(config, run / "config.yaml")
 
 
 def _check_resumable(saved: Card, card: Card) -> None:

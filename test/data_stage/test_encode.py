@@ -100,7 +100,7 @@ def test_nested_folders_become_a_data_set(tiny: Codec, write_sounds: WriteSounds
     }
     assert dataset.facts.codec == tiny.identity and dataset.facts.codec_name == "tiny"
     assert (dataset.facts.num_codebooks, dataset.facts.codebook_size) == (2, 64)
-    assert set(dataset.facts.levels_db) == {"e", "rain", "wind"}
+    assert set(dataset.facts.gains_db) == {"e", "rain", "wind"}
     assert sorted(dataset.rows["split"]) == ["train", "train", "train", "val", "val"]
     assert dataset.rows.set_index("file")["rate"].dropna().to_dict() == {"e--rate-2.dac": 2.0}
 

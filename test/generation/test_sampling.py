@@ -47,7 +47,9 @@ def test_top_p_draws_among_the_fewest_that_reach_it(logits: list[float], top_p: 
     if np.abs(before - top_p).min() < 1e-5:
         return  # a tie to rounding
     expected = {int(code) for code, share in zip(order, before, strict=True) if share < top_p or code == order[0]}
-    assert set(np.flatnonzero(draws(flat, 3000, top_p=top_p))) == expected
+    drawn = set(np.flatnonzero(draws(flat, 3000, top_p=top_p)))
+    common = {int(code) for code, share in zip(order, probability, strict=True) if share > 0.01} & expected
+    assert common <= drawn <= expected
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])

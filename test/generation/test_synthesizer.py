@@ -1,5 +1,6 @@
 """The instrument: the fast sampler is the slow one, a stream is a take, and what is given is checked."""
 
+import dataclasses
 import gc
 import json
 import re
@@ -88,14 +89,15 @@ def test_controls_are_heard(synth: Synthesizer) -> None:
 
 def test_the_audio_is_the_decoded_codes_at_the_level_of_the_class(synth: Synthesizer, codec: Codec) -> None:
     take = synth.generate(0.5, {"class": "wind"}, seed=0)
-    assert take.level_db == synth.facts.levels_db["wind"]
-    gain = 10 ** ((take.level_db + 16.0) / 20)
+    gain = 10 ** (-synth.facts.gains_db["wind"] / 20)
     decoded = codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
     np.testing.assert_allclose(take.audio, np.clip(gain * decoded, -1, 1), atol=1e-4)
     assert take.seconds == pytest.approx(43 * 512 / 44100)
+    gains = synth.facts.gains_db
     morph = synth.generate(0.1, {"class": {"wind": 1.0, "pistons": 3.0}})
-    levels = synth.facts.levels_db
-    assert morph.level_db == pytest.approx((levels["wind"] + 3 * levels["pistons"]) / 4)
+    blended = 10 ** (-(gains["wind"] + 3 * gains["pistons"]) / 4 / 20)
+    decoded = codec.decode(torch.from_numpy(morph.codes)[None])[0, 0].numpy()
+    np.testing.assert_allclose(morph.audio, np.clip(blended * decoded, -1, 1), atol=1e-4)
 
 
 def test_a_stream_is_the_take_of_the_same_seed(synth: Synthesizer, codec: Codec) -> None:
@@ -107,7 +109,7 @@ def test_a_stream_is_the_take_of_the_same_seed(synth: Synthesizer, codec: Codec)
     decoded = codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
     delay = codec.stream_decoder().delay_frames * 512
     assert len(decoded) - delay <= len(streamed) < len(decoded)
-    gain = 10 ** ((take.level_db + 16.0) / 20)
+    gain = 10 ** (-synth.facts.gains_db["wind"] / 20)
     np.testing.assert_allclose(streamed, gain * decoded[: len(streamed)], atol=1e-4)
 
 
@@ -230,7 +232,22 @@ def test_a_saved_dac_file_is_read_back(synth: Synthesizer, codec: Codec, tmp_pat
     assert file.sample_rate == 44100 and file.original_length == len(take.audio)
     assert file.input_db == pytest.approx(loudness_db(take.audio, 44100))
     np.testing.assert_allclose(codec.decode_file(file)[:, 0], take.audio, atol=1e-3)
-    assert json.loads(path.with_suffix(".json").read_text())["seed"] == 1
+    assert file.codec == codec.identity
+    assert json.loads(file.recipe)["seed"] == 1
+
+
+def test_a_dac_file_of_another_codec_is_no_prompt(synth: Synthesizer, tmp_path: Path) -> None:
+    path = synth.generate(0.3, {"class": "wind"}).save(tmp_path / "take.dac")
+    other = write_dac(tmp_path / "other.dac", dataclasses.replace(read_dac(path), codec="other-0"))
+    with pytest.raises(UserError, match="other-0"):
+        synth.continue_from(other, 0.3)
+
+
+def test_a_recipe_too_long_for_a_comment_lies_beside(synth: Synthesizer, tmp_path: Path) -> None:
+    curve = Curve([(second / 100, second % 2) for second in range(300)])
+    path = synth.generate(0.1, {"class": "wind", "strength": curve}).save(tmp_path / "take.wav")
+    assert read_comment(path) == ""
+    assert len(json.loads(path.with_suffix(".json").read_text())["controls"]["strength"]["points"]) == 300
 
 
 def test_a_take_shows_itself(synth: Synthesizer) -> None:

@@ -227,7 +227,10 @@ def test_a_live_plot_of_a_resumed_run_shows_its_past(config: Config) -> None:
 
 def test_a_missing_run_is_trained_once(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_config(config, tmp_path / "params.yaml")
-    run = ensure_run(tmp_path / "mine", tmp_path / "params.yaml", ["training.steps=2"])
+    with pytest.raises(UserError, match="misspelt"):
+        ensure_run(tmp_path / "mien", tmp_path / "params.yaml")
+    mine = tmp_path / "mine"
+    run = ensure_run(mine, tmp_path / "params.yaml", ["training.steps=2", f"run={mine}"])
     assert "There is no run" in capsys.readouterr().out
     assert load_config(run / "config.yaml").training.steps == 2
     assert ensure_run(run, tmp_path / "no_such.yaml") == run

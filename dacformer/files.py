@@ -1,0 +1,32 @@
+"""Files that are whole or not there."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives a place to write to; what was written there takes the place of `path`, unless something goes wrong.
+
+    Args:
+        path: The file to make; its folder is made if need be.
+
+    Yields:
+        A hidden path beside it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes text, the same bytes on every system."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
