@@ -153,10 +153,20 @@ def generate(
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run or a checkpoint.")],
+    subject: Annotated[Path, typer.Argument(help="A run or a checkpoint; with --codec, a folder of recordings.")],
     control_report: Annotated[bool, typer.Option("--control-report", help="Textures: are the controls heard?")] = False,
     side_by_side: Annotated[Path | None, typer.Option(help="A data set: put its clips beside generated ones.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Where to write; RUN/evaluation if not given.")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="Measure this codec, on recordings: small, or a weight file.")
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(min=0, max=1, help="With --codec: only this share, which its training holds out.")
+    ] = None,
+    exclude: Annotated[str, typer.Option(help="With --codec: leave out paths with one of these words.")] = "",
+    opus: Annotated[str, typer.Option(help="With --codec: Opus beside it at these kbit/s, such as 6,12,24.")] = "",
+    report: Annotated[
+        Path | None, typer.Option(help="Where to write; RUN/evaluation, or runs/codec_report, if not given.")
+    ] = None,
     classes: Annotated[str, typer.Option(help="Which, separated by commas; all if empty.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Takes of each value.")] = 3,
     values: Annotated[int, typer.Option(min=3, help="Values of each parameter.")] = 11,
@@ -166,15 +176,18 @@ def evaluate(
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "cpu",
 ) -> None:
-    """Measure a run in free running: is a parameter asked for a parameter heard? Does it sound like the real thing?"""
+    """Measure a run in free running (is a parameter asked for a parameter heard? like the real thing?), or a codec."""
+    if codec is not None:
+        _evaluate_codec(codec, subject, held_out, exclude, opus, report or Path("runs/codec_report"), device)
+        return
     from dacformer.data import load_dataset
     from dacformer.evaluation.control import measure_control, write_control_report
     from dacformer.evaluation.side_by_side import write_side_by_side
     from dacformer.generation import load
 
     if not control_report and side_by_side is None:
-        raise UserError("Say what to measure: --control-report, --side-by-side DATASET, or both.")
-    synth, folder = load(run, checkpoint, device=device), report or run / "evaluation"
+        raise UserError("Say what to measure: --control-report, --side-by-side DATASET, or --codec NAME.")
+    synth, folder = load(subject, checkpoint, device=device), report or subject / "evaluation"
     asked = {"guidance": guidance, "temperature": temperature}
     sampling: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     names = [name for name in classes.split(",") if name]
@@ -200,6 +213,24 @@ def info(path: Annotated[Path, typer.Argument(help="A .dac file, data set, run o
         _print_sound(path)
     else:
         _print_run(path)
+
+
+def _evaluate_codec(
+    name: str, sounds: Path, held_out: float | None, exclude: str, opus: str, report: Path, device: str
+) -> None:
+    from dacformer.codec import load_codec
+    from dacformer.evaluation.codec_report import measure_codec, write_codec_report
+
+    try:
+        rates = [float(rate) for rate in opus.split(",") if rate]
+    except ValueError:
+        raise UserError(f"--opus '{opus}' is no list of bit rates. Expected kbit/s, such as 6,12,24.") from None
+    figures = measure_codec(
+        load_codec(name).to(device), sounds, held_out, [word for word in exclude.split(",") if word], opus=rates
+    )
+    print(figures.to_text())
+    for path in write_codec_report(figures, report):
+        print(path)
 
 
 def _check_outputs(sounds: list[Path], picture: Path | None) -> None:

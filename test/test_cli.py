@@ -95,6 +95,14 @@ def test_a_folder_is_encoded_told_of_and_decoded(run: Run, sounds: Path, tmp_pat
     assert loudness_db(audio, rate) == pytest.approx(read_dac(output / "rain/a.dac").input_db, abs=0.5)
 
 
+def test_a_codec_is_measured(run: Run, sounds: Path, tmp_path: Path) -> None:
+    code, out, _ = run("evaluate", sounds, "--codec", "small", "--exclude", "rain", "--report", tmp_path / "report")
+    assert code == 0 and "K=4" in out and "perplexity_4" in out
+    assert (tmp_path / "report" / "codec.png").is_file()
+    code, _, err = run("evaluate", sounds, "--codec", "small", "--opus", "twelve")
+    assert code == 2 and "'twelve' is no list of bit rates" in err
+
+
 def test_a_broken_sound_is_skipped_or_with_strict_an_error(run: Run, sounds: Path, tmp_path: Path) -> None:
     (sounds / "rain" / "bad.wav").write_text("no sound")
     code, out, err = run("encode", sounds, tmp_path / "set")

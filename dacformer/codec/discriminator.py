@@ -1,7 +1,7 @@
-"""The discriminators of Kumar et al., arXiv:2306.06546, section 3.3, at any width: the full ones take 40 s a step on a CPU.
+"""The discriminators of Kumar et al., arXiv:2306.06546, section 3.3, at any width: full ones take 40 s a step on a CPU.
 
-The layers' number, kernels, strides and bands are those of `dac.model.discriminator`, whose forward passes are used as they
-are; only the channel counts are scaled. The channels at full width are the defaults there.
+Number, kernels, strides and bands of the layers are those of `dac.model.discriminator`, whose forward passes are used
+as they are; only the channels are fewer.
 """
 
 from dac.model.discriminator import MPD, MRD, Discriminator, WNConv2d

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec.codec import Codec, build_model, save_weights
+from dacformer.codec.quality import at_level, load_recording, mel_loss, perplexity
 from dacformer.config import CodecConfig, CodecTrainingConfig, SoundSource, load_config, save_config
 from dacformer.errors import UserError
 from dacformer.files import replacing
@@ -33,32 +34,8 @@ from dacformer.textures import TEXTURES, synthesize
 if TYPE_CHECKING:
     from dac.model.dac import DAC
 
-LEVEL_RMS = 0.1
-"""Root mean square that recordings are brought to, in training and in measurements."""
-
-
 DITHER = 3e-5
 """Noise added in training, -90 dB: the mel loss, a logarithm, would pull at digital silence harder than at sound."""
-
-
-def load_recording(path: Path, sample_rate: int, speed: float = 1.0) -> np.ndarray:
-    """Reads a recording for training or measuring: trailing silence cut, brought to `LEVEL_RMS`.
-
-    Args:
-        path: A sound file.
-        sample_rate: In Hz.
-        speed: 2 is an octave higher and half as long.
-
-    Returns:
-        `(N,)` float32.
-    """
-    audio = sound.trim_trailing_silence(sound.read_audio(path, round(sample_rate / speed)))
-    return at_level(audio)
-
-
-def at_level(audio: np.ndarray) -> np.ndarray:
-    """Brings audio `(N,)` to `LEVEL_RMS`; silence stays silence."""
-    return (audio * (LEVEL_RMS / max(float(np.sqrt(np.mean(audio**2))), 1e-5))).astype(np.float32)
 
 
 class Pool:
@@ -110,38 +87,6 @@ def draw_batch(pool: Pool, config: CodecTrainingConfig, step: int) -> Tensor:
 
 def _column(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).to(like.device)[:, None, None]
-
-
-def mel_loss() -> nn.Module:
-    """The seven-scale mel distance that descript-audio-codec trains with (arXiv:2306.06546, section 3.4)."""
-    from dac.nn.loss import MelSpectrogramLoss
-
-    return MelSpectrogramLoss(
-        n_mels=[5, 10, 20, 40, 80, 160, 320],
-        window_lengths=[32, 64, 128, 256, 512, 1024, 2048],
-        mel_fmin=[0.0] * 7,
-        mel_fmax=[None] * 7,
-        pow=1.0,
-        clamp_eps=1e-5,
-        mag_weight=0.0,
-    )
-
-
-def perplexity(codes: Tensor, codebook_size: int) -> Tensor:
-    """How many entries of each codebook are in use: the exponential of the entropy of its codes.
-
-    Args:
-        codes: `(B, K, T)`.
-        codebook_size: `V`.
-
-    Returns:
-        `(K,)` in [1, V].
-    """
-    counts = torch.stack(
-        [torch.bincount(codes[:, k].flatten(), minlength=codebook_size) for k in range(codes.shape[1])]
-    )
-    share = counts / counts.sum(dim=1, keepdim=True)
-    return torch.exp(torch.special.entr(share).sum(dim=1))
 
 
 @torch.inference_mode()
@@ -396,7 +341,7 @@ def learning_rate(config: CodecTrainingConfig, step: int) -> float:
 
 
 def compile_snake() -> None:
-    """Compiles the activation of every `dac.DAC` in this process: in eager mode it is nearly half of a step on a CPU."""
+    """Compiles the activation of every `dac.DAC` in this process: in eager mode it is half of a step on a CPU."""
     from dac.nn import layers
 
     def snake(x: Tensor, alpha: Tensor) -> Tensor:

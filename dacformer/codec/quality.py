@@ -1,0 +1,74 @@
+"""How near a codec comes to what it was given: the measures of its training and of its report.
+
+`K` codebooks, `V` codebook size, `T` frames, `N` samples.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dacformer import audio as sound
+
+LEVEL_RMS = 0.1
+"""Root mean square that recordings are brought to, in training and in measurements."""
+
+
+def load_recording(path: Path, sample_rate: int, speed: float = 1.0) -> np.ndarray:
+    """Reads a recording for training or measuring: trailing silence cut, brought to `LEVEL_RMS`.
+
+    Args:
+        path: A sound file.
+        sample_rate: In Hz.
+        speed: 2 is an octave higher and half as long.
+
+    Returns:
+        `(N,)` float32.
+    """
+    audio = sound.trim_trailing_silence(sound.read_audio(path, round(sample_rate / speed)))
+    return at_level(audio)
+
+
+def at_level(audio: np.ndarray) -> np.ndarray:
+    """Brings audio `(N,)` to `LEVEL_RMS`; silence stays silence."""
+    return (audio * (LEVEL_RMS / max(float(np.sqrt(np.mean(audio**2))), 1e-5))).astype(np.float32)
+
+
+def mel_loss() -> nn.Module:
+    """The seven-scale mel distance that descript-audio-codec trains with (arXiv:2306.06546, section 3.4)."""
+    from dac.nn.loss import MelSpectrogramLoss
+
+    return MelSpectrogramLoss(
+        n_mels=[5, 10, 20, 40, 80, 160, 320],
+        window_lengths=[32, 64, 128, 256, 512, 1024, 2048],
+        mel_fmin=[0.0] * 7,
+        mel_fmax=[None] * 7,
+        pow=1.0,
+        clamp_eps=1e-5,
+        mag_weight=0.0,
+    )
+
+
+def stft_loss() -> nn.Module:
+    """The two-scale spectral distance of descript-audio-codec, magnitudes and their logarithms."""
+    from dac.nn.loss import MultiScaleSTFTLoss
+
+    return MultiScaleSTFTLoss()
+
+
+def perplexity(codes: Tensor, codebook_size: int) -> Tensor:
+    """How many entries of each codebook are in use: the exponential of the entropy of its codes.
+
+    Args:
+        codes: `(B, K, T)`.
+        codebook_size: `V`.
+
+    Returns:
+        `(K,)` in [1, V].
+    """
+    counts = torch.stack(
+        [torch.bincount(codes[:, k].flatten(), minlength=codebook_size) for k in range(codes.shape[1])]
+    )
+    share = counts / counts.sum(dim=1, keepdim=True)
+    return torch.exp(torch.special.entr(share).sum(dim=1))

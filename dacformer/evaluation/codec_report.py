@@ -1,0 +1,240 @@
+"""How good is a codec? Measured on recordings, by class, with all of its codebooks and with fewer, beside Opus.
+
+Every recording is brought to the same level, its trailing silence cut; so figures compare with those of the codec's
+training. `N` samples, `K` codebooks, `T` frames.
+"""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from dacformer import audio as sound
+from dacformer.codec import Codec
+from dacformer.codec.quality import load_recording, mel_loss, perplexity, stft_loss
+from dacformer.data.labels import label_files
+from dacformer.errors import UserError
+from dacformer.files import write_text
+from dacformer.pictures import plot_sounds
+
+DISTANCES = ["mel", "stft", "level_db"]
+
+
+@dataclass(frozen=True)
+class CodecFigures:
+    """What was measured.
+
+    Attributes:
+        identity: Of the codec.
+        clips: One row per recording and coder: `sound`, `class`, `coder` (`K=1` ... `K=4`, `opus 12`), `kbit_per_s`,
+            `mel` and `stft` (distances as in descript-audio-codec, 0 is the same sound), `level_db` (RMS of what
+            came out over RMS of what went in).
+        perplexity: One row per class and one for `all`: entries of each codebook in use.
+        speed: Seconds of sound per second of `encoding` and `decoding`, on this machine.
+        pictures: For each class its first recording, original and decoded, `(N,)` by title.
+        sample_rate: In Hz.
+    """
+
+    identity: str
+    clips: pd.DataFrame
+    perplexity: pd.DataFrame
+    speed: dict[str, float]
+    pictures: dict[str, np.ndarray]
+    sample_rate: int
+
+    @property
+    def by_coder(self) -> pd.DataFrame:
+        """Means over all recordings, a row per coder; of the level error the mean of its size."""
+        sized = self.clips.assign(level_db=self.clips["level_db"].abs())
+        return sized.groupby("coder", sort=False)[["kbit_per_s", *DISTANCES]].mean()
+
+    @property
+    def by_class(self) -> pd.DataFrame:
+        """Means over each class with all codebooks, beside the perplexities."""
+        whole = self.clips[self.clips["coder"] == f"K={self.perplexity.shape[1]}"]
+        whole = whole.assign(level_db=whole["level_db"].abs())
+        means = whole.groupby("class")[DISTANCES].mean()
+        means.loc["all"] = whole[DISTANCES].mean()
+        return means.join(self.perplexity)
+
+    def to_text(self) -> str:
+        """Tables, by coder and by class."""
+        speed = ", ".join(f"{name} {times:.0f} x real time" for name, times in self.speed.items())
+        tables = [table.round(2).to_string() for table in (self.by_coder, self.by_class)]
+        return "\n\n".join([f"{self.identity}: {speed}", *tables])
+
+
+def measure_codec(
+    codec: Codec,
+    sounds: Path,
+    held_out: float | None = None,
+    exclude: Sequence[str] = (),
+    seed: int = 0,
+    opus: Sequence[float] = (),
+) -> CodecFigures:
+    """Sends recordings through a codec and compares.
+
+    Args:
+        codec: Any.
+        sounds: A folder of recordings; their classes are read as for a data set.
+        held_out: Only this share of the recordings, those that `dacformer.codec.train` holds out of the folder with
+            the same share and seed; all of them if None.
+        exclude: Recordings whose path contains one of these are left out, before the choice.
+        seed: Of the choice.
+        opus: Bit rates in kbit/s at which Opus does the same work, by `opusenc` and `opusdec`.
+
+    Returns:
+        The figures.
+
+    Raises:
+        UserError: No recordings, or Opus is asked for and not installed.
+    """
+    if opus and not (shutil.which("opusenc") and shutil.which("opusdec")):
+        raise UserError("There is no opusenc and opusdec here. Install opus-tools, or leave Opus out.")
+    paths = [path for path in sound.find_audio(sounds) if not any(word in str(path) for word in exclude)]
+    if held_out is not None:
+        paths = sound.split_by_recording(paths, held_out, seed)[1]
+    if not paths:
+        raise UserError(f"No recording of {sounds} is left to measure: see --held-out and --exclude.")
+    root = sounds if sounds.is_dir() else sounds.parent
+    classes = [label.class_name for label in label_files(paths, root)]
+    rows: list[dict[str, Any]] = []
+    codes: list[torch.Tensor] = []
+    pictures: dict[str, np.ndarray] = {}
+    seconds = {"encoding": 0.0, "decoding": 0.0, "sound": 0.0}
+    compare = _comparison(codec.sample_rate)
+    _timed(lambda: codec.decode(codec.encode(torch.zeros(1, 1, codec.sample_rate))))  # warms up
+    for path, name in tqdm(list(zip(paths, classes, strict=True)), desc="through the codec", unit="sound"):
+        audio = load_recording(path, codec.sample_rate)
+        facts = {"sound": path.relative_to(root).as_posix(), "class": name}
+        given = torch.from_numpy(audio)[None, None]
+        coded, taken = _timed(lambda given=given: codec.encode(given))
+        codes.append(coded[0])
+        seconds["encoding"] += taken
+        seconds["sound"] += len(audio) / codec.sample_rate
+        decoded = audio
+        for k in range(1, codec.num_codebooks + 1):
+            decoded, taken = _timed(lambda coded=coded, k=k: codec.decode(coded[:, :k]))
+            decoded = decoded[0, 0, : len(audio)].cpu().numpy()
+            rate = k * np.log2(codec.codebook_size) * codec.frame_rate / 1000
+            rows.append(facts | {"coder": f"K={k}", "kbit_per_s": rate} | compare(decoded, audio))
+        seconds["decoding"] += taken  # with all codebooks
+        if f"{name}: original" not in pictures:
+            pictures |= {f"{name}: original": audio, f"{name}: decoded": decoded}
+        for asked in opus:
+            decoded, rate = through_opus(audio, codec.sample_rate, asked)
+            rows.append(facts | {"coder": f"opus {asked:g}", "kbit_per_s": rate} | compare(decoded, audio))
+    used = {name: [c for c, of in zip(codes, classes, strict=True) if of == name] for name in sorted(set(classes))}
+    table = {
+        name: perplexity(torch.cat(each, dim=-1)[None], codec.codebook_size).tolist()
+        for name, each in {**used, "all": codes}.items()
+    }
+    columns = [f"perplexity_{k + 1}" for k in range(codec.num_codebooks)]
+    return CodecFigures(
+        identity=codec.identity,
+        clips=pd.DataFrame(rows),
+        perplexity=pd.DataFrame.from_dict(table, orient="index", columns=columns),
+        speed={name: seconds["sound"] / seconds[name] for name in ("encoding", "decoding")},
+        pictures=pictures,
+        sample_rate=codec.sample_rate,
+    )
+
+
+def through_opus(audio: np.ndarray, sample_rate: int, kbit_per_s: float) -> tuple[np.ndarray, float]:
+    """Sends audio through Opus and back.
+
+    Args:
+        audio: `(N,)`, mono.
+        sample_rate: In Hz.
+        kbit_per_s: As `opusenc --bitrate` takes it; 6 is its least.
+
+    Returns:
+        `(N,)` float32, and the kbit/s that were spent.
+
+    Raises:
+        UserError: `opusenc` or `opusdec` failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given, coded, back = (Path(folder) / name for name in ("given.wav", "coded.opus", "back.wav"))
+        sound.write_audio(given, audio, sample_rate)
+        for command in (
+            ["opusenc", "--quiet", "--bitrate", f"{kbit_per_s:g}", str(given), str(coded)],
+            ["opusdec", "--quiet", "--rate", str(sample_rate), str(coded), str(back)],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise UserError(f"{command[0]} failed: {done.stderr.strip()}")
+        decoded = sound.read_audio(back, sample_rate)
+        decoded = np.pad(decoded, (0, max(0, len(audio) - len(decoded))))[: len(audio)]
+        return decoded, coded.stat().st_size * 8 / 1000 / (len(audio) / sample_rate)
+
+
+def write_codec_report(figures: CodecFigures, folder: Path) -> list[Path]:
+    """Writes `codec.csv` (every recording), `codec.json` (means), `codec.png` and `codec_sounds.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("codec.csv", "codec.json", "codec.png", "codec_sounds.png")]
+    write_text(paths[0], figures.clips.to_csv(index=False))
+    summary = {
+        "codec": figures.identity,
+        "times_real_time": figures.speed,
+        "by_coder": figures.by_coder.to_dict("index"),
+        "by_class": figures.by_class.to_dict("index"),
+    }
+    write_text(paths[1], json.dumps(summary, indent=2))
+    plot_codec(figures).savefig(paths[2], dpi=90)
+    plot_sounds(figures.pictures, figures.sample_rate, columns=4).savefig(paths[3], dpi=80)
+    return paths
+
+
+def plot_codec(figures: CodecFigures) -> Figure:
+    """Distance against bit rate, distance by class, codebooks in use."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    coders = figures.by_coder
+    for label, chosen in (
+        (figures.identity.rpartition("-")[0] or figures.identity, coders[coders.index.str.startswith("K=")]),
+        ("Opus", coders[coders.index.str.startswith("opus")]),
+    ):
+        if len(chosen):
+            left.plot(chosen["kbit_per_s"], chosen["mel"], "o-", label=label)
+    left.set(xlabel="kbit/s", ylabel="mel distance", title="all recordings", ylim=(0, None))
+    left.legend()
+    classes = figures.by_class
+    middle.barh(list(classes.index), classes["mel"], color=["C0"] * (len(classes) - 1) + ["C3"])
+    middle.set(xlabel="mel distance", title="by class, all codebooks")
+    middle.invert_yaxis()
+    right.bar(range(1, figures.perplexity.shape[1] + 1), figures.perplexity.loc["all"])
+    right.set(xlabel="codebook", ylabel="entries in use", title="perplexity")
+    plt.close(figure)
+    return figure
+
+
+def _comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    from audiotools import AudioSignal
+
+    losses = {"mel": mel_loss(), "stft": stft_loss()}
+
+    def compare(decoded: np.ndarray, audio: np.ndarray) -> dict[str, float]:
+        signals = [AudioSignal(torch.from_numpy(each)[None, None], sample_rate) for each in (decoded, audio)]
+        figures = {name: float(loss(*signals)) for name, loss in losses.items()}
+        powers = [float(np.mean(np.square(each, dtype=np.float64))) + 1e-12 for each in (decoded, audio)]
+        return figures | {"level_db": float(10 * np.log10(powers[0] / powers[1]))}
+
+    return compare
+
+
+def _timed(work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start
