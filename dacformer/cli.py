@@ -173,6 +173,7 @@ def evaluate(
     seconds: Annotated[float, typer.Option(min=1, help="Length of each take.")] = 4.0,
     guidance: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
     temperature: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "cpu",
 ) -> None:
@@ -188,7 +189,7 @@ def evaluate(
     if not control_report and side_by_side is None:
         raise UserError("Say what to measure: --control-report, --side-by-side DATASET, or --codec NAME.")
     synth, folder = load(subject, checkpoint, device=device), report or subject / "evaluation"
-    asked = {"guidance": guidance, "temperature": temperature}
+    asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
     sampling: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     names = [name for name in classes.split(",") if name]
     if side_by_side is not None:

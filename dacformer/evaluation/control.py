@@ -94,13 +94,9 @@ def measure_control(
         scale = synth.conditions.parameters[TEXTURES[name].parameter]
         values = np.linspace(scale.low, scale.high, num_values)
         jobs = [(float(value), seed) for seed in range(num_seeds) for value in values]
-        for seed in range(num_seeds):
-            asked = [{"class": name, TEXTURES[name].parameter: float(value)} for value in values]
-            takes = synth.generate_batch(seconds, asked, seed=seed, **sampling)
-            rows += [
-                _row("generated", name, float(value), seed, take.audio, take.sample_rate, classifier)
-                for value, take in zip(values, takes, strict=True)
-            ]
+        asked = [{"class": name, TEXTURES[name].parameter: value} for value, _ in jobs]
+        for (value, seed), take in zip(jobs, synth.generate_batch(seconds, asked, **sampling), strict=True):
+            rows.append(_row("generated", name, value, seed, take.audio, take.sample_rate, classifier))
         real = np.stack([synthesize(name, v, seconds, synth.facts.sample_rate, seed=CEILING_SEED + s) for v, s in jobs])
         for (value, seed), audio in zip(jobs, _through(synth.codec, real), strict=True):
             rows.append(_row("real", name, value, seed, audio, synth.facts.sample_rate, classifier))
