@@ -155,6 +155,9 @@ def generate(
 def evaluate(
     subject: Annotated[Path, typer.Argument(help="A run or a checkpoint; with --codec, a folder of recordings.")],
     control_report: Annotated[bool, typer.Option("--control-report", help="Textures: are the controls heard?")] = False,
+    moving_report: Annotated[
+        bool, typer.Option("--moving-report", help="Textures: do ramps and steps arrive?")
+    ] = False,
     side_by_side: Annotated[Path | None, typer.Option(help="A data set: put its clips beside generated ones.")] = None,
     codec: Annotated[
         str | None, typer.Option(help="Measure this codec, on recordings: small, or a weight file.")
@@ -183,11 +186,14 @@ def evaluate(
         return
     from dacformer.data import load_dataset
     from dacformer.evaluation.control import measure_control, write_control_report
+    from dacformer.evaluation.moving import measure_moving, write_moving_report
     from dacformer.evaluation.side_by_side import write_side_by_side
     from dacformer.generation import load
 
-    if not control_report and side_by_side is None:
-        raise UserError("Say what to measure: --control-report, --side-by-side DATASET, or --codec NAME.")
+    if not (control_report or moving_report or side_by_side):
+        raise UserError(
+            "Say what to measure: --control-report, --moving-report, --side-by-side DATASET, or --codec NAME."
+        )
     synth, folder = load(subject, checkpoint, device=device), report or subject / "evaluation"
     asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
     sampling: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -198,6 +204,11 @@ def evaluate(
         figures = measure_control(synth, names, values, seeds, seconds, **sampling)
         print(figures.to_text())
         for path in write_control_report(figures, folder):
+            print(path)
+    if moving_report:
+        moving = measure_moving(synth, names, **sampling)
+        print(moving.to_text())
+        for path in write_moving_report(moving, folder):
             print(path)
 
 

@@ -78,6 +78,29 @@ def measure_control(
     Raises:
         UserError: A class that is no texture, or that the model does not know.
     """
+    chosen = known_textures(synth, classes)
+    classifier = fit_classifier(list(TEXTURES), synth.codec, num_values, seconds)
+    rows = []
+    for name in tqdm(chosen, desc="measuring", unit="class"):
+        scale = synth.conditions.parameters[TEXTURES[name].parameter]
+        values = np.linspace(scale.low, scale.high, num_values)
+        jobs = [(float(value), seed) for seed in range(num_seeds) for value in values]
+        asked = [{"class": name, TEXTURES[name].parameter: value} for value, _ in jobs]
+        for (value, seed), take in zip(jobs, synth.generate_batch(seconds, asked, **sampling), strict=True):
+            rows.append(_row("generated", name, value, seed, take.audio, take.sample_rate, classifier))
+        real = np.stack([synthesize(name, v, seconds, synth.facts.sample_rate, seed=CEILING_SEED + s) for v, s in jobs])
+        for (value, seed), audio in zip(jobs, through(synth.codec, real), strict=True):
+            rows.append(_row("real", name, value, seed, audio, synth.facts.sample_rate, classifier))
+    clips = pd.DataFrame(rows)
+    return ControlFigures(clips, _summarise(clips))
+
+
+def known_textures(synth: Synthesizer, classes: Sequence[str] = ()) -> list[str]:
+    """The procedural textures among what a model knows, or the given ones.
+
+    Raises:
+        UserError: A class that is no texture, or that the model does not know; or it knows none.
+    """
     known = [
         name
         for name, texture in TEXTURES.items()
@@ -88,20 +111,7 @@ def measure_control(
             raise UserError(f"'{name}' is no texture that the model knows. It knows: {', '.join(known) or 'none'}.")
     if not known:
         raise UserError("The model knows no procedural texture, and the descriptors are theirs. Train one on textures.")
-    classifier = fit_classifier(list(TEXTURES), synth.codec, num_values, seconds)
-    rows = []
-    for name in tqdm(classes or known, desc="measuring", unit="class"):
-        scale = synth.conditions.parameters[TEXTURES[name].parameter]
-        values = np.linspace(scale.low, scale.high, num_values)
-        jobs = [(float(value), seed) for seed in range(num_seeds) for value in values]
-        asked = [{"class": name, TEXTURES[name].parameter: value} for value, _ in jobs]
-        for (value, seed), take in zip(jobs, synth.generate_batch(seconds, asked, **sampling), strict=True):
-            rows.append(_row("generated", name, value, seed, take.audio, take.sample_rate, classifier))
-        real = np.stack([synthesize(name, v, seconds, synth.facts.sample_rate, seed=CEILING_SEED + s) for v, s in jobs])
-        for (value, seed), audio in zip(jobs, _through(synth.codec, real), strict=True):
-            rows.append(_row("real", name, value, seed, audio, synth.facts.sample_rate, classifier))
-    clips = pd.DataFrame(rows)
-    return ControlFigures(clips, _summarise(clips))
+    return list(classes) or known
 
 
 def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, seconds: float = 4.0) -> Pipeline:
@@ -127,11 +137,17 @@ def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, s
                 for i, value in enumerate(np.linspace(0.0, 1.0, 2 * num_values))
             ]
         )
-        for clip in [*audio, *_through(codec, audio)]:
+        for clip in [*audio, *through(codec, audio)]:
             rows.append(features(clip, rate))
             labels.append(name)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return classifier.fit(np.stack(rows), labels)
+
+
+def through(codec: Codec, audio: np.ndarray) -> np.ndarray:
+    """Sends audio `(B, N)` through a codec and back."""
+    pieces = torch.from_numpy(audio)[:, None].split(8)
+    return torch.cat([codec.decode(codec.encode(p))[:, 0, : audio.shape[1]].cpu() for p in pieces]).numpy()
 
 
 def features(audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -175,12 +191,6 @@ def plot_control(figures: ControlFigures) -> Figure:
         axes.axis("off")
     plt.close(figure)
     return figure
-
-
-def _through(codec: Codec, audio: np.ndarray) -> np.ndarray:
-    """Audio `(B, N)` through the codec and back."""
-    pieces = torch.from_numpy(audio)[:, None].split(8)
-    return torch.cat([codec.decode(codec.encode(p))[:, 0, : audio.shape[1]].cpu() for p in pieces]).numpy()
 
 
 def _row(

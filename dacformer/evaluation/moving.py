@@ -1,0 +1,197 @@
+"""Does a control that moves arrive? Slow ramps and sudden steps, measured in sliding windows of free-running audio."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from dacformer.evaluation.control import CEILING_SEED, known_textures, through
+from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
+from dacformer.files import write_text
+from dacformer.generation import Synthesizer
+from dacformer.generation.controls import Curve
+from dacformer.textures import TEXTURES, synthesize
+
+RAMP_WINDOW, RAMP_HOP = 4.0, 1.0
+"""Seconds: what a descriptor hears of a ramp at a time."""
+STEP_WINDOW, STEP_HOP = 2.0, 0.1
+"""Seconds: short, so that a step shows when it comes; takes are averaged to make up for it."""
+STEP_FROM, STEP_TO = 0.15, 0.85
+"""Shares of the parameter's range."""
+
+
+@dataclass(frozen=True)
+class MovingFigures:
+    """What was measured.
+
+    Attributes:
+        windows: One row per window: `kind` (`ramp`, `step`), `source` (`generated`; of steps also `real`, two real
+            textures one after the other, through the codec), `class`, `take`, `seconds` (the window's middle),
+            `asked` (the parameter there), `measured` (the descriptor).
+        summary: One row per class: `ramp_spearman`; `step_seconds`, from the step until the mean over takes has gone
+            80 % of the way, and the same for the real ones: a window of 2 s alone takes 0.6 s.
+    """
+
+    windows: pd.DataFrame
+    summary: pd.DataFrame
+
+    def to_text(self) -> str:
+        """The summary as a table, with the means."""
+        table = self.summary.copy()
+        table.loc["mean"] = table.mean()
+        return table.round(2).to_string()
+
+
+def measure_moving(
+    synth: Synthesizer,
+    classes: Sequence[str] = (),
+    num_takes: int = 8,
+    ramp_seconds: float = 24.0,
+    hold_seconds: float = 6.0,
+    **sampling: Any,
+) -> MovingFigures:
+    """Generates ramps and steps, measures both.
+
+    Args:
+        synth: Trained on textures.
+        classes: Which; all textures that the model knows, if empty.
+        num_takes: Of each kind; half of the ramps rise, half fall.
+        ramp_seconds: From one end of the parameter's range to the other.
+        hold_seconds: Before a step, and after it; more than twice `STEP_WINDOW`.
+        **sampling: As in `Synthesizer.generate`.
+
+    Returns:
+        The figures.
+
+    Raises:
+        UserError: A class that is no texture, or that the model does not know.
+    """
+    rows: list[dict[str, Any]] = []
+    rate = synth.facts.sample_rate
+    for name in tqdm(known_textures(synth, classes), desc="measuring what moves", unit="class"):
+        parameter = TEXTURES[name].parameter
+        scale = synth.conditions.parameters[parameter]
+        rising = Curve([(0.0, scale.low), (ramp_seconds, scale.high)])
+        falling = Curve([(0.0, scale.high), (ramp_seconds, scale.low)])
+        low, high = (scale.low + share * (scale.high - scale.low) for share in (STEP_FROM, STEP_TO))
+        step = Curve([(0.0, low), (hold_seconds, high)], step=True)
+        for kind, curves, seconds in (
+            ("ramp", [(rising, falling)[i % 2] for i in range(num_takes)], ramp_seconds),
+            ("step", [step] * num_takes, 2 * hold_seconds),
+        ):
+            takes = synth.generate_batch(seconds, [{"class": name, parameter: curve} for curve in curves], **sampling)
+            for i, (curve, take) in enumerate(zip(curves, takes, strict=True)):
+                rows += _windows(kind, "generated", name, i, curve, take.audio, rate)
+        real = np.stack(
+            [
+                np.concatenate(
+                    [
+                        synthesize(name, share, hold_seconds, rate, seed=CEILING_SEED + i)
+                        for share in (STEP_FROM, STEP_TO)
+                    ]
+                )
+                for i in range(num_takes)
+            ]
+        )
+        for i, audio in enumerate(through(synth.codec, real)):
+            rows += _windows("step", "real", name, i, step, audio, rate)
+    windows = pd.DataFrame(rows)
+    return MovingFigures(windows, _summarise(windows, hold_seconds))
+
+
+def arrival_seconds(seconds: np.ndarray, measured: np.ndarray, step_at: float, share: float = 0.8) -> float:
+    """How long after a step a measure has gone a share of the way to where it ends.
+
+    Args:
+        seconds: `(T,)`, in order.
+        measured: `(T,)`; the mean of what lies a `STEP_WINDOW` before the step is the start, of what lies a
+            `STEP_WINDOW` after it the end.
+        step_at: In seconds.
+        share: Of the way, in (0, 1).
+
+    Returns:
+        Seconds, interpolated; negative if the measure is there before the step, NaN if it never is.
+    """
+    start = measured[seconds <= step_at - STEP_WINDOW / 2].mean()
+    end = measured[seconds >= step_at + STEP_WINDOW].mean()
+    gone = (measured - start) / (end - start)
+    there = np.flatnonzero(gone >= share)
+    there = there[seconds[there] > step_at - STEP_WINDOW / 2]
+    if len(there) == 0:
+        return float("nan")
+    i = there[0]
+    if i == 0 or gone[i] == gone[i - 1]:
+        return float(seconds[i] - step_at)
+    before = (gone[i] - share) / (gone[i] - gone[i - 1]) * (seconds[i] - seconds[i - 1])
+    return float(seconds[i] - before - step_at)
+
+
+def write_moving_report(figures: MovingFigures, folder: Path) -> list[Path]:
+    """Writes `moving.csv` (every window), `moving.json` (the summary) and `moving.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"moving.{suffix}" for suffix in ("csv", "json", "png")]
+    write_text(paths[0], figures.windows.to_csv(index=False))
+    summary = {str(name): row.round(4).to_dict() for name, row in figures.summary.iterrows()}
+    write_text(paths[1], json.dumps(summary, indent=2))
+    plot_moving(figures).savefig(paths[2], dpi=90)
+    return paths
+
+
+def plot_moving(figures: MovingFigures) -> Figure:
+    """A column per class: what was measured on ramps against what was asked, and steps over time."""
+    classes = list(figures.summary.index)
+    figure, grid = plt.subplots(2, len(classes), figsize=(3.0 * len(classes), 5.2), layout="constrained", squeeze=False)
+    for column, name in enumerate(classes):
+        chosen = figures.windows[figures.windows["class"] == name]
+        ramps = chosen[chosen["kind"] == "ramp"]
+        grid[0, column].scatter(ramps["asked"], ramps["measured"], s=8, color="C3")
+        grid[0, column].set(title=f"{name}: {figures.summary.loc[name, 'ramp_spearman']:.2f}", xlabel="asked (ramp)")
+        for source, color in (("real", "0.6"), ("generated", "C3")):
+            steps = chosen[(chosen["kind"] == "step") & (chosen["source"] == source)]
+            over_time = steps.groupby("seconds")["measured"]
+            mean, spread = over_time.mean(), over_time.std()
+            grid[1, column].plot(mean.index, mean, color=color, label=source)
+            grid[1, column].fill_between(mean.index, mean - spread, mean + spread, color=color, alpha=0.2, lw=0)
+        grid[1, column].set(xlabel="seconds")
+    grid[0, 0].set(ylabel="measured")
+    grid[1, 0].set(ylabel="measured (step)")
+    grid[1, 0].legend(fontsize="small")
+    plt.close(figure)
+    return figure
+
+
+def _windows(
+    kind: str, source: str, name: str, take: int, curve: Callable[[float], float], audio: np.ndarray, rate: int
+) -> list[dict[str, Any]]:
+    """What the descriptor hears in each window of audio `(N,)`."""
+    length, hop = (RAMP_WINDOW, RAMP_HOP) if kind == "ramp" else (STEP_WINDOW, STEP_HOP)
+    describe = TEXTURE_DESCRIPTORS[name]
+    starts = np.arange(0.0, len(audio) / rate - length + 1e-6, hop)
+    facts = {"kind": kind, "source": source, "class": name, "take": take}
+    rows = []
+    for start in starts:
+        middle = round(float(start + length / 2), 3)
+        piece = audio[round(start * rate) : round((start + length) * rate)]
+        rows.append(facts | {"seconds": middle, "asked": curve(middle), "measured": describe(piece, rate)})
+    return rows
+
+
+def _summarise(windows: pd.DataFrame, step_at: float) -> pd.DataFrame:
+    rows = {}
+    for name, chosen in windows.groupby("class", sort=False):
+        ramps = chosen[chosen["kind"] == "ramp"]
+        row = {"ramp_spearman": float(spearmanr(ramps["asked"], ramps["measured"]).statistic)}
+        for source, suffix in (("generated", ""), ("real", "_real")):
+            steps = chosen[(chosen["kind"] == "step") & (chosen["source"] == source)]
+            mean = steps.groupby("seconds")["measured"].mean()
+            row[f"step_seconds{suffix}"] = arrival_seconds(mean.index.to_numpy(float), mean.to_numpy(), step_at)
+        rows[name] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
