@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from dacformer.audio import write_audio
@@ -46,11 +47,18 @@ def write_textures(
     jobs = [
         (texture, value, take) for texture in chosen for value in np.linspace(0, 1, values) for take in range(takes)
     ]
-    for i, (texture, value, take) in enumerate(tqdm(jobs, desc="textures", unit="sound")):
+    calls = []
+    for i, (texture, value, take) in enumerate(jobs):
         path = folder / texture.name / f"{texture.name}--{texture.parameter}-{value:.3f}--take{take}.flac"
         if not path.is_file():
-            audio = synthesize(texture.name, float(value), seconds, sample_rate, seed=seed * len(jobs) + i)
-            write_audio(path, audio, sample_rate)
+            calls.append(delayed(_write)(path, texture.name, float(value), seconds, sample_rate, seed * len(jobs) + i))
+    written = Parallel(n_jobs=-1, return_as="generator_unordered")(calls)
+    for _ in tqdm(written, desc="textures", unit="sound", initial=len(jobs) - len(calls), total=len(jobs)):
+        pass
+
+
+def _write(path: Path, name: str, value: float, seconds: float, sample_rate: int, seed: int) -> None:
+    write_audio(path, synthesize(name, value, seconds, sample_rate, seed), sample_rate)
 
 
 def make_texture_dataset(

@@ -6,15 +6,16 @@ figures for real textures that went through the codec: the ceiling.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
@@ -27,6 +28,8 @@ from dacformer.errors import UserError
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS, describe
 from dacformer.generation import Synthesizer
 from dacformer.textures import TEXTURES, synthesize
+
+T = TypeVar("T")
 
 FIT_SEED, CEILING_SEED = 2**30, 2**31
 """Seeds of the real textures that the classifier is fitted to, and of those that are the ceiling: apart from
@@ -80,17 +83,22 @@ def measure_control(
     """
     chosen = known_textures(synth, classes)
     classifier = fit_classifier(list(TEXTURES), synth.codec, num_values, seconds)
-    rows = []
+    rate = synth.facts.sample_rate
+    rows: list[dict[str, Any]] = []
     for name in tqdm(chosen, desc="measuring", unit="class"):
-        scale = synth.conditions.parameters[TEXTURES[name].parameter]
-        values = np.linspace(scale.low, scale.high, num_values)
-        jobs = [(float(value), seed) for seed in range(num_seeds) for value in values]
-        asked = [{"class": name, TEXTURES[name].parameter: value} for value, _ in jobs]
-        for (value, seed), take in zip(jobs, synth.generate_batch(seconds, asked, **sampling), strict=True):
-            rows.append(_row("generated", name, value, seed, take.audio, take.sample_rate, classifier))
-        real = np.stack([synthesize(name, v, seconds, synth.facts.sample_rate, seed=CEILING_SEED + s) for v, s in jobs])
-        for (value, seed), audio in zip(jobs, through(synth.codec, real), strict=True):
-            rows.append(_row("real", name, value, seed, audio, synth.facts.sample_rate, classifier))
+        parameter = TEXTURES[name].parameter
+        scale = synth.conditions.parameters[parameter]
+        values = np.linspace(scale.low, scale.high, num_values).tolist()
+        jobs = [(value, seed) for seed in range(num_seeds) for value in values]
+        takes = synth.generate_batch(seconds, [{"class": name, parameter: value} for value, _ in jobs], **sampling)
+        real = _synthesize([(name, value, CEILING_SEED + seed) for value, seed in jobs], seconds, rate)
+        for source, sounds in (("generated", [take.audio for take in takes]), ("real", through(synth.codec, real))):
+            heard = classifier.predict(features(sounds, rate))
+            measured = _on_all_cores(TEXTURE_DESCRIPTORS[name], sounds, rate)
+            rows += [
+                {"source": source, "class": name, "asked": value, "seed": seed, "measured": m, "heard": h}
+                for (value, seed), m, h in zip(jobs, measured, heard, strict=True)
+            ]
     clips = pd.DataFrame(rows)
     return ControlFigures(clips, _summarise(clips))
 
@@ -128,20 +136,15 @@ def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, s
     Returns:
         The classifier; `predict` takes rows of `features`.
     """
-    rate = codec.sample_rate
-    rows, labels = [], []
-    for c, name in enumerate(tqdm(classes, desc="fitting the classifier", unit="class")):
-        audio = np.stack(
-            [
-                synthesize(name, value, seconds, rate, seed=FIT_SEED + 1000 * c + i)
-                for i, value in enumerate(np.linspace(0.0, 1.0, 2 * num_values))
-            ]
-        )
-        for clip in [*audio, *through(codec, audio)]:
-            rows.append(features(clip, rate))
-            labels.append(name)
+    jobs = [
+        (name, float(value), FIT_SEED + 1000 * c + i)
+        for c, name in enumerate(classes)
+        for i, value in enumerate(np.linspace(0.0, 1.0, 2 * num_values))
+    ]
+    real = _synthesize(tqdm(jobs, desc="fitting the classifier", unit="sound"), seconds, codec.sample_rate)
+    clips = [*real, *through(codec, real)]
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return classifier.fit(np.stack(rows), labels)
+    return classifier.fit(features(clips, codec.sample_rate), 2 * [name for name, *_ in jobs])
 
 
 def through(codec: Codec, audio: np.ndarray) -> np.ndarray:
@@ -150,9 +153,20 @@ def through(codec: Codec, audio: np.ndarray) -> np.ndarray:
     return torch.cat([codec.decode(codec.encode(p))[:, 0, : audio.shape[1]].cpu() for p in pieces]).numpy()
 
 
-def features(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-    """What the classifier hears of audio `(N,)`: all of `describe` but the level, `(F,)`."""
-    return np.array([value for name, value in describe(audio, sample_rate).items() if name != "level_db"])
+def features(sounds: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
+    """What the classifier hears of sounds, each `(N,)`: all of `describe` but the level, `(len(sounds), F)`."""
+    described = _on_all_cores(describe, sounds, sample_rate)
+    return np.array([[value for name, value in each.items() if name != "level_db"] for each in described])
+
+
+def _on_all_cores(measure: Callable[[np.ndarray, int], T], sounds: Iterable[np.ndarray], sample_rate: int) -> list[T]:
+    return list(Parallel(n_jobs=-1)(delayed(measure)(audio, sample_rate) for audio in sounds))
+
+
+def _synthesize(jobs: Iterable[tuple[str, float, int]], seconds: float, sample_rate: int) -> np.ndarray:
+    """Real textures `(B, N)`, from class, value and seed of each."""
+    calls = (delayed(synthesize)(name, value, seconds, sample_rate, seed) for name, value, seed in jobs)
+    return np.stack(list(Parallel(n_jobs=-1)(calls)))
 
 
 def write_control_report(figures: ControlFigures, folder: Path) -> list[Path]:
@@ -191,19 +205,6 @@ def plot_control(figures: ControlFigures) -> Figure:
         axes.axis("off")
     plt.close(figure)
     return figure
-
-
-def _row(
-    source: str, name: str, value: float, seed: int, audio: np.ndarray, rate: int, classifier: Pipeline
-) -> dict[str, Any]:
-    return {
-        "source": source,
-        "class": name,
-        "asked": value,
-        "seed": seed,
-        "measured": TEXTURE_DESCRIPTORS[name](audio, rate),
-        "heard": classifier.predict(features(audio, rate)[None])[0],
-    }
 
 
 def _summarise(clips: pd.DataFrame) -> pd.DataFrame:

@@ -142,7 +142,9 @@ def _envelopes(audio: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndar
         band[: len(gain)] = spectrum[bins] * gain
     power = np.sum(bands.real**2 + bands.imag**2, axis=1)
     whole = power.sum() or 1.0
-    analytic = ifft(bands, norm="forward", overwrite_x=True)[:, FINE_HZ // 10 : int(seconds * ENVELOPE_HZ) * FINE_HZ // ENVELOPE_HZ - FINE_HZ // 10]
+    analytic = ifft(bands, norm="forward", overwrite_x=True)[
+        :, FINE_HZ // 10 : int(seconds * ENVELOPE_HZ) * FINE_HZ // ENVELOPE_HZ - FINE_HZ // 10
+    ]
     squares = (analytic.real**2 + analytic.imag**2) * (seconds * 10 / blocks / whole)
     return (squares + FLOOR) ** (COMPRESSION / 2), power / whole
 
