@@ -182,6 +182,8 @@ class CodecTrainingConfig(Section):
     discriminator_learning_rate: Positive = 2e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 200
     mel_weight: NonNegative = 15.0
+    waveform_weight: NonNegative = 0.0
+    """Of the mean absolute difference of the samples: what a short training learns pitch from."""
     feature_weight: NonNegative = 2.0
     adversarial_weight: NonNegative = 1.0
     commitment_weight: NonNegative = 0.25

@@ -3,6 +3,7 @@
 `K` codebooks, `V` codebook size, `T` frames, `N` samples.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,29 @@ def stft_loss() -> nn.Module:
     from dac.nn.loss import MultiScaleSTFTLoss
 
     return MultiScaleSTFTLoss()
+
+
+def make_comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
+    """Makes what compares a sound with its original.
+
+    Args:
+        sample_rate: In Hz.
+
+    Returns:
+        `(decoded (N,), original (N,)) -> figures`: `mel` and `stft`, distances, 0 for the same sound; `level_db`, RMS
+        over RMS.
+    """
+    from audiotools import AudioSignal
+
+    losses = {"mel": mel_loss(), "stft": stft_loss()}
+
+    def compare(decoded: np.ndarray, original: np.ndarray) -> dict[str, float]:
+        signals = [AudioSignal(torch.from_numpy(each)[None, None], sample_rate) for each in (decoded, original)]
+        figures = {name: float(loss(*signals)) for name, loss in losses.items()}
+        powers = [float(np.mean(np.square(each, dtype=np.float64))) + 1e-12 for each in (decoded, original)]
+        return figures | {"level_db": float(10 * np.log10(powers[0] / powers[1]))}
+
+    return compare
 
 
 def perplexity(codes: Tensor, codebook_size: int) -> Tensor:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from dacformer import audio as sound
@@ -276,8 +277,16 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
         audio = draw_batch(pool, config, step)
         z, codes, latents, commitment, _ = model.quantizer(model.encoder(audio))
         real, fake = AudioSignal(audio, model.sample_rate), AudioSignal(model.decoder(z), model.sample_rate)
-        losses = {"mel": spectral(fake, real), "commitment": commitment.mean()}
-        total = config.mel_weight * losses["mel"] + config.commitment_weight * losses["commitment"]
+        losses = {
+            "mel": spectral(fake, real),
+            "waveform": F.l1_loss(fake.audio_data, audio),
+            "commitment": commitment.mean(),
+        }
+        total = (
+            config.mel_weight * losses["mel"]
+            + config.waveform_weight * losses["waveform"]
+            + config.commitment_weight * losses["commitment"]
+        )
         if step > config.adversarial_from_step:
             discriminator.requires_grad_(True)
             with half:

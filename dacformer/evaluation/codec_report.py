@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec import Codec
-from dacformer.codec.quality import load_recording, mel_loss, perplexity, stft_loss
+from dacformer.codec.quality import load_recording, make_comparison, perplexity
 from dacformer.data.labels import label_files
 from dacformer.errors import UserError
 from dacformer.files import write_text
@@ -114,7 +114,7 @@ def measure_codec(
     codes: list[torch.Tensor] = []
     pictures: dict[str, np.ndarray] = {}
     seconds = {"encoding": 0.0, "decoding": 0.0, "sound": 0.0}
-    compare = _comparison(codec.sample_rate)
+    compare = make_comparison(codec.sample_rate)
     _timed(lambda: codec.decode(codec.encode(torch.zeros(1, 1, codec.sample_rate))))  # warms up
     for path, name in tqdm(list(zip(paths, classes, strict=True)), desc="through the codec", unit="sound"):
         audio = load_recording(path, codec.sample_rate)
@@ -218,20 +218,6 @@ def plot_codec(figures: CodecFigures) -> Figure:
     right.set(xlabel="codebook", ylabel="entries in use", title="perplexity")
     plt.close(figure)
     return figure
-
-
-def _comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
-    from audiotools import AudioSignal
-
-    losses = {"mel": mel_loss(), "stft": stft_loss()}
-
-    def compare(decoded: np.ndarray, audio: np.ndarray) -> dict[str, float]:
-        signals = [AudioSignal(torch.from_numpy(each)[None, None], sample_rate) for each in (decoded, audio)]
-        figures = {name: float(loss(*signals)) for name, loss in losses.items()}
-        powers = [float(np.mean(np.square(each, dtype=np.float64))) + 1e-12 for each in (decoded, audio)]
-        return figures | {"level_db": float(10 * np.log10(powers[0] / powers[1]))}
-
-    return compare
 
 
 def _timed(work: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
