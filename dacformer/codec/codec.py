@@ -281,6 +281,9 @@ def _download(name: str) -> Path:
 class Snake(nn.Module):
     """`x + sin(alpha x)^2 / alpha` (Ziyin et al., arXiv:2006.08195), with one new tensor where `dac` makes five."""
 
+    alpha: Tensor
+    inverse: Tensor
+
     def __init__(self, alpha: Tensor) -> None:
         """Takes the slopes `(1, channels, 1)`."""
         super().__init__()
@@ -301,7 +304,7 @@ def _made_fast(model: "DAC") -> "DAC":
             nn.utils.remove_weight_norm(module)
         for name, child in module.named_children():
             if isinstance(child, Snake1d):
-                setattr(module, name, Snake(child.alpha.detach()))
+                setattr(module, name, Snake(child.get_parameter("alpha").detach()))
     return model
 
 
