@@ -125,10 +125,7 @@ def train(
         )
     )
     precision = choose_precision(training.precision, accelerator.device)
-    log = _Log(run, step, accelerator.is_main_process, on_metrics)
-    progress = tqdm(
-        total=training.steps, initial=step, desc=run.name, unit="step", disable=not accelerator.is_main_process
-    )
+    log = _Log(run, step, training, batch_size * config.data.segment_frames, accelerator.is_main_process, on_metrics)
 
     def save(metrics: dict[str, float]) -> None:
         """Writes a checkpoint of the step at hand (all processes must call)."""
@@ -141,42 +138,29 @@ def train(
             save_checkpoint(run, card.model_copy(update={"step": step, "metrics": metrics}), averaged, state)
             prune_checkpoints(run, training.keep_checkpoints)
 
-    pending: list[tuple[int, float, Tensor]] = []  # step, learning rate, loss and gradient norm
-    started = time.monotonic()
-
-    def flush() -> None:
-        """Logs the steps since the last time."""
-        nonlocal started
-        if not pending:
-            return
-        figures = torch.stack([tensor for *_, tensor in pending]).tolist()  # waits for the device
-        speed = len(pending) * batch_size * config.data.segment_frames / (time.monotonic() - started)
-        for loss, norm in figures:
-            at, rate, _ = pending.pop(0)
-            line = {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "frames_per_second": speed}
-            log.write(at, line)
-            if not math.isfinite(loss + norm):
-                raise UserError(
-                    f"The loss is {loss} and its gradient {norm} at step {at}: training has come apart. "
-                    f"Lower training.learning_rate (now {training.learning_rate}) or gradient_clip."
-                )
-        progress.set_postfix(loss=f"{loss:.3f}", frames_per_second=f"{speed:.0f}")
-        started = time.monotonic()
-
-    def say(text: str) -> None:
-        if accelerator.is_main_process:
-            progress.write(text)
-
     def validate_and_save() -> None:
-        flush()  # a checkpoint never knows of a step that the log does not
+        log.flush()  # a checkpoint never knows of a step that the log does not
         with average.in_place():
             nll = validate(model, segments, batch_size, precision, accelerator.device)
         metrics = {"val_nll": float(nll.mean()), "unigram_nll": float(unigram.mean())}
         metrics |= {f"val_nll_{k + 1}": float(value) for k, value in enumerate(nll)}
         metrics |= {f"unigram_nll_{k + 1}": float(value) for k, value in enumerate(unigram)}
         log.write(step, metrics)
-        say(f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})")
+        log.say(f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})")
         save(metrics)
+        log.start_clock()
+
+    def play() -> None:
+        """Hands the model as it is to `on_sample` (all processes must call)."""
+        with average.in_place():
+            weights = _on_cpu(accelerator.get_state_dict(model))  # a sharded model could not be played alone
+        if accelerator.is_main_process and on_sample:
+            heard = card.build_model()
+            heard.load_state_dict(weights)
+            current = card.model_copy(update={"step": step})
+            on_sample(Checkpoint(current, heard.to(accelerator.device).eval(), f"{run.name}/{step}"), run)
+        accelerator.wait_for_everyone()
+        log.start_clock()
 
     moving = False  # whether weights are between two steps
     try:
@@ -195,33 +179,20 @@ def train(
             average.update(step + 1)
             step += 1
             moving = False
-            pending.append((step, rate, torch.stack([accelerator.reduce(loss.detach(), "mean"), norm])))
-            progress.update()
-            if len(pending) == FLUSH_EVERY:
-                flush()
+            log.later(step, rate, accelerator.reduce(loss.detach(), "mean"), norm)
             if step % training.validate_every == 0 or step == training.steps:
                 validate_and_save()
-                started = time.monotonic()
             if on_sample and training.sample_every and step % training.sample_every == 0:
-                with average.in_place():
-                    weights = _on_cpu(accelerator.get_state_dict(model))  # a sharded model could not be played alone
-                if accelerator.is_main_process:
-                    heard = card.build_model()
-                    heard.load_state_dict(weights)
-                    current = card.model_copy(update={"step": step})
-                    on_sample(Checkpoint(current, heard.to(accelerator.device).eval(), f"{run.name}/{step}"), run)
-                accelerator.wait_for_everyone()
-                started = time.monotonic()
+                play()
     except KeyboardInterrupt:  # the stop button of a notebook: keep what was learned
         if moving:
-            say("Stopped in the middle of an update; go on from the last checkpoint with --resume.")
+            log.say("Stopped in the middle of an update; go on from the last checkpoint with --resume.")
         else:
-            say(f"Stopped at step {step}; go on with --resume.")
+            log.say(f"Stopped at step {step}; go on with --resume.")
             validate_and_save()
     except OSError as error:
         raise UserError(f"{run} cannot be written ({error}). Make room, then go on with --resume.") from error
     finally:
-        progress.close()
         log.close()
     return run
 
@@ -381,20 +352,67 @@ def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class _Log:
-    """`metrics.jsonl` and TensorBoard; after a resume, lines of steps that are trained again are gone."""
+    """`metrics.jsonl`, TensorBoard and the progress bar, of the main process only.
 
-    def __init__(self, run: Path, step: int, active: bool, on_metrics: OnMetrics | None) -> None:
-        self._active, self._on_metrics = active, on_metrics
-        if not active:
+    After a resume, lines of steps that are trained again are gone.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        step: int,
+        training: TrainingConfig,
+        frames_per_step: int,
+        active: bool,
+        on_metrics: OnMetrics | None,
+    ) -> None:
+        self._active, self._on_metrics, self._frames_per_step = active, on_metrics, frames_per_step
+        self._learning_rate = training.learning_rate
+        self._pending: list[tuple[int, float, Tensor]] = []  # step, learning rate, loss and gradient norm
+        self._bar = tqdm(total=training.steps, initial=step, desc=run.name, unit="step", disable=not active)
+        if active:
+            path = run / METRICS_FILE
+            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+            kept = [line for line in lines if _step_of(line) <= step]
+            write_text(path, "".join(f"{line}\n" for line in kept))
+            self._file = path.open("a", encoding="utf-8", newline="\n")
+            self._board = SummaryWriter(str(run), purge_step=step + 1)
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Forgets the time spent on anything but training."""
+        self._started = time.monotonic()
+
+    def later(self, step: int, rate: float, loss: Tensor, norm: Tensor) -> None:
+        """Takes a step's figures as they lie on the device, and writes them when there are enough to wait for it."""
+        self._pending.append((step, rate, torch.stack([loss, norm])))
+        self._bar.update()
+        if len(self._pending) == FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the steps since the last time.
+
+        Raises:
+            UserError: A loss or a gradient is not finite.
+        """
+        if not self._pending:
             return
-        path = run / METRICS_FILE
-        lines = path.read_text().splitlines() if path.is_file() else []
-        kept = [line for line in lines if _step_of(line) <= step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
-        self._file = path.open("a")
-        self._board = SummaryWriter(str(run), purge_step=step + 1)
+        figures = torch.stack([tensor for *_, tensor in self._pending]).tolist()  # waits for the device
+        speed = len(self._pending) * self._frames_per_step / (time.monotonic() - self._started)
+        for loss, norm in figures:
+            step, rate, _ = self._pending.pop(0)
+            self.write(step, {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "frames_per_second": speed})
+            if not math.isfinite(loss + norm):
+                raise UserError(
+                    f"The loss is {loss} and its gradient {norm} at step {step}: training has come apart. "
+                    f"Lower training.learning_rate (now {self._learning_rate}) or gradient_clip."
+                )
+        self._bar.set_postfix(loss=f"{loss:.3f}", frames_per_second=f"{speed:.0f}")
+        self.start_clock()
 
     def write(self, step: int, figures: dict[str, float]) -> None:
+        """Writes one line."""
         if not self._active:
             return
         line = {"step": step, **figures}
@@ -405,7 +423,13 @@ class _Log:
         if self._on_metrics:
             self._on_metrics(line)
 
+    def say(self, text: str) -> None:
+        """Prints without disturbing the bar."""
+        if self._active:
+            self._bar.write(text)
+
     def close(self) -> None:
+        self._bar.close()
         if self._active:
             self._file.close()
             self._board.close()
@@ -421,5 +445,5 @@ def _step_of(line: str) -> float:
 def read_metrics(run: str | Path) -> list[dict[str, float]]:
     """All whole lines of a run's `metrics.jsonl`, oldest first."""
     path = Path(run) / METRICS_FILE
-    lines = path.read_text().splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines if _step_of(line) < math.inf]
