@@ -30,7 +30,7 @@ def test_a_training_writes_a_sound_per_class_and_a_picture(configure: Configure,
         np.testing.assert_allclose(read_audio(folder / f"{name}.wav", 44100), take.audio, atol=1e-4)
     board = EventAccumulator(str(run), {"audio": 0})
     board.Reload()
-    assert [event.step for event in board.Audio("sample/wind")] == [2, 4]
+    assert sorted(event.step for event in board.Audio("sample/wind")) == [2, 4]  # files of one second have no order
 
 
 def test_samples_do_not_move_the_training(configure: Configure, codec: Codec, tmp_path: Path) -> None:
