@@ -3,6 +3,7 @@
 `K` codebooks, `V` codebook size, `T` frames, `N` samples.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +75,9 @@ def make_comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict
 
     def compare(decoded: np.ndarray, original: np.ndarray) -> dict[str, float]:
         signals = [AudioSignal(torch.from_numpy(each)[None, None], sample_rate) for each in (decoded, original)]
-        figures = {name: float(loss(*signals)) for name, loss in losses.items()}
+        with warnings.catch_warnings():  # each scale of a loss has its own spectrogram
+            warnings.filterwarnings("ignore", message="stft_data changed shape")
+            figures = {name: float(loss(*signals)) for name, loss in losses.items()}
         powers = [float(np.mean(np.square(each, dtype=np.float64))) + 1e-12 for each in (decoded, original)]
         return figures | {"level_db": float(10 * np.log10(powers[0] / powers[1]))}
 
