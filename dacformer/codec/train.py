@@ -90,7 +90,7 @@ def _column(values: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(values.astype(np.float32)).to(like.device)[:, None, None]
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: audiotools keeps its windows, and training needs them as well
 def measure(codec: Codec, recordings: list[np.ndarray]) -> dict[str, float]:
     """Sends recordings through a codec.
 

@@ -58,7 +58,8 @@ def assert_close_training(one: Path, other: Path) -> None:
     weights, expected = (load_file(find_checkpoint(run, "last") / "model.safetensors") for run in (one, other))
     assert weights.keys() == expected.keys()
     for key, value in weights.items():
-        torch.testing.assert_close(value, expected[key], atol=1e-4, rtol=0)
+        # A tenth of a step: AdamW divides a small gradient by itself, so rounding can show in a weight seldom used.
+        torch.testing.assert_close(value, expected[key], atol=1e-3, rtol=0)
 
 
 @pytest.mark.slow
