@@ -5,7 +5,7 @@ Shapes: `audio` is `(N,)`, mono float32 in [-1, 1], unless said otherwise.
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +30,12 @@ SILENCE = 1e-4
 _BLOCK_SECONDS = 60.0  # what is held in memory while a file of any length goes by
 
 
-def find_audio(folder: str | Path) -> list[Path]:
+def find_audio(folder: str | Path, exclude: Sequence[str] = ()) -> list[Path]:
     """Lists the sound files below a folder.
 
     Args:
         folder: Any folder; searched with all its subfolders. A single sound file is a list of one.
+        exclude: Paths that contain one of these are left out.
 
     Returns:
         The paths, sorted, so that the same folder gives the same order everywhere. Hidden files are left out.
@@ -44,7 +45,7 @@ def find_audio(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if folder.is_file():
-        return [folder]
+        return _without([folder], exclude)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}. Give the folder that holds your recordings.")
     found = sorted(
@@ -55,7 +56,11 @@ def find_audio(folder: str | Path) -> list[Path]:
     if not found:
         known = " ".join(sorted(AUDIO_SUFFIXES))
         raise UserError(f"No sound file below {folder}. Expected files that end in one of: {known}")
-    return found
+    return _without(found, exclude)
+
+
+def _without(paths: list[Path], exclude: Sequence[str]) -> list[Path]:
+    return [path for path in paths if not any(word in str(path) for word in exclude)]
 
 
 def recording_of(path: str | Path) -> str:

@@ -85,7 +85,7 @@ def textures(
     from dacformer.codec import load_codec
     from dacformer.data.make_textures import make_texture_dataset, write_textures
 
-    names = [name for name in classes.split(",") if name]
+    names = _words(classes)
     if kind is Which.audio:
         write_textures(output, names, values, takes, seconds, seed)
         print(f"Sounds are in {output}")
@@ -197,7 +197,7 @@ def evaluate(
     synth, folder = load(subject, checkpoint, device=device), report or subject / "evaluation"
     asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
     sampling: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    names = [name for name in classes.split(",") if name]
+    names = _words(classes)
     if side_by_side is not None:
         print(write_side_by_side(synth, load_dataset(side_by_side), folder, seconds, **sampling)[-1])
     if control_report:
@@ -227,6 +227,11 @@ def info(path: Annotated[Path, typer.Argument(help="A .dac file, data set, run o
         _print_run(path)
 
 
+def _words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [word for word in text.split(",") if word]
+
+
 def _evaluate_codec(
     name: str, sounds: Path, held_out: float | None, exclude: str, opus: str, report: Path, device: str
 ) -> None:
@@ -234,12 +239,10 @@ def _evaluate_codec(
     from dacformer.evaluation.codec_report import measure_codec, write_codec_report
 
     try:
-        rates = [float(rate) for rate in opus.split(",") if rate]
+        rates = [float(rate) for rate in _words(opus)]
     except ValueError:
         raise UserError(f"--opus '{opus}' is no list of bit rates. Expected kbit/s, such as 6,12,24.") from None
-    figures = measure_codec(
-        load_codec(name).to(device), sounds, held_out, [word for word in exclude.split(",") if word], opus=rates
-    )
+    figures = measure_codec(load_codec(name).to(device), sounds, held_out, _words(exclude), opus=rates)
     print(figures.to_text())
     for path in write_codec_report(figures, report):
         print(path)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from dacformer import audio as sound
 from dacformer.codec.codec import Codec, build_model, save_weights
 from dacformer.codec.quality import at_level, load_recording, mel_loss, perplexity
-from dacformer.config import CodecConfig, CodecTrainingConfig, SoundSource, load_config, save_config
+from dacformer.config import CodecConfig, CodecTrainingConfig, load_config, save_config
 from dacformer.errors import UserError
 from dacformer.files import replacing
 from dacformer.memory import keep_freed_memory
@@ -131,7 +131,9 @@ def gather_recordings(config: CodecTrainingConfig) -> tuple[list[np.ndarray], np
             return list(cores.map(load_recording, paths, [rate] * len(jobs), speeds, chunksize=8))
 
         for source in config.sounds:
-            training, held = sound.split_by_recording(_files(source), source.held_out, config.seed)
+            training, held = sound.split_by_recording(
+                sound.find_audio(source.folder, source.exclude), source.held_out, config.seed
+            )
             if not training:
                 raise UserError(f"Nothing of {source.folder} is left to train on. See its 'exclude' and 'held_out'.")
             loaded = load([(path, speed) for path in training for speed in config.speeds])
@@ -146,10 +148,6 @@ def gather_recordings(config: CodecTrainingConfig) -> tuple[list[np.ndarray], np
     if not train:
         raise UserError("Nothing to train on: name folders under 'sounds', or set texture_weight above 0.")
     return train, np.array(weights), held_out
-
-
-def _files(source: SoundSource) -> list[Path]:
-    return [p for p in sound.find_audio(source.folder) if not any(word in str(p) for word in source.exclude)]
 
 
 def _texture(job: tuple[str, int], count: int, sample_rate: int) -> np.ndarray:

@@ -103,7 +103,7 @@ def measure_codec(
     """
     if opus and not (shutil.which("opusenc") and shutil.which("opusdec")):
         raise UserError("There is no opusenc and opusdec here. Install opus-tools, or leave Opus out.")
-    paths = [path for path in sound.find_audio(sounds) if not any(word in str(path) for word in exclude)]
+    paths = sound.find_audio(sounds, exclude)
     if held_out is not None:
         paths = sound.split_by_recording(paths, held_out, seed)[1]
     if not paths:

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from dacformer.codec import Codec
 from dacformer.errors import UserError
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS, describe
+from dacformer.files import write_text
 from dacformer.generation import Synthesizer
 from dacformer.textures import TEXTURES, synthesize
 
@@ -52,9 +53,7 @@ class ControlFigures:
 
     def to_text(self) -> str:
         """The summary as a table, with the means."""
-        table = self.summary.copy()
-        table.loc["mean"] = table.mean()
-        return table.round(3).to_string()
+        return with_mean(self.summary).round(3).to_string()
 
 
 def measure_control(
@@ -91,7 +90,7 @@ def measure_control(
         values = np.linspace(scale.low, scale.high, num_values).tolist()
         jobs = [(value, seed) for seed in range(num_seeds) for value in values]
         takes = synth.generate_batch(seconds, [{"class": name, parameter: value} for value, _ in jobs], **sampling)
-        real = _synthesize([(name, value, CEILING_SEED + seed) for value, seed in jobs], seconds, rate)
+        real = synthesize_all([(name, value, CEILING_SEED + seed) for value, seed in jobs], seconds, rate)
         for source, sounds in (("generated", [take.audio for take in takes]), ("real", through(synth.codec, real))):
             heard = classifier.predict(features(sounds, rate))
             measured = _on_all_cores(TEXTURE_DESCRIPTORS[name], sounds, rate)
@@ -141,7 +140,7 @@ def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, s
         for c, name in enumerate(classes)
         for i, value in enumerate(np.linspace(0.0, 1.0, 2 * num_values))
     ]
-    real = _synthesize(tqdm(jobs, desc="fitting the classifier", unit="sound"), seconds, codec.sample_rate)
+    real = synthesize_all(tqdm(jobs, desc="fitting the classifier", unit="sound"), seconds, codec.sample_rate)
     clips = [*real, *through(codec, real)]
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return classifier.fit(features(clips, codec.sample_rate), 2 * [name for name, *_ in jobs])
@@ -163,7 +162,7 @@ def _on_all_cores(measure: Callable[[np.ndarray, int], T], sounds: Iterable[np.n
     return list(Parallel(n_jobs=-1)(delayed(measure)(audio, sample_rate) for audio in sounds))
 
 
-def _synthesize(jobs: Iterable[tuple[str, float, int]], seconds: float, sample_rate: int) -> np.ndarray:
+def synthesize_all(jobs: Iterable[tuple[str, float, int]], seconds: float, sample_rate: int) -> np.ndarray:
     """Real textures `(B, N)`, from class, value and seed of each."""
     calls = (delayed(synthesize)(name, value, seconds, sample_rate, seed) for name, value, seed in jobs)
     return np.stack(list(Parallel(n_jobs=-1)(calls)))
@@ -174,10 +173,22 @@ def write_control_report(figures: ControlFigures, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"control.{suffix}" for suffix in ("csv", "json", "png")]
     figures.clips.to_csv(paths[0], index=False)
-    summary = {str(name): row.round(4).to_dict() for name, row in figures.summary.iterrows()}
-    paths[1].write_text(json.dumps(summary, indent=2))
+    write_summary(paths[1], figures.summary)
     plot_control(figures).savefig(paths[2], dpi=90)
     return paths
+
+
+def with_mean(summary: pd.DataFrame) -> pd.DataFrame:
+    """A summary, a row per class, and a last row with the means."""
+    table = summary.copy()
+    table.loc["mean"] = table.mean()
+    return table
+
+
+def write_summary(path: Path, summary: pd.DataFrame) -> None:
+    """Writes a summary, a row per class, as JSON."""
+    rows = {str(name): row.round(4).to_dict() for name, row in summary.iterrows()}
+    write_text(path, json.dumps(rows, indent=2))
 
 
 def plot_control(figures: ControlFigures) -> Figure:

@@ -1,6 +1,5 @@
 """Does a control that moves arrive? Slow ramps and sudden steps, measured in sliding windows of free-running audio."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,19 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from dacformer.evaluation.control import CEILING_SEED, known_textures, through
+from dacformer.evaluation.control import (
+    CEILING_SEED,
+    known_textures,
+    synthesize_all,
+    through,
+    with_mean,
+    write_summary,
+)
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
 from dacformer.files import write_text
 from dacformer.generation import Synthesizer
 from dacformer.generation.controls import Curve
-from dacformer.textures import TEXTURES, synthesize
+from dacformer.textures import TEXTURES
 
 RAMP_WINDOW, RAMP_HOP = 4.0, 1.0
 """Seconds: what a descriptor hears of a ramp at a time."""
@@ -45,9 +51,7 @@ class MovingFigures:
 
     def to_text(self) -> str:
         """The summary as a table, with the means."""
-        table = self.summary.copy()
-        table.loc["mean"] = table.mean()
-        return table.round(2).to_string()
+        return with_mean(self.summary).round(2).to_string()
 
 
 def measure_moving(
@@ -90,17 +94,11 @@ def measure_moving(
             takes = synth.generate_batch(seconds, [{"class": name, parameter: curve} for curve in curves], **sampling)
             for i, (curve, take) in enumerate(zip(curves, takes, strict=True)):
                 rows += _windows(kind, "generated", name, i, curve, take.audio, rate)
-        real = np.stack(
-            [
-                np.concatenate(
-                    [
-                        synthesize(name, share, hold_seconds, rate, seed=CEILING_SEED + i)
-                        for share in (STEP_FROM, STEP_TO)
-                    ]
-                )
-                for i in range(num_takes)
-            ]
+        before, after = (
+            synthesize_all([(name, share, CEILING_SEED + i) for i in range(num_takes)], hold_seconds, rate)
+            for share in (STEP_FROM, STEP_TO)
         )
+        real = np.concatenate([before, after], axis=1)
         for i, audio in enumerate(through(synth.codec, real)):
             rows += _windows("step", "real", name, i, step, audio, rate)
     windows = pd.DataFrame(rows)
@@ -139,8 +137,7 @@ def write_moving_report(figures: MovingFigures, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"moving.{suffix}" for suffix in ("csv", "json", "png")]
     write_text(paths[0], figures.windows.to_csv(index=False))
-    summary = {str(name): row.round(4).to_dict() for name, row in figures.summary.iterrows()}
-    write_text(paths[1], json.dumps(summary, indent=2))
+    write_summary(paths[1], figures.summary)
     plot_moving(figures).savefig(paths[2], dpi=90)
     return paths
 
