@@ -21,7 +21,11 @@ def main() -> None:
         rows.append(make_row())
         print(f"done: {rows[-1]['name']}", flush=True)
     with pd.option_context("display.max_colwidth", None, "display.width", None):
-        print(pd.DataFrame(rows)[["name", "ours", "baseline", "ratio", "target", "met", "note"]].to_string(index=False))
+        print(
+            pd.DataFrame(rows)
+            .fillna("")[["name", "ours", "baseline", "ratio", "target", "met", "limit_share", "note"]]
+            .to_string(index=False)
+        )
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2))
     print(f"{machine}; written to {RESULTS}")

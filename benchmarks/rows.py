@@ -1,17 +1,21 @@
 """The rows of the table: ratios of two things measured in turns, so that a busy machine slows both."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import psutil
 import torch
 
 from dacformer.codec import load_codec
-from dacformer.config import ModelConfig
-from dacformer.model import DACFormer
+from dacformer.config import Config, ModelConfig, load_config
+from dacformer.data import ValidationSegments, load_dataset
+from dacformer.model import CompiledStep, DACFormer, State
+from dacformer.model.heads import nll_per_code
+from dacformer.training import load_checkpoint, train
 
 Row = dict[str, Any]
 K, V, C, W = 4, 1024, 24, 86  # codebooks, codebook size, condition, window: as with 8 textures and the small codec
@@ -20,8 +24,9 @@ FRAME_RATE = 44_100 / 512
 
 def all_rows() -> Iterator[Callable[[], Row]]:
     """Each row, to be measured when it is called."""
-    for dim, num_layers in ((256, 3), (512, 6)):
-        yield partial(ring_against_window, dim, num_layers)
+    for dim, num_layers, target in ((256, 3, 10.0), (512, 6, 20.0)):
+        yield partial(ring_against_window, dim, num_layers, target)
+    yield int8_against_float32
     yield batch_against_single
     yield partial(endless, 256, 3)
     yield stream_memory
@@ -38,12 +43,12 @@ def likeliest(logits: torch.Tensor, k: int) -> torch.Tensor:
     return logits.argmax(dim=-1)
 
 
-def stepper(model: DACFormer, batch_size: int = 1) -> Callable[[], object]:
+def stepper(step: CompiledStep, batch_size: int = 1) -> Callable[[], object]:
     """Draws one frame of a stream that is past its first window."""
-    state, condition = model.init_state(batch_size), torch.zeros(batch_size, 1, C)
+    state, condition = step.model.init_state(batch_size), torch.zeros(batch_size, 1, C)
     for _ in range(W):
-        model.step(condition, state, likeliest)
-    return lambda: model.step(condition, state, likeliest)
+        step(condition, state, likeliest)
+    return lambda: step(condition, state, likeliest)
 
 
 def interleave(ours: Callable[[], object], baseline: Callable[[], object], seconds: float = 8.0) -> tuple[list, list]:
@@ -77,28 +82,80 @@ def spread(times: list[float]) -> str:
     return f"{low * 1000:.2f}..{high * 1000:.2f} ms"
 
 
+@cache
+def read_bandwidth() -> float:
+    """Bytes per second that this machine reads from memory, on all threads: the best of some sums of 400 MB."""
+    numbers = torch.ones(100_000_000)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        numbers.sum()
+        times.append(time.perf_counter() - start)
+    return 4 * len(numbers) / min(times)
+
+
 @torch.inference_mode()
-def ring_against_window(dim: int, num_layers: int) -> Row:
-    """One frame through the ring against one from a window of `W` frames that is computed anew for it."""
+def ring_against_window(dim: int, num_layers: int, target: float) -> Row:
+    """One frame through the ring, as it is played, against one from a window of `W` frames, computed anew for it."""
     model = make_model(dim, num_layers)
     codes, condition = torch.randint(V, (1, K, W)), torch.zeros(1, 1, C)
 
     def recompute() -> torch.Tensor:
         return model.head.sample(model._trunk(codes, condition, None)[:, -1], likeliest)
 
-    ours, baseline = interleave(stepper(model), recompute)
+    ours, baseline = interleave(stepper(CompiledStep(model)), recompute)
     a, b = statistics.median(ours), statistics.median(baseline)
-    note = f"ours {spread(ours)}, window {spread(baseline)}"
-    return row(
-        f"generate D={dim} L={num_layers}, ring against recomputed window", a * 1e3, b * 1e3, b / a, 5, "ms/frame", note
+    linears = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    film = 2 * num_layers * linears[0].out_features * 2 * dim  # not read again while the condition stands still
+    read = sum(linear.weight.numel() for linear in linears) - film
+    note = (
+        f"ours {spread(ours)}, window {spread(baseline)}; {read / 1e6:.1f} MB of weights a frame: "
+        f"{read / a / 1e9:.0f} of {read_bandwidth() / 1e9:.0f} GB/s"
     )
+    name = f"generate D={dim} L={num_layers}, ring against recomputed window"
+    return row(name, a * 1e3, b * 1e3, b / a, target, "ms/frame", note) | {
+        "limit_share": round(read / read_bandwidth() / a, 3)
+    }
+
+
+@torch.inference_mode()
+def streamed_nll(
+    step: Callable[..., torch.Tensor], model: DACFormer, codes: torch.Tensor, condition: torch.Tensor
+) -> float:
+    """Nats per code when a stream is fed `codes` (B, K, T) instead of what it would draw."""
+    state: State = model.init_state(len(codes))
+    nats = []
+    for t in range(codes.shape[-1]):
+
+        def given(logits: torch.Tensor, k: int, t: int = t) -> torch.Tensor:
+            nats.append(nll_per_code(logits[:, None, None], codes[:, k : k + 1, t : t + 1]).mean())
+            return codes[:, k, t]
+
+        step(condition[:, t : t + 1], state, given)
+    return float(torch.stack(nats).mean())
+
+
+def int8_against_float32() -> Row:
+    """What rounding the weights costs: likelihood of held-out codes under a model trained for the demo."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = load_config("params/params_sm.yaml", [f"run={folder}/run"], Config)
+        train(config)
+        model = load_checkpoint(config.run).model.eval()
+    segments = [*ValidationSegments(load_dataset(config.data.path), config.data.segment_frames, 8)]
+    codes = torch.stack([segment["codes"] for segment in segments])
+    condition = torch.stack([segment["condition"] for segment in segments]).expand(-1, codes.shape[-1], -1)
+    rounded, exact = (
+        streamed_nll(CompiledStep(model), model, codes, condition),
+        streamed_nll(model.step, model, codes, condition),
+    )
+    return row("NLL of held-out codes, weights in int8 against float32", rounded, exact, exact / rounded, 0.999, "nats")
 
 
 @torch.inference_mode()
 def batch_against_single() -> Row:
     """Audio per second of 16 streams side by side against one."""
-    model = make_model(256, 3)
-    ours, baseline = interleave(stepper(model, 16), stepper(model, 1))
+    step = CompiledStep(make_model(256, 3))
+    ours, baseline = interleave(stepper(step, 16), stepper(step, 1))
     a, b = 16 / statistics.median(ours), 1 / statistics.median(baseline)
     return row("generate D=256 L=3, batch 16 against 1", a / FRAME_RATE, b / FRAME_RATE, a / b, 5, "x real time")
 
@@ -106,8 +163,8 @@ def batch_against_single() -> Row:
 @torch.inference_mode()
 def endless(dim: int, num_layers: int) -> Row:
     """Codes and audio together against the time that they last (guided: each frame with and without its condition)."""
-    model, codec = make_model(dim, num_layers), load_codec("small")
-    guided, decoder, chunk = stepper(model, 2), codec.stream_decoder(), 17
+    codec = load_codec("small")
+    guided, decoder, chunk = stepper(CompiledStep(make_model(dim, num_layers)), 2), codec.stream_decoder(), 17
 
     def play() -> None:
         frames = [guided()[:1] for _ in range(chunk)]
@@ -121,8 +178,8 @@ def endless(dim: int, num_layers: int) -> Row:
 @torch.inference_mode()
 def stream_memory(minutes: int = 10) -> Row:
     """Memory after ten minutes of stream against one minute."""
-    model, codec = make_model(64, 1), load_codec("small")
-    step, decoder = stepper(model), codec.stream_decoder()
+    codec = load_codec("small")
+    step, decoder = stepper(CompiledStep(make_model(64, 1))), codec.stream_decoder()
     process, used = psutil.Process(), []
     for _ in range(minutes):
         for _ in range(int(60 * FRAME_RATE) // 86):

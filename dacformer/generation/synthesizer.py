@@ -24,7 +24,7 @@ from dacformer.files import write_text
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
 from dacformer.generation.sampling import make_chooser
-from dacformer.model import State
+from dacformer.model import CompiledStep, State
 from dacformer.training.checkpoint import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
 
 PREFILL_FRAMES = 64  # frames of a prompt that are heard in one call
+COMPILED_STREAMS = 16  # side by side on a CPU; from there on torch's matrix products win
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,13 @@ class Synthesizer:
         self.codec = codec.to(device)  # first: it says what is wrong with a device
         self.model = checkpoint.model.to(device).eval()
         self.device = torch.device(device)
+        self._compiled: dict[str, CompiledStep] = {}
+
+    def compiled_step(self, precision: str) -> CompiledStep:
+        """The model's step for a few streams on the CPU, made once for each precision."""
+        if precision not in self._compiled:
+            self._compiled[precision] = CompiledStep(self.model, int8=precision == "int8")
+        return self._compiled[precision]
 
     def generate(
         self,
@@ -363,14 +371,17 @@ class _Player:
         self.model = synth.model
         self.sampling = sampling
         self.copies = 1 if sampling.guidance == 1.0 else 2
-        self.state: State = self.model.init_state(batch_size * self.copies, max_chunk)
+        streams = batch_size * self.copies
+        self.state: State = self.model.init_state(streams, max_chunk)
+        few = synth.device.type == "cpu" and streams <= COMPILED_STREAMS
+        self.draw = synth.compiled_step(sampling.precision) if few else self.model.step
         generator = torch.Generator(synth.device).manual_seed(seed)
         self.choose = make_chooser(sampling, self.model.num_codebooks, generator)
         self.batch_size = batch_size
 
     def step(self, condition: Tensor) -> Tensor:
         """Draws a frame under conditions `(B, C)`: `(B, K, 1)`."""
-        return self.model.step(self._both(condition), self.state, self.choose)[: self.batch_size]
+        return self.draw(self._both(condition), self.state, self.choose)[: self.batch_size]
 
     @torch.inference_mode()
     def hear(self, codes: Tensor, condition: Tensor) -> None:

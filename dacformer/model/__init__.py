@@ -1,5 +1,6 @@
 """The transformer over stacked codebooks. Knows nothing of audio, files or class names."""
 
+from dacformer.model.compiled import CompiledStep
 from dacformer.model.dacformer import DACFormer, State
 
-__all__ = ["DACFormer", "State"]
+__all__ = ["CompiledStep", "DACFormer", "State"]

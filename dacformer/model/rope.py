@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
+    """Angle per frame of each pair of features, `(head_dim / 2,)` float64."""
+    return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+
+
 def rope_angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
     """Cosine and sine of the angle of every position and pair of features (equation 15).
 
@@ -22,8 +27,7 @@ def rope_angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tup
     Returns:
         Two tensors `(T, head_dim / 2)` float32.
     """
-    frequencies = base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angles = positions.to(torch.float64)[:, None] * frequencies
+    angles = positions.to(torch.float64)[:, None] * rope_frequencies(head_dim, base)
     return angles.cos().float(), angles.sin().float()
 
 
