@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacformer import audio as sound
+from dacformer.codec.fast import made_fast
 from dacformer.codec.file import DacFile
 from dacformer.codec.streaming import StreamDecoder
 from dacformer.config import CodecConfig, parse_config
 from dacformer.errors import UserError
+from dacformer.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from dac.model.dac import DAC
@@ -32,7 +34,7 @@ class Codec:
     """Waveform <-> codes.
 
     Attributes:
-        model: The `dac.DAC` behind it, in evaluation mode, weight norm folded away, Snake in place.
+        model: The `dac.DAC` behind it, in evaluation mode, rebuilt by `made_fast`.
         identity: Name and SHA-256 of the weights. Codes of one identity are noise to every other.
         sample_rate: In Hz.
         hop_length: Samples per frame.
@@ -48,7 +50,8 @@ class Codec:
             identity: Name and hash of its weights.
             num_codebooks: Use only the first so many; all of them if None.
         """
-        self.model = _made_fast(model.eval().requires_grad_(False))
+        keep_freed_memory()
+        self.model = made_fast(model.eval().requires_grad_(False))
         self.identity = identity
         self.sample_rate = int(model.sample_rate)
         self.hop_length = int(model.hop_length)
@@ -276,36 +279,6 @@ def _download(name: str) -> Path:
             f"The weights of '{name}' could not be downloaded ({error}). Check the network, or download the file "
             "by hand from the releases of descript-audio-codec and give its path; 'small' needs no download."
         ) from error
-
-
-class Snake(nn.Module):
-    """`x + sin(alpha x)^2 / alpha` (Ziyin et al., arXiv:2006.08195), with one new tensor where `dac` makes five."""
-
-    alpha: Tensor
-    inverse: Tensor
-
-    def __init__(self, alpha: Tensor) -> None:
-        """Takes the slopes `(1, channels, 1)`."""
-        super().__init__()
-        self.register_buffer("alpha", alpha)
-        self.register_buffer("inverse", (alpha + 1e-9).reciprocal())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Works on `(B, channels, N)`; the input is left as it is."""
-        return (x * self.alpha).sin_().square_().mul_(self.inverse).add_(x)
-
-
-def _made_fast(model: "DAC") -> "DAC":
-    """The same function in less time: weight norm's two factors are multiplied once, and Snake works in place."""
-    from dac.nn.layers import Snake1d
-
-    for module in list(model.modules()):
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and hasattr(module, "weight_g"):
-            nn.utils.remove_weight_norm(module)
-        for name, child in module.named_children():
-            if isinstance(child, Snake1d):
-                setattr(module, name, Snake(child.get_parameter("alpha").detach()))
-    return model
 
 
 def _encoder_context_frames(encoder: nn.Module) -> int:

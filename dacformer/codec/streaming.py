@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dacformer.codec.fast import Conv, ConvTranspose
+
 if TYPE_CHECKING:
     from dac.model.dac import DAC
 
@@ -45,20 +47,19 @@ class _Pointwise:
 class _Conv:
     """A strided or dilated convolution; holds the input that its next output begins with."""
 
-    def __init__(self, module: nn.Conv1d, batch_size: int) -> None:
+    def __init__(self, module: Conv, batch_size: int) -> None:
         self.module = module
         self.stride, self.padding = module.stride[0], int(module.padding[0])
         self.span = module.dilation[0] * (module.kernel_size[0] - 1) + 1
         self.held = module.weight.new_zeros(batch_size, module.in_channels, self.padding)
 
     def push(self, x: Tensor) -> Tensor:
-        x = torch.cat([self.held, x], dim=-1)
+        x = _join(self.held, x)
         count = max(0, (x.shape[-1] - self.span) // self.stride + 1)
         self.held = x[..., count * self.stride :].clone()
         if count == 0:
             return x.new_empty(x.shape[0], self.module.out_channels, 0)
-        m = self.module
-        return F.conv1d(x, m.weight, m.bias, m.stride, 0, m.dilation, m.groups)
+        return self.module.convolve(x, padding=0)
 
     def flush(self) -> Tensor:
         return self.push(self.held.new_zeros(*self.held.shape[:2], self.padding))
@@ -67,7 +68,7 @@ class _Conv:
 class _ConvTranspose:
     """An upsampling convolution; holds the tail that the next input still adds to."""
 
-    def __init__(self, module: nn.ConvTranspose1d, batch_size: int) -> None:
+    def __init__(self, module: ConvTranspose, batch_size: int) -> None:
         self.module = module
         self.stride, self.padding = module.stride[0], int(module.padding[0])
         self.tail = module.weight.new_zeros(batch_size, module.out_channels, module.kernel_size[0] - self.stride)
@@ -76,7 +77,7 @@ class _ConvTranspose:
     def push(self, x: Tensor) -> Tensor:
         if x.shape[-1] == 0:
             return x.new_empty(x.shape[0], self.module.out_channels, 0)
-        y = F.conv_transpose1d(x, self.module.weight, None, self.stride)
+        y = self.module.convolve(x, bias=None, padding=0, output_padding=0)
         overlap = self.tail.shape[-1]
         y[..., :overlap] += self.tail
         complete = x.shape[-1] * self.stride
@@ -101,7 +102,7 @@ class _Residual:
         self.waiting: Tensor | None = None
 
     def push(self, x: Tensor) -> Tensor:
-        self.waiting = x if self.waiting is None else torch.cat([self.waiting, x], dim=-1)
+        self.waiting = x if self.waiting is None else _join(self.waiting, x)
         return self._add(self.block.push(x))
 
     def flush(self) -> Tensor | None:
@@ -131,17 +132,22 @@ class _Chain:
             pieces = [
                 piece for piece in (None if rest is None else layer.push(rest), layer.flush()) if piece is not None
             ]
-            rest = torch.cat(pieces, dim=-1) if pieces else None
+            rest = _join(*pieces) if pieces else None
         return rest
+
+
+def _join(*pieces: Tensor) -> Tensor:
+    """Lays pieces end to end, in the layout of `Conv`, which `torch.cat` would give up."""
+    return torch.cat([piece.mT for piece in pieces], dim=1).mT
 
 
 def _stream(module: nn.Module, batch_size: int) -> StreamLayer:
     """The streaming twin of a module of `dac`; shares its weights."""
     from dac.model.dac import ResidualUnit
 
-    if isinstance(module, nn.Conv1d):
+    if isinstance(module, Conv):
         return _Conv(module, batch_size)
-    if isinstance(module, nn.ConvTranspose1d):
+    if isinstance(module, ConvTranspose):
         return _ConvTranspose(module, batch_size)
     if isinstance(module, ResidualUnit):
         return _Residual(_Chain([_stream(child, batch_size) for child in module.get_submodule("block").children()]))
@@ -165,7 +171,7 @@ class StreamDecoder:
         """Starts a stream.
 
         Args:
-            model: A `dac.DAC` in evaluation mode, weight norm folded away.
+            model: A `dac.DAC` in evaluation mode, rebuilt by `made_fast`.
             batch_size: Streams side by side, `B`.
             hop_length: Samples per frame.
         """

@@ -1,0 +1,80 @@
+"""The same network in less time: what a `dac.DAC` is made into once its weights no longer change."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from dac.model.dac import DAC
+
+
+class Snake(nn.Module):
+    """`x + sin(alpha x)^2 / alpha` (Ziyin et al., arXiv:2006.08195), with one new tensor where `dac` makes five."""
+
+    alpha: Tensor
+    inverse: Tensor
+
+    def __init__(self, alpha: Tensor) -> None:
+        """Takes the slopes `(1, channels, 1)`."""
+        super().__init__()
+        self.register_buffer("alpha", alpha)
+        self.register_buffer("inverse", (alpha + 1e-9).reciprocal())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Works on `(B, channels, N)`; the input is left as it is."""
+        return (x * self.alpha).sin_().square_().mul_(self.inverse).add_(x)
+
+
+class Conv(nn.Conv1d):
+    """`nn.Conv1d` whose result lies in memory sample by sample, all channels of one beside each other.
+
+    For few channels and many samples that is the faster layout on a CPU, and torch has it in two dimensions only.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Works on `(B, channels, N)` of either layout."""
+        return self.convolve(input, int(self.padding[0]))
+
+    def convolve(self, x: Tensor, padding: int) -> Tensor:
+        """`forward` with another padding."""
+        stride, dilation = (1, self.stride[0]), (1, self.dilation[0])
+        y = F.conv2d(x[:, :, None], self.weight[:, :, None], self.bias, stride, (0, padding), dilation, self.groups)
+        return y[:, :, 0]
+
+
+class ConvTranspose(nn.ConvTranspose1d):
+    """`nn.ConvTranspose1d` in the layout of `Conv`."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Works on `(B, channels, N)` of either layout."""
+        assert output_size is None
+        return self.convolve(input, self.bias, int(self.padding[0]), int(self.output_padding[0]))
+
+    def convolve(self, x: Tensor, bias: Tensor | None, padding: int, output_padding: int) -> Tensor:
+        """`forward` with another bias and other paddings."""
+        weight, stride = self.weight[:, :, None], (1, self.stride[0])
+        return F.conv_transpose2d(x[:, :, None], weight, bias, stride, (0, padding), (0, output_padding))[:, :, 0]
+
+
+def made_fast(model: "DAC") -> "DAC":
+    """Rebuilds a model in place: no weight norm, Snake with one new tensor, the decoder's convolutions as `Conv`.
+
+    The encoder's convolutions stay as they are: it has few samples by many channels soon, and codes must not change.
+    """
+    from dac.nn.layers import Snake1d
+
+    for module in list(model.modules()):
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and hasattr(module, "weight_g"):
+            nn.utils.remove_weight_norm(module)
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Snake1d):
+                setattr(module, name, Snake(child.get_parameter("alpha").detach()))
+    for module in model.decoder.modules():
+        kind = {nn.Conv1d: Conv, nn.ConvTranspose1d: ConvTranspose}.get(type(module))
+        if kind is not None:
+            module.__class__ = kind  # the same attributes, another forward
+            weight = module.get_parameter("weight")
+            weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+    return model
