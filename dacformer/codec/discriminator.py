@@ -4,13 +4,69 @@ Number, kernels, strides and bands of the layers are those of `dac.model.discrim
 as they are; only the channels are fewer.
 """
 
+from typing import Any
+
+import torch
+from audiotools import AudioSignal
 from dac.model.discriminator import MPD, MRD, Discriminator, WNConv2d
-from torch import nn
+from dac.nn.loss import GANLoss
+from torch import Tensor, nn
+
+from dacformer.config import CodecTrainingConfig
 
 PERIODS = (2, 3, 5, 7, 11)
 """In samples, of the multi-period discriminators (Kong et al., arXiv:2010.05646)."""
 WINDOWS = (2048, 1024, 512)
 """In samples, of the multi-band spectrogram discriminators."""
+
+
+class Adversary:
+    """Discriminators, and what trains them: they learn to tell decoded sound from real, the codec to deceive them.
+
+    Least squares and feature matching, as in Kumar et al., arXiv:2306.06546, section 3.4.
+    """
+
+    def __init__(self, config: CodecTrainingConfig, device: torch.device) -> None:
+        """Starts with fresh discriminators."""
+        self._config = config
+        self._discriminator = build_discriminator(config.discriminator_width, config.codec.sample_rate).to(device)
+        self._optimizer = torch.optim.AdamW(self._discriminator.parameters(), betas=(0.8, 0.99))
+        self._loss = GANLoss(self._discriminator)
+        self._half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+    def judge(self, fake: AudioSignal, real: AudioSignal, rate: float) -> dict[str, Tensor]:
+        """Learns from one step's sounds, then judges them.
+
+        Args:
+            fake: Decoded.
+            real: What it was decoded from.
+            rate: Learning rate, as a share of the codec's peak rate.
+
+        Returns:
+            `discriminator`, its own loss; `adversarial` and `feature`, what the codec is to make small.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._config.discriminator_learning_rate * rate
+        self._discriminator.requires_grad_(True)
+        with self._half:
+            own = self._loss.discriminator_loss(fake, real)
+        self._optimizer.zero_grad()
+        own.backward()
+        nn.utils.clip_grad_norm_(self._discriminator.parameters(), 10.0)
+        self._optimizer.step()
+        self._discriminator.requires_grad_(False)
+        with self._half:
+            adversarial, feature = self._loss.generator_loss(fake, real)
+        return {"discriminator": own, "adversarial": adversarial, "feature": feature}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `--resume` needs."""
+        return {"discriminator": self._discriminator.state_dict(), "optimizer": self._optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from what `state_dict` gave."""
+        self._discriminator.load_state_dict(state["discriminator"])
+        self._optimizer.load_state_dict(state["optimizer"])
 
 
 def build_discriminator(width: float, sample_rate: int) -> Discriminator:

@@ -221,10 +221,9 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
         UserError: Nothing to train on, or nothing to resume.
     """
     from audiotools import AudioSignal
-    from dac.nn.loss import GANLoss
     from torch.utils.tensorboard import SummaryWriter
 
-    from dacformer.codec.discriminator import build_discriminator
+    from dacformer.codec.discriminator import Adversary
 
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -244,9 +243,7 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
     if config.compile:
         compile_snake()
     model = build_model(config.codec).to(device).train()
-    discriminator = build_discriminator(config.discriminator_width, config.codec.sample_rate).to(device)
-    discriminator_optimizer = torch.optim.AdamW(discriminator.parameters(), betas=(0.8, 0.99))
-    gan = GANLoss(discriminator)
+    adversary = Adversary(config, device) if config.adversarial_from_step < config.steps else None
     averaged = {key: value.clone() for key, value in model.state_dict().items()}
     codebooks = CodebookLearner(model, config.codebook_decay, config.restart_below)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -257,21 +254,17 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
         state = torch.load(state_file, map_location=device, weights_only=True)
         step = state["step"]
         model.load_state_dict(state["model"])
-        if step > config.adversarial_from_step:
-            discriminator.load_state_dict(state["discriminator"])
-            discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        if adversary and state["adversary"]:
+            adversary.load_state_dict(state["adversary"])
         optimizer.load_state_dict(state["optimizer"])
         averaged = state["averaged"]
         codebooks.counts, codebooks.sums = state["codebooks"]["counts"], state["codebooks"]["sums"]
 
-    half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     progress = tqdm(range(step + 1, config.steps + 1), initial=step, total=config.steps, unit="step", mininterval=5)
     for step in progress:
         torch.manual_seed(config.seed + step)  # quantiser dropout and moved entries: the same after --resume
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        for group in discriminator_optimizer.param_groups:
-            group["lr"] = config.discriminator_learning_rate * learning_rate(config, step) / config.learning_rate
         audio = draw_batch(pool, config, step)
         z, codes, latents, commitment, _ = model.quantizer(model.encoder(audio))
         real, fake = AudioSignal(audio, model.sample_rate), AudioSignal(model.decoder(z), model.sample_rate)
@@ -285,17 +278,8 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
             + config.waveform_weight * losses["waveform"]
             + config.commitment_weight * losses["commitment"]
         )
-        if step > config.adversarial_from_step:
-            discriminator.requires_grad_(True)
-            with half:
-                losses["discriminator"] = gan.discriminator_loss(fake, real)
-            discriminator_optimizer.zero_grad()
-            losses["discriminator"].backward()
-            nn.utils.clip_grad_norm_(discriminator.parameters(), 10.0)
-            discriminator_optimizer.step()
-            discriminator.requires_grad_(False)
-            with half:
-                losses["adversarial"], losses["feature"] = gan.generator_loss(fake, real)
+        if adversary and step > config.adversarial_from_step:
+            losses |= adversary.judge(fake, real, learning_rate(config, step) / config.learning_rate)
             total = (
                 total + config.adversarial_weight * losses["adversarial"] + config.feature_weight * losses["feature"]
             )
@@ -330,9 +314,8 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
                 "model": model.state_dict(),
                 "averaged": averaged,
                 "codebooks": {"counts": codebooks.counts, "sums": codebooks.sums},
-                "discriminator": discriminator.state_dict(),
                 "optimizer": optimizer.state_dict(),
-                "discriminator_optimizer": discriminator_optimizer.state_dict(),
+                "adversary": adversary.state_dict() if adversary else None,
             }
             with replacing(state_file) as part:
                 torch.save(state, part)
