@@ -159,6 +159,9 @@ def evaluate(
         bool, typer.Option("--moving-report", help="Textures: do ramps and steps arrive?")
     ] = False,
     side_by_side: Annotated[Path | None, typer.Option(help="A data set: put its clips beside generated ones.")] = None,
+    likeness: Annotated[
+        Path | None, typer.Option(help="A data set: how like its held-out clips, and how new, is what is generated?")
+    ] = None,
     codec: Annotated[
         str | None, typer.Option(help="Measure this codec, on recordings: small, or a weight file.")
     ] = None,
@@ -186,13 +189,15 @@ def evaluate(
         return
     from dacformer.data import load_dataset
     from dacformer.evaluation.control import measure_control, write_control_report
+    from dacformer.evaluation.likeness import measure_likeness, write_likeness_report
     from dacformer.evaluation.moving import measure_moving, write_moving_report
     from dacformer.evaluation.side_by_side import write_side_by_side
     from dacformer.generation import load
 
-    if not (control_report or moving_report or side_by_side):
+    if not (control_report or moving_report or side_by_side or likeness):
         raise UserError(
-            "Say what to measure: --control-report, --moving-report, --side-by-side DATASET, or --codec NAME."
+            "Say what to measure: --control-report, --moving-report, --side-by-side DATASET, --likeness DATASET, "
+            "or --codec NAME."
         )
     synth, folder = load(subject, checkpoint, device=device), report or subject / "evaluation"
     asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
@@ -209,6 +214,11 @@ def evaluate(
         moving = measure_moving(synth, names, **sampling)
         print(moving.to_text())
         for path in write_moving_report(moving, folder):
+            print(path)
+    if likeness is not None:
+        alike = measure_likeness(synth, load_dataset(likeness), names, **sampling)
+        print(alike.to_text())
+        for path in write_likeness_report(alike, folder):
             print(path)
 
 

@@ -1,0 +1,214 @@
+"""Is what is generated like what was recorded, and is it new? On any data set, class by class.
+
+Likeness: distances of texture statistics and of codec latents between generated and held-out clips, beside the same
+between two halves of the held-out clips, the floor that no model can pass. Novelty: how far an excerpt is from the
+nearest one of the training clips, beside the same of held-out clips, which cannot be copies.
+
+Everything is heard through the codec, the real clips as well: what the codec takes away is lost to both.
+
+`F` frames, `D` dimensions of a latent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from matplotlib.figure import Figure
+from sklearn.neighbors import NearestNeighbors
+from tqdm import tqdm
+
+from dacformer.codec import Codec
+from dacformer.data import Dataset
+from dacformer.errors import UserError
+from dacformer.evaluation.control import with_mean, write_summary
+from dacformer.evaluation.frechet import frechet_between
+from dacformer.evaluation.side_by_side import real_clip
+from dacformer.evaluation.texture_statistics import texture_distance, texture_statistics
+from dacformer.generation import Synthesizer
+
+MIN_CLIPS = 4
+"""Held-out clips that a class needs: two halves of two."""
+EXCERPT_FRAMES, EXCERPT_HOP = 43, 4
+"""Length of what is looked up in the training clips, half a second, and the frames from one excerpt to the next."""
+HALVINGS = 20
+"""Ways of drawing halves that a texture distance is the mean of."""
+
+
+@dataclass(frozen=True)
+class LikenessFigures:
+    """What was measured.
+
+    Attributes:
+        summary: One row per class: `texture`, generated against held-out; `texture_floor`, held-out against held-out,
+            as many clips; `texture_ratio`, the one over the other; `frechet` and its 95 % interval `frechet_low`,
+            `frechet_high`; `frechet_floor`, between halves of the held-out clips; `novelty`, median distance of
+            generated excerpts to the nearest training excerpt over that of held-out ones (1: as new as the unheard).
+        kinds: The texture distances by kind of statistic: one row per class and kind.
+        nearest: Distance of each excerpt to the nearest training excerpt: `class`, `source` (`generated`, `held out`),
+            `distance`.
+    """
+
+    summary: pd.DataFrame
+    kinds: pd.DataFrame
+    nearest: pd.DataFrame
+
+    def to_text(self) -> str:
+        """The summary as a table, with the means."""
+        return with_mean(self.summary).round(3).to_string()
+
+
+def measure_likeness(
+    synth: Synthesizer,
+    dataset: Dataset,
+    classes: Sequence[str] = (),
+    seconds: float = 5.0,
+    max_clips: int = 32,
+    seed: int = 0,
+    **sampling: Any,
+) -> LikenessFigures:
+    """Generates a take for each held-out clip, under the same conditions, and compares.
+
+    Args:
+        synth: The model.
+        dataset: That it was trained on, with clips held out.
+        classes: Which; all that have enough clips held out, if empty.
+        seconds: Length of the takes, and what is heard of each clip at most.
+        max_clips: Of each class.
+        seed: Of the takes, and of the halves.
+        **sampling: As in `Synthesizer.generate`.
+
+    Returns:
+        The figures.
+
+    Raises:
+        UserError: The data set is of another codec, lacks a class, or holds too few clips out.
+    """
+    held_out = dataset.split("val")
+    counts = held_out["class"].value_counts()
+    enough = [name for name in synth.conditions.classes if counts.get(name, 0) >= MIN_CLIPS]
+    for name in classes:
+        if name not in enough:
+            raise UserError(
+                f"{dataset.path} holds {counts.get(name, 0)} clips of '{name}' out; {MIN_CLIPS} are needed. "
+                f"There are enough of: {', '.join(enough) or 'no class'}."
+            )
+    if not enough:
+        raise UserError(f"{dataset.path} holds out fewer than {MIN_CLIPS} clips of every class that the model knows.")
+    summary, kinds, nearest = {}, [], []
+    for name in tqdm(list(classes) or enough, desc="comparing", unit="class"):
+        rows = held_out[held_out["class"] == name].iloc[:max_clips]
+        controls = [_controls_of(synth, dataset, row) for _, row in rows.iterrows()]
+        takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
+        rate, frames = synth.facts.sample_rate, takes[0].codes.shape[1]
+        real = [real_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
+        of_real, of_made = (
+            list(Parallel(n_jobs=-1)(delayed(texture_statistics)(audio, rate) for audio in sounds))
+            for sounds in (real, [take.audio for take in takes])
+        )
+        against, floor = _texture(of_made, of_real, seed)
+        kinds += [{"class": name, "kind": kind, "texture": against[kind], "floor": floor[kind]} for kind in against]
+        latents = [_latents(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
+        made = [_latents(synth.codec, take.codes) for take in takes]
+        half = np.random.default_rng(seed).permutation(len(latents))
+        near, low, high = frechet_between(made, latents)
+        train = dataset.split("train")
+        known = [_latents(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
+        distances = _nearest(made, known), _nearest(latents, known)
+        for source, values in zip(("generated", "held out"), distances, strict=True):
+            nearest += [{"class": name, "source": source, "distance": value} for value in values]
+        summary[name] = {
+            "clips": len(rows),
+            "texture": against["overall"],
+            "texture_floor": floor["overall"],
+            "texture_ratio": against["overall"] / floor["overall"],
+            "frechet": near,
+            "frechet_low": low,
+            "frechet_high": high,
+            "frechet_floor": frechet_between(
+                [latents[i] for i in half[::2]], [latents[i] for i in half[1::2]], num_bootstrap=1
+            )[0],
+            "novelty": float(np.median(distances[0]) / np.median(distances[1])),
+        }
+    return LikenessFigures(pd.DataFrame.from_dict(summary, orient="index"), pd.DataFrame(kinds), pd.DataFrame(nearest))
+
+
+def write_likeness_report(figures: LikenessFigures, folder: Path) -> list[Path]:
+    """Writes `likeness.json` (the summary), `likeness_kinds.csv` and `likeness.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / name for name in ("likeness.json", "likeness_kinds.csv", "likeness.png")]
+    write_summary(paths[0], figures.summary)
+    figures.kinds.to_csv(paths[1], index=False)
+    plot_likeness(figures).savefig(paths[2], dpi=90)
+    return paths
+
+
+def plot_likeness(figures: LikenessFigures) -> Figure:
+    """Texture distances by kind, generated over floor, and distances to the nearest training excerpt."""
+    classes = list(figures.summary.index)
+    ratios = figures.kinds.assign(ratio=figures.kinds["texture"] / figures.kinds["floor"])
+    table = ratios.pivot(index="class", columns="kind", values="ratio").loc[classes, list(ratios["kind"].unique())]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 1.5 + 0.42 * len(classes)), layout="constrained")
+    left.imshow(np.log2(table), vmin=-2, vmax=2, cmap="coolwarm", aspect="auto")
+    left.set_xticks(range(len(table.columns)), list(table.columns), rotation=40, ha="right", fontsize="small")
+    left.set_yticks(range(len(classes)), classes)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        left.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize="small")
+    left.set(title="texture distance to held-out clips, as a multiple of held-out to held-out")
+    for at, name in enumerate(classes):
+        chosen = figures.nearest[figures.nearest["class"] == name]
+        for source, color, shift in (("held out", "0.6", 0.18), ("generated", "C3", -0.18)):
+            values = chosen[chosen["source"] == source]["distance"]
+            right.boxplot(
+                values, positions=[at + shift], widths=0.3, orientation="horizontal", showfliers=False,
+                manage_ticks=False, patch_artist=True, boxprops={"facecolor": color}, medianprops={"color": "k"},
+            )  # fmt: skip
+    right.set_yticks(range(len(classes)), classes)
+    right.invert_yaxis()
+    right.set(title="distance to the nearest training excerpt (grey: held-out clips)", xlabel="latent units")
+    plt.close(figure)
+    return figure
+
+
+def _controls_of(synth: Synthesizer, dataset: Dataset, row: "pd.Series[Any]") -> dict[str, Any]:
+    """What was written down for a clip, as controls."""
+    parameters = {name: row[name] for name in synth.conditions.parameters if name in row and not pd.isna(row[name])}
+    return {"class": row["class"], **{name: float(value) for name, value in parameters.items()}}
+
+
+def _texture(made: list[Any], real: list[Any], seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Distances by kind between halves: generated against held-out, held-out against held-out."""
+    rng, half = np.random.default_rng(seed), len(real) // 2
+    against, floor = [], []
+    for _ in range(HALVINGS):
+        order, other = rng.permutation(len(real)), rng.permutation(len(made))
+        first = [real[i] for i in order[:half]]
+        floor.append(texture_distance(first, [real[i] for i in order[half : 2 * half]]))
+        against.append(texture_distance(first, [made[i] for i in other[:half]]))
+    mean = [pd.DataFrame(draws).mean().to_dict() for draws in (against, floor)]
+    return mean[0], mean[1]
+
+
+@torch.inference_mode()
+def _latents(codec: Codec, codes: np.ndarray) -> np.ndarray:
+    """The codebooks' own vectors for codes `(K, F)`, side by side: `(F, D)` float32."""
+    whole = torch.from_numpy(codes.astype(np.int64))[None].to(codec.device)
+    return codec.model.quantizer.from_codes(whole)[1][0].T.cpu().numpy()
+
+
+def _nearest(clips: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> np.ndarray:
+    """Distance of each excerpt of `clips` to the nearest of `known`, both `(F, D)`; root mean square over frames."""
+    index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(_excerpts(known))
+    return index.kneighbors(_excerpts(clips))[0][:, 0] / np.sqrt(EXCERPT_FRAMES)
+
+
+def _excerpts(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """All excerpts of clips `(F, D)`, `(number, EXCERPT_FRAMES * D)`; a clip that is shorter than one is repeated."""
+    long = [np.resize(clip, (max(len(clip), EXCERPT_FRAMES), clip.shape[1])) for clip in clips]
+    views = [np.lib.stride_tricks.sliding_window_view(clip, EXCERPT_FRAMES, axis=0)[::EXCERPT_HOP] for clip in long]
+    return np.concatenate([view.reshape(len(view), -1) for view in views])

@@ -1,0 +1,72 @@
+"""Like the real thing, and new: halves of one set are alike, copies are found, and too few clips are refused."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dacformer.data import Dataset, load_dataset
+from dacformer.errors import UserError
+from dacformer.evaluation.likeness import (
+    EXCERPT_FRAMES,
+    EXCERPT_HOP,
+    _nearest,
+    _texture,
+    measure_likeness,
+    write_likeness_report,
+)
+from dacformer.evaluation.texture_statistics import texture_statistics
+from dacformer.generation import Synthesizer
+from dacformer.textures import synthesize
+
+
+def test_an_excerpt_that_was_copied_is_at_no_distance() -> None:
+    rng = np.random.default_rng(0)
+    known = [rng.standard_normal((n, 3)).astype(np.float32) for n in (100, 60, 20)]
+    copied = known[0][5 * EXCERPT_HOP :]
+    assert _nearest([copied], known).max() < 1e-3
+    assert _nearest([known[2]], known) == pytest.approx(0, abs=1e-3)  # shorter than an excerpt
+    fresh = _nearest([rng.standard_normal((100, 3)).astype(np.float32)], known)
+    assert len(fresh) == (100 - EXCERPT_FRAMES) // EXCERPT_HOP + 1 and fresh.min() > 1
+
+
+def test_one_texture_is_as_far_from_itself_as_its_halves_and_another_is_farther() -> None:
+    rain, again, wind = (
+        [texture_statistics(synthesize(name, 0.5, 2.0, seed=seed + i), 44100) for i in range(8)]
+        for name, seed in (("rain", 0), ("rain", 100), ("wind", 0))
+    )
+    same, floor = _texture(again, rain, seed=0)
+    other, _ = _texture(wind, rain, seed=0)
+    assert 0.5 < same["overall"] / floor["overall"] < 2 and other["overall"] > 3 * floor["overall"]
+
+
+@pytest.fixture
+def with_copies(dataset_path: Path, tmp_path: Path) -> Dataset:
+    """All clips held out, and a copy of each to train on."""
+    shutil.copytree(dataset_path, tmp_path / "data")
+    rows = pd.read_csv(tmp_path / "data" / "manifest.csv")
+    for file in rows["file"]:
+        shutil.copy(tmp_path / "data" / file, tmp_path / "data" / file.replace(".dac", "-copy.dac"))
+    copies = rows.assign(file=rows["file"].str.replace(".dac", "-copy.dac"), split="train")
+    pd.concat([rows.assign(split="val"), copies]).to_csv(tmp_path / "data" / "manifest.csv", index=False)
+    return load_dataset(tmp_path / "data")
+
+
+@pytest.mark.slow
+def test_held_out_clips_that_are_copies_are_found_out(synth: Synthesizer, with_copies: Dataset, tmp_path: Path) -> None:
+    figures = measure_likeness(synth, with_copies, ["wind"], seconds=1.0)
+    assert list(figures.summary.index) == ["wind"] and figures.summary.loc["wind", "clips"] == 4
+    assert figures.summary.loc["wind", "frechet_low"] <= figures.summary.loc["wind", "frechet"]
+    copied = figures.nearest.groupby("source")["distance"].median()
+    assert copied["held out"] < 0.01 < copied["generated"]
+    paths = write_likeness_report(figures, tmp_path / "report")
+    assert all(path.stat().st_size for path in paths) and "texture_ratio" in figures.to_text()
+
+
+def test_too_few_clips_are_refused(synth: Synthesizer, dataset_path: Path) -> None:
+    with pytest.raises(UserError, match="fewer than 4 clips of every class"):
+        measure_likeness(synth, load_dataset(dataset_path))
+    with pytest.raises(UserError, match="holds 1 clips of 'wind' out; 4 are needed"):
+        measure_likeness(synth, load_dataset(dataset_path), ["wind"])
