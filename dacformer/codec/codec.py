@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacformer import audio as sound
-from dacformer.codec.fast import made_fast
+from dacformer.codec.fast import decoder_precision, made_fast
 from dacformer.codec.file import DacFile
 from dacformer.codec.streaming import StreamDecoder
 from dacformer.config import CodecConfig, parse_config
@@ -42,16 +42,20 @@ class Codec:
         codebook_size: Entries of each, `V`.
     """
 
-    def __init__(self, model: "DAC", identity: str, num_codebooks: int | None = None) -> None:
+    def __init__(
+        self, model: "DAC", identity: str, num_codebooks: int | None = None, precision: torch.dtype = torch.float32
+    ) -> None:
         """Wraps a model; `load_codec` is the usual way.
 
         Args:
             model: A `dac.DAC`.
             identity: Name and hash of its weights.
             num_codebooks: Use only the first so many; all of them if None.
+            precision: Of the decoder. The encoder keeps float32: codes must not depend on it.
         """
         keep_freed_memory()
         self.model = made_fast(model.eval().requires_grad_(False))
+        self.model.decoder.to(precision)
         self.identity = identity
         self.sample_rate = int(model.sample_rate)
         self.hop_length = int(model.hop_length)
@@ -131,8 +135,7 @@ class Codec:
         Returns:
             `(B, 1, T * hop_length)` float32.
         """
-        latent = self.model.quantizer.from_codes(codes.to(self.device))[0]
-        audio = self.model.decode(latent)
+        audio = self._decode(codes)
         return F.pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
 
     def stream_decoder(self, batch_size: int = 1) -> StreamDecoder:
@@ -168,7 +171,7 @@ class Codec:
             self.model.padding = False
             try:
                 chunks = codes.split(file.chunk_length, dim=-1)
-                audio = torch.cat([self._decode_unpadded(chunk) for chunk in chunks], dim=-1)
+                audio = torch.cat([self._decode(chunk).cpu() for chunk in chunks], dim=-1)
             finally:
                 self.model.padding = True
         restored = audio[:, 0].T.numpy()  # (N, channels)
@@ -177,17 +180,22 @@ class Codec:
         restored = sound.resample(restored, self.sample_rate, file.sample_rate)
         return restored[: file.original_length].astype(np.float32)
 
-    def _decode_unpadded(self, codes: Tensor) -> Tensor:
-        return self.model.decode(self.model.quantizer.from_codes(codes.to(self.device))[0]).cpu()
+    def _decode(self, codes: Tensor) -> Tensor:
+        latent = self.model.quantizer.from_codes(codes.to(self.device))[0]
+        return self.model.decode(latent.to(decoder_precision(self.model))).float()
 
 
-def load_codec(name: str | Path = "small", num_codebooks: int | None = 4) -> Codec:
+def load_codec(
+    name: str | Path = "small", num_codebooks: int | None = 4, precision: torch.dtype = torch.float32
+) -> Codec:
     """Loads a codec.
 
     Args:
         name: `small` (in the package), `44khz`, `24khz` or `16khz` (downloaded once by `descript-audio-codec`), or
             the path of a weight file: `.safetensors` of `dacformer.codec.train`, or `.pth` of `dac`.
         num_codebooks: Use only the first so many codebooks; all of them if None.
+        precision: Of the decoder. `torch.bfloat16` is 1.5 to 2 times faster on a CPU that computes with it, at an error
+            of about 1 %; `torch.float32`, exact to 1e-5, is the default, as it is fast enough to play with `small`.
 
     Returns:
         The codec, on the CPU.
@@ -213,7 +221,7 @@ def load_codec(name: str | Path = "small", num_codebooks: int | None = 4) -> Cod
     except (RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"The weights in {path} do not fit the sizes it states: {error}") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Codec(model, f"{name}-{digest[:16]}", num_codebooks)
+    return Codec(model, f"{name}-{digest[:16]}", num_codebooks, precision)
 
 
 def build_model(config: CodecConfig) -> "DAC":

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -78,3 +79,8 @@ def made_fast(model: "DAC") -> "DAC":
             weight = module.get_parameter("weight")
             weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
     return model
+
+
+def decoder_precision(model: "DAC") -> torch.dtype:
+    """The type that the decoder computes in."""
+    return next(model.decoder.parameters()).dtype

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dacformer.codec.fast import Conv, ConvTranspose
+from dacformer.codec.fast import Conv, ConvTranspose, decoder_precision
 
 if TYPE_CHECKING:
     from dac.model.dac import DAC
@@ -193,7 +193,7 @@ class StreamDecoder:
         """
         if codes.shape[-1] == 0:
             return torch.zeros(len(codes), 1, 0, device=codes.device)
-        latent = self._model.quantizer.from_codes(codes)[0]  # (B, latent_dim, t)
+        latent = self._model.quantizer.from_codes(codes)[0].to(decoder_precision(self._model))  # (B, latent_dim, t)
         self._frames += codes.shape[-1]
         return self._count(self._chain.push(latent))
 
@@ -212,7 +212,7 @@ class StreamDecoder:
 
     def _count(self, audio: Tensor) -> Tensor:
         self._samples += audio.shape[-1]
-        return audio
+        return audio.float()
 
 
 def _lag_frames(decoder: nn.Module) -> int:

@@ -53,6 +53,19 @@ def test_it_is_the_function_of_dac(tiny: Codec, make_model: Any, noise: Noise) -
     torch.testing.assert_close(tiny.decode(codes), decoded, atol=1e-5, rtol=0)
 
 
+def test_in_bfloat16_it_is_nearly_the_same(codec: Codec, noise: Noise) -> None:
+    half = load_codec("small", precision=torch.bfloat16)
+    audio = torch.from_numpy(noise(30 * 512))[None, None]
+    codes = codec.encode(audio)
+    assert torch.equal(half.encode(audio), codes)
+    exact, rounded = codec.decode(codes), half.decode(codes)
+    assert rounded.dtype == torch.float32 and not torch.equal(rounded, exact)
+    assert (rounded - exact).norm() / exact.norm() < 0.015
+    stream = half.stream_decoder()
+    streamed = torch.cat([*(stream.push(piece) for piece in codes.split(7, dim=-1)), stream.flush()], dim=-1)
+    assert (streamed - exact).norm() / exact.norm() < 0.015
+
+
 def test_odd_strides_give_whole_frames(make_model: Any, noise: Noise) -> None:
     codec = Codec(make_model(encoder_rates=(2, 4, 5, 8), decoder_rates=(8, 5, 4, 2)), "odd")
     codes = codec.encode(torch.from_numpy(noise(3000))[None, None])
