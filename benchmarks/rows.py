@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 import torch
 
-from dacformer.codec import load_codec
-from dacformer.config import Config, ModelConfig, load_config
+from dacformer.codec import Codec, load_codec
+from dacformer.codec.codec import build_model
+from dacformer.config import CodecConfig, CodecTrainingConfig, Config, ModelConfig, load_config
 from dacformer.data import ValidationSegments, load_dataset
 from dacformer.model import CompiledStep, DACFormer, State
 from dacformer.model.heads import nll_per_code
@@ -20,6 +21,11 @@ from dacformer.training import load_checkpoint, train
 Row = dict[str, Any]
 K, V, C, W = 4, 1024, 24, 86  # codebooks, codebook size, condition, window: as with 8 textures and the small codec
 FRAME_RATE = 44_100 / 512
+SMALL = load_config("params/codec_small.yaml", kind=CodecTrainingConfig).codec
+FULL_SIZE = CodecConfig(
+    encoder_dim=64, encoder_rates=(2, 4, 8, 8), decoder_dim=1536, decoder_rates=(8, 8, 4, 2), n_codebooks=9
+)
+"""That of the 44.1 kHz weights of `descript-audio-codec`."""
 
 
 def all_rows() -> Iterator[Callable[[], Row]]:
@@ -27,6 +33,8 @@ def all_rows() -> Iterator[Callable[[], Row]]:
     for dim, num_layers, target in ((256, 3, 10.0), (512, 6, 20.0)):
         yield partial(ring_against_window, dim, num_layers, target)
     yield int8_against_float32
+    yield partial(decode_against_dac, "small", SMALL, 2.0, 10.0)
+    yield partial(decode_against_dac, "full-size DAC", FULL_SIZE, 3.5, 2.0)
     yield batch_against_single
     yield partial(endless, 256, 3)
     yield stream_memory
@@ -149,6 +157,31 @@ def int8_against_float32() -> Row:
         streamed_nll(model.step, model, codes, condition),
     )
     return row("NLL of held-out codes, weights in int8 against float32", rounded, exact, exact / rounded, 0.999, "nats")
+
+
+@torch.inference_mode()
+def decode_against_dac(name: str, config: CodecConfig, target: float, seconds: float) -> Row:
+    """Our decoder, in float32 and bfloat16, against `dac.DAC.decode` as it comes, with the same random weights."""
+    torch.manual_seed(0)
+    stock = build_model(config).eval()
+    weights = stock.state_dict()
+    codes = torch.randint(config.codebook_size, (1, config.n_codebooks, round(seconds * FRAME_RATE)))
+    latent = stock.quantizer.from_codes(codes)[0]
+    decoders = {}
+    for precision in (torch.float32, torch.bfloat16):
+        model = build_model(config)
+        model.load_state_dict(weights)
+        decoders[precision] = Codec(model, name, config.n_codebooks, precision)
+    expected = stock.decode(latent)
+    exact, rounded = (decoders[p].decode(codes) for p in decoders)
+    error = float((exact - expected).abs().max()), float((rounded - expected).norm() / expected.norm())
+    ours, baseline = interleave(lambda: decoders[torch.bfloat16].decode(codes), lambda: stock.decode(latent))
+    single, _ = interleave(lambda: decoders[torch.float32].decode(codes), lambda: None, 4.0)
+    a, b, c = (seconds / statistics.median(times) for times in (ours, baseline, single))
+    note = f"float32 {c:.3g} x real time, {c / b:.2f} of dac's, off by {error[0]:.0e}; bfloat16 off by {error[1]:.1%}"
+    return row(
+        f"decode {seconds:g} s, {name}, bfloat16 against dac.DAC.decode", a, b, a / b, target, "x real time", note
+    )
 
 
 @torch.inference_mode()
