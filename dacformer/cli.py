@@ -191,6 +191,7 @@ def evaluate(
     from dacformer.evaluation.control import measure_control, write_control_report
     from dacformer.evaluation.likeness import measure_likeness, write_likeness_report
     from dacformer.evaluation.moving import measure_moving, write_moving_report
+    from dacformer.evaluation.page import write_page
     from dacformer.evaluation.side_by_side import write_side_by_side
     from dacformer.generation import load
 
@@ -220,6 +221,8 @@ def evaluate(
         print(alike.to_text())
         for path in write_likeness_report(alike, folder):
             print(path)
+    for path in write_page(folder, f"{subject}, {synth.checkpoint.identity}"):
+        print(path)
 
 
 @app.command()
