@@ -11,7 +11,8 @@ layers, `H` heads, `E = D / H`, `S` slots of a ring, `K` codebooks, `V` codebook
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +24,14 @@ from dacformer.model.dacformer import DACFormer, State
 from dacformer.model.heads import Choose, DepthHead
 from dacformer.model.rope import rope_frequencies
 
-compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
-"""Compiled on first use, kept on disk; sums may be reordered, and other threads run meanwhile."""
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compiles on first use; sums may be reordered, and other threads run meanwhile. The result is kept on disk."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz"}}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package's folder nor the user's own can be written to
+        return njit(**options)(function)
 
 
 class Matrix(NamedTuple):
