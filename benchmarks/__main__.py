@@ -23,7 +23,8 @@ def main() -> None:
     with pd.option_context("display.max_colwidth", None, "display.width", None):
         print(
             pd.DataFrame(rows)
-            .astype(object).fillna("")[["name", "ours", "baseline", "ratio", "target", "met", "limit_share", "note"]]
+            .astype(object)
+            .fillna("")[["name", "ours", "baseline", "ratio", "target", "met", "limit_share", "note"]]
             .to_string(index=False)
         )
     RESULTS.parent.mkdir(exist_ok=True)
