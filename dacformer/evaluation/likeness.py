@@ -159,7 +159,7 @@ def plot_likeness(figures: LikenessFigures) -> Figure:
     left.set_yticks(range(len(classes)), classes)
     for (row, column), value in np.ndenumerate(table.to_numpy()):
         left.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize="small")
-    left.set(title="texture distance to held-out clips, as a multiple of held-out to held-out")
+    left.set(title="texture distance to held-out clips, over held-out to held-out")
     for at, name in enumerate(classes):
         chosen = figures.nearest[figures.nearest["class"] == name]
         for source, color, shift in (("held out", "0.6", 0.18), ("generated", "C3", -0.18)):
@@ -170,7 +170,7 @@ def plot_likeness(figures: LikenessFigures) -> Figure:
             )  # fmt: skip
     right.set_yticks(range(len(classes)), classes)
     right.invert_yaxis()
-    right.set(title="distance to the nearest training excerpt (grey: held-out clips)", xlabel="latent units")
+    right.set(title="to the nearest training excerpt (grey: from held-out clips)", xlabel="latent units")
     plt.close(figure)
     return figure
 
