@@ -208,19 +208,13 @@ def evaluate(
         print(write_side_by_side(synth, load_dataset(side_by_side), folder, seconds, **sampling)[-1])
     if control_report:
         figures = measure_control(synth, names, values, seeds, seconds, **sampling)
-        print(figures.to_text())
-        for path in write_control_report(figures, folder):
-            print(path)
+        _print_report(figures.to_text(), write_control_report(figures, folder))
     if moving_report:
         moving = measure_moving(synth, names, **sampling)
-        print(moving.to_text())
-        for path in write_moving_report(moving, folder):
-            print(path)
+        _print_report(moving.to_text(), write_moving_report(moving, folder))
     if likeness is not None:
         alike = measure_likeness(synth, load_dataset(likeness), names, **sampling)
-        print(alike.to_text())
-        for path in write_likeness_report(alike, folder):
-            print(path)
+        _print_report(alike.to_text(), write_likeness_report(alike, folder))
     for path in write_page(folder, f"{subject}, {synth.checkpoint.identity}"):
         print(path)
 
@@ -245,6 +239,11 @@ def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
+def _print_report(text: str, written: list[Path]) -> None:
+    """Prints what was measured, and where it was written."""
+    print(text, *written, sep="\n")
+
+
 def _evaluate_codec(
     name: str, sounds: Path, held_out: float | None, exclude: str, opus: str, report: Path, device: str
 ) -> None:
@@ -256,9 +255,7 @@ def _evaluate_codec(
     except ValueError:
         raise UserError(f"--opus '{opus}' is no list of bit rates. Expected kbit/s, such as 6,12,24.") from None
     figures = measure_codec(load_codec(name).to(device), sounds, held_out, _words(exclude), opus=rates)
-    print(figures.to_text())
-    for path in write_codec_report(figures, report):
-        print(path)
+    _print_report(figures.to_text(), write_codec_report(figures, report))
 
 
 def _check_outputs(sounds: list[Path], picture: Path | None) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacformer import audio as sound
-from dacformer.codec.fast import decoder_precision, made_fast
+from dacformer.codec.fast import decoder_input, made_fast
 from dacformer.codec.file import DacFile
 from dacformer.codec.streaming import StreamDecoder
 from dacformer.config import CodecConfig, parse_config
@@ -181,8 +181,7 @@ class Codec:
         return restored[: file.original_length].astype(np.float32)
 
     def _decode(self, codes: Tensor) -> Tensor:
-        latent = self.model.quantizer.from_codes(codes.to(self.device))[0]
-        return self.model.decode(latent.to(decoder_precision(self.model))).float()
+        return self.model.decode(decoder_input(self.model, codes.to(self.device))).float()
 
 
 def load_codec(

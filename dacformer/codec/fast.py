@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,6 +80,6 @@ def made_fast(model: "DAC") -> "DAC":
     return model
 
 
-def decoder_precision(model: "DAC") -> torch.dtype:
-    """The type that the decoder computes in."""
-    return next(model.decoder.parameters()).dtype
+def decoder_input(model: "DAC", codes: Tensor) -> Tensor:
+    """What the decoder makes sound of, for codes `(B, K, T)`: `(B, latent_dim, T)`, of the type it computes in."""
+    return model.quantizer.from_codes(codes)[0].to(next(model.decoder.parameters()).dtype)

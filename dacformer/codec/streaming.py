@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dacformer.codec.fast import Conv, ConvTranspose, decoder_precision
+from dacformer.codec.fast import Conv, ConvTranspose, decoder_input
 
 if TYPE_CHECKING:
     from dac.model.dac import DAC
@@ -193,9 +193,8 @@ class StreamDecoder:
         """
         if codes.shape[-1] == 0:
             return torch.zeros(len(codes), 1, 0, device=codes.device)
-        latent = self._model.quantizer.from_codes(codes)[0].to(decoder_precision(self._model))  # (B, latent_dim, t)
         self._frames += codes.shape[-1]
-        return self._count(self._chain.push(latent))
+        return self._count(self._chain.push(decoder_input(self._model, codes)))
 
     @torch.inference_mode()
     def flush(self) -> Tensor:

@@ -27,7 +27,7 @@ from dacformer.codec import Codec
 from dacformer.data import Dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_summary
-from dacformer.evaluation.frechet import frechet_between
+from dacformer.evaluation.frechet import frechet_between, frechet_distance
 from dacformer.evaluation.side_by_side import real_clip
 from dacformer.evaluation.texture_statistics import texture_distance, texture_statistics
 from dacformer.generation import Synthesizer
@@ -130,9 +130,7 @@ def measure_likeness(
             "frechet": near,
             "frechet_low": low,
             "frechet_high": high,
-            "frechet_floor": frechet_between(
-                [latents[i] for i in half[::2]], [latents[i] for i in half[1::2]], num_bootstrap=1
-            )[0],
+            "frechet_floor": frechet_distance(*(np.concatenate([latents[i] for i in half[j::2]]) for j in (0, 1))),
             "novelty": float(np.median(distances[0]) / np.median(distances[1])),
         }
     return LikenessFigures(pd.DataFrame.from_dict(summary, orient="index"), pd.DataFrame(kinds), pd.DataFrame(nearest))
