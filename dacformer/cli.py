@@ -162,6 +162,10 @@ def evaluate(
     likeness: Annotated[
         Path | None, typer.Option(help="A data set: how like its held-out clips, and how new, is what is generated?")
     ] = None,
+    stability: Annotated[
+        Path | None, typer.Option(help="A data set: does the sound stay like its clips for --minutes?")
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0.5, help="With --stability: length of each take.")] = 10.0,
     codec: Annotated[
         str | None, typer.Option(help="Measure this codec, on recordings: small, or a weight file.")
     ] = None,
@@ -193,12 +197,13 @@ def evaluate(
     from dacformer.evaluation.moving import measure_moving, write_moving_report
     from dacformer.evaluation.page import write_page
     from dacformer.evaluation.side_by_side import write_side_by_side
+    from dacformer.evaluation.stability import measure_stability, write_stability_report
     from dacformer.generation import load
 
-    if not (control_report or moving_report or side_by_side or likeness):
+    if not (control_report or moving_report or side_by_side or likeness or stability):
         raise UserError(
             "Say what to measure: --control-report, --moving-report, --side-by-side DATASET, --likeness DATASET, "
-            "or --codec NAME."
+            "--stability DATASET, or --codec NAME."
         )
     synth, folder = load(subject, checkpoint, device=device), report or subject / "evaluation"
     asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
@@ -215,6 +220,9 @@ def evaluate(
     if likeness is not None:
         alike = measure_likeness(synth, load_dataset(likeness), names, **sampling)
         _print_report(alike.to_text(), write_likeness_report(alike, folder))
+    if stability is not None:
+        stable = measure_stability(synth, load_dataset(stability), names, minutes, **sampling)
+        _print_report(stable.to_text(), write_stability_report(stable, folder))
     for path in write_page(folder, f"{subject}, {synth.checkpoint.identity}"):
         print(path)
 

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from dacformer.codec import Codec
 from dacformer.errors import UserError
-from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS, describe
+from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS, TEXTURE_DESCRIPTORS, describe
 from dacformer.files import write_text
 from dacformer.generation import Synthesizer
 from dacformer.textures import TEXTURES, synthesize
@@ -93,7 +93,7 @@ def measure_control(
         real = synthesize_all([(name, value, CEILING_SEED + seed) for value, seed in jobs], seconds, rate)
         for source, sounds in (("generated", [take.audio for take in takes]), ("real", through(synth.codec, real))):
             heard = classifier.predict(features(sounds, rate))
-            measured = _on_all_cores(TEXTURE_DESCRIPTORS[name], sounds, rate)
+            measured = on_all_cores(TEXTURE_DESCRIPTORS[name], sounds, rate)
             rows += [
                 {"source": source, "class": name, "asked": value, "seed": seed, "measured": m, "heard": h}
                 for (value, seed), m, h in zip(jobs, measured, heard, strict=True)
@@ -141,9 +141,20 @@ def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, s
         for i, value in enumerate(np.linspace(0.0, 1.0, 2 * num_values))
     ]
     real = synthesize_all(tqdm(jobs, desc="fitting the classifier", unit="sound"), seconds, codec.sample_rate)
-    clips = [*real, *through(codec, real)]
+    return classify([*real, *through(codec, real)], 2 * [name for name, *_ in jobs], codec.sample_rate)
+
+
+def classify(sounds: Iterable[np.ndarray], classes: Sequence[str], sample_rate: int) -> Pipeline:
+    """Fits the classifier to sounds `(N,)`, one class for each."""
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return classifier.fit(features(clips, codec.sample_rate), 2 * [name for name, *_ in jobs])
+    return classifier.fit(features(sounds, sample_rate), list(classes))
+
+
+def measures_of(synth: Synthesizer, name: str) -> dict[str, Callable[[np.ndarray, int], float]]:
+    """What a class is measured by: a procedural texture by its own descriptor, any other by the standard ones."""
+    if name in TEXTURES and TEXTURES[name].parameter in synth.conditions.parameters:
+        return {TEXTURES[name].parameter: TEXTURE_DESCRIPTORS[name]}
+    return STANDARD_DESCRIPTORS
 
 
 def through(codec: Codec, audio: np.ndarray) -> np.ndarray:
@@ -154,11 +165,12 @@ def through(codec: Codec, audio: np.ndarray) -> np.ndarray:
 
 def features(sounds: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
     """What the classifier hears of sounds, each `(N,)`: all of `describe` but the level, `(len(sounds), F)`."""
-    described = _on_all_cores(describe, sounds, sample_rate)
+    described = on_all_cores(describe, sounds, sample_rate)
     return np.array([[value for name, value in each.items() if name != "level_db"] for each in described])
 
 
-def _on_all_cores(measure: Callable[[np.ndarray, int], T], sounds: Iterable[np.ndarray], sample_rate: int) -> list[T]:
+def on_all_cores(measure: Callable[[np.ndarray, int], T], sounds: Iterable[np.ndarray], sample_rate: int) -> list[T]:
+    """What a measure says of each sound `(N,)`."""
     return list(Parallel(n_jobs=-1)(delayed(measure)(audio, sample_rate) for audio in sounds))
 
 
@@ -181,13 +193,13 @@ def write_control_report(figures: ControlFigures, folder: Path) -> list[Path]:
 def with_mean(summary: pd.DataFrame) -> pd.DataFrame:
     """A summary, a row per class, and a last row with the means."""
     table = summary.copy()
-    table.loc["mean"] = table.mean()
+    table.loc["mean"] = table.mean(numeric_only=True)
     return table
 
 
 def write_summary(path: Path, summary: pd.DataFrame) -> None:
     """Writes a summary, a row per class, as JSON."""
-    rows = {str(name): row.round(4).to_dict() for name, row in summary.iterrows()}
+    rows = summary.round(4).to_dict(orient="index")
     write_text(path, json.dumps(rows, indent=2))
 
 

@@ -17,6 +17,8 @@ import numpy as np
 from scipy.signal import butter, find_peaks, hilbert, sosfiltfilt
 from scipy.stats import trim_mean
 
+from dacformer.audio import loudness_db
+
 FLOOR = 1e-10
 """Added to powers before logarithms and divisions: 100 dB below the audio, which has RMS 1 by then."""
 
@@ -171,6 +173,73 @@ TEXTURE_DESCRIPTORS: dict[str, Callable[[np.ndarray, int], float]] = {
     "rain": drop_density,
 }
 """For each texture a measure `(audio (N,), sample_rate) -> float` that rises with its parameter; use 4 s or more."""
+
+
+# Standard measures, for any recordings -------------------------------------------------------------------------------
+
+
+def flatness(audio: np.ndarray, sample_rate: int) -> float:
+    """Spectral flatness in nats, 0 for white noise, far below for a tone: see `describe`."""
+    return describe(audio, sample_rate)["flatness_nats"]
+
+
+def onset_rate(audio: np.ndarray, sample_rate: int) -> float:
+    """Onsets per second: see `describe`."""
+    return describe(audio, sample_rate)["onsets_per_second"]
+
+
+def roughness(audio: np.ndarray, sample_rate: int) -> float:
+    """How deeply sound is modulated between 20 and 150 Hz, which is heard as roughness, in [0, about 1].
+
+    The RMS of that part of each octave band's envelope over its mean (Fastl & Zwicker, Psychoacoustics, chapter 11),
+    weighted by the bands' shares of the sound. White noise is rough, too: its own envelope moves that fast.
+    """
+    power, frequencies, rate = _spectrogram(audio, sample_rate, 0.006, 1 / 500)
+    depths, weights = [], []
+    for low in OCTAVE_BANDS_HZ[2:]:  # a window of 6 ms knows no bands below
+        envelope = np.sqrt(power[:, (frequencies >= low) & (frequencies < 2 * low)].sum(axis=1) + FLOOR)
+        if len(envelope) >= 50:
+            sos = butter(2, [20, 150], "bandpass", fs=rate, output="sos")
+            depths.append(np.sqrt(np.mean(sosfiltfilt(sos, envelope) ** 2)) / envelope.mean())
+            weights.append(envelope.mean())
+    return float(np.average(depths, weights=weights)) if depths else 0.0
+
+
+def pitch_confidence(audio: np.ndarray, sample_rate: int) -> float:
+    """How periodic sound is between 60 and 1200 Hz, in [0, 1]: near 0 for noise, near 1 for a tone.
+
+    The height of the autocorrelation's peak, divided by that of the window itself (Boersma, Proc. Institute of Phonetic
+    Sciences 17, 1993, equation 9); the mean over frames of 46 ms, weighted by their level.
+    """
+    length = round(0.046 * sample_rate)
+    window = np.hanning(length)
+    frames = np.lib.stride_tricks.sliding_window_view(_normalise(audio, length), length)[:: length // 2]
+    frames = (frames - frames.mean(axis=1, keepdims=True)) * window
+
+    def correlate(x: np.ndarray) -> np.ndarray:
+        return np.fft.irfft(np.abs(np.fft.rfft(x, 2 * length)) ** 2)[..., :length]
+
+    lags = slice(round(sample_rate / 1200), round(sample_rate / 60))
+    correlation, own = correlate(frames), correlate(window)
+    energy = correlation[:, 0]
+    height = (correlation[:, lags] / (own[lags] / own[0])).max(axis=1) / (energy + FLOOR)
+    return float(np.average(height.clip(0.0, 1.0), weights=np.sqrt(energy) + FLOOR))
+
+
+def loudness(audio: np.ndarray, sample_rate: int) -> float:
+    """Loudness in LUFS (ITU-R BS.1770)."""
+    return loudness_db(audio, sample_rate)
+
+
+STANDARD_DESCRIPTORS: dict[str, Callable[[np.ndarray, int], float]] = {
+    "loudness": loudness,
+    "brightness": brightness,
+    "flatness": flatness,
+    "onset rate": onset_rate,
+    "roughness": roughness,
+    "pitch confidence": pitch_confidence,
+}
+"""What can be asked of any recording, `(audio (N,), sample_rate) -> float`; use 1 s or more."""
 
 
 # General features ----------------------------------------------------------------------------------------------------

@@ -26,6 +26,12 @@ SECTIONS = {
         "Texture statistics and Fréchet distance of the codec's latents, generated against held-out clips; _floor is "
         "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones.",
     ),
+    "stability": (
+        "Stability",
+        "Ten minutes, everything held still. drift: of the descriptor, over the whole take by a straight line, in "
+        "standard deviations of real clips, with its 95 % interval; class_first and _last: probability of the class in "
+        "the first and last fifth; longest silence and longest exact repetition of codes; _real is real clips.",
+    ),
     "side_by_side": ("Side by side", "A held-out clip of each class, through the codec, and two takes."),
 }
 """What `evaluate` leaves in a folder, `<name>.json` and `<name>.png`: a title, and how to read it."""

@@ -12,7 +12,7 @@ from dacformer.config import ModelConfig
 from dacformer.model.cache import RingCache
 from dacformer.model.heads import HEADS, Choose
 from dacformer.model.rope import rope_angles
-from dacformer.model.transformer import Block, Frames, band
+from dacformer.model.transformer import Block, Frames, band, block_bands
 
 
 @dataclass
@@ -150,7 +150,7 @@ class DACFormer(nn.Module):
         angles, positions = (cos.to(device), sin.to(device)), positions.to(device)
         window = self.config.window_frames
         if state is None:
-            return Frames(angles, band(positions, positions, window))
+            return Frames(angles, block_bands(positions, window))
         slots = len(state.key_positions)
         if count > slots - window + 1:
             raise ValueError(

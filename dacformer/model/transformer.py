@@ -7,6 +7,7 @@ Shapes: `B` batch, `T` frames, `S` frames seen (`T` in a segment, the ring's slo
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,7 +22,8 @@ class Frames:
 
     Attributes:
         angles: Cosine and sine for RoPE, each `(T, E / 2)`.
-        mask: `(T, S)` bool, True where query `q` may see key `k`: `0 <= q - k < window_frames`.
+        mask: True where query `q` may see key `k`: `0 <= q - k < window_frames`. `(T, S)` bool in a stream; in a
+            segment `(n, W, 2 W)`, see `local_attention`.
         slots: `(T,)` int64, where a stream writes these frames; None in a segment.
         key_positions: `(S,)` int64, the position of the frame in each slot once these are written; None in a segment.
     """
@@ -58,13 +60,13 @@ class Attention(nn.Module):
             for part in self.project_in(x).chunk(3, dim=-1)
         )
         query, key = rotate(query, frames.angles), rotate(key, frames.angles)
-        if cache is not None:
+        dropout = self.dropout if self.training else 0.0
+        if cache is None:
+            y = local_attention(query, key, value, frames.mask, dropout)
+        else:
             assert frames.slots is not None
             key, value = cache.update(frames.slots, key, value)  # (B, H, S, E)
-            query = query.to(key.dtype)
-        y = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=frames.mask, dropout_p=self.dropout if self.training else 0.0
-        )
+            y = F.scaled_dot_product_attention(query.to(key.dtype), key, value, frames.mask, dropout)
         return self.project_out(y.transpose(1, 2).flatten(-2))
 
 
@@ -110,16 +112,60 @@ class Block(nn.Module):
         return x + self.dropout(self.mlp(self.mlp_norm(x, condition)))
 
 
+def local_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float = 0.0) -> Tensor:
+    """Attention within a band, in blocks as long as the window: each sees itself and the block before it.
+
+    The scores outside the band are mostly never computed: in a segment of five windows 2 of 5.
+
+    Args:
+        query: `(B, H, T, E)`.
+        key: As `query`.
+        value: As `query`.
+        mask: `(n, W, 2 W)` bool, see `block_bands`.
+        dropout: Of the attention's weights.
+
+    Returns:
+        `(B, H, T, E)`, what attention with `band` as its mask gives.
+    """
+    blocks, length = mask.shape[:2]
+    missing = blocks * length - query.shape[-2]
+    query, key, value = (
+        F.pad(x, (0, 0, 0, missing)).unflatten(-2, (blocks, length)).transpose(1, 2) for x in (query, key, value)
+    )  # (B, n, H, W, E)
+    key, value = (torch.cat([F.pad(x[:, :-1], (0, 0) * 3 + (1, 0)), x], dim=-2) for x in (key, value))
+    y = F.scaled_dot_product_attention(
+        *(x.flatten(0, 1) for x in (query, key, value)), mask.repeat(len(query), 1, 1)[:, None], dropout
+    )
+    return y.unflatten(0, (-1, blocks)).transpose(1, 2).flatten(2, 3)[:, :, : blocks * length - missing]
+
+
+def block_bands(positions: Tensor, window_frames: int) -> Tensor:
+    """The banded causal mask of a segment, cut into blocks of `window_frames` queries (fewer, if there are no more).
+
+    Args:
+        positions: `(T,)` int64, 0 or more, in order.
+        window_frames: `W`.
+
+    Returns:
+        `(n, W, 2 W)` bool: which of its own and the previous block's keys each block sees.
+    """
+    length = min(window_frames, len(positions))
+    missing = -len(positions) % length
+    blocks = F.pad(positions, (0, missing), value=int(positions[-1]) + 1).unflatten(0, (-1, length))  # (n, W)
+    before = F.pad(blocks[:-1], (0, 0, 1, 0), value=-1)
+    return band(blocks, torch.cat([before, blocks], dim=1), window_frames)
+
+
 def band(query_positions: Tensor, key_positions: Tensor, window_frames: int) -> Tensor:
     """The banded causal mask.
 
     Args:
-        query_positions: `(T,)` int64.
-        key_positions: `(S,)` int64; a negative position is a slot that was never written.
+        query_positions: `(..., T)` int64.
+        key_positions: `(..., S)` int64; a negative position is a slot that was never written.
         window_frames: `W`, the current frame included.
 
     Returns:
-        `(T, S)` bool, True where `0 <= q - k < W` and `k >= 0`.
+        `(..., T, S)` bool, True where `0 <= q - k < W` and `k >= 0`.
     """
-    distance = query_positions[:, None] - key_positions[None, :]
-    return (distance >= 0) & (distance < window_frames) & (key_positions >= 0)
+    distance = query_positions[..., :, None] - key_positions[..., None, :]
+    return (distance >= 0) & (distance < window_frames) & (key_positions >= 0)[..., None, :]

@@ -1,0 +1,260 @@
+"""Ten minutes of free running: does the sound stay what it is, or drift, fall silent, loop?
+
+Each class is played with its parameters held in the middle. In windows the same things are measured as on real
+clips through the codec: the level, what the class is about (a texture's own descriptor, or the standard ones), and the
+probability that a plain classifier, fitted to real clips, gives the class. Differences are in real clips' standard
+deviations: two are what a listener may meet in the recordings themselves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import linregress
+from tqdm import tqdm
+
+from dacformer.data import Dataset
+from dacformer.errors import UserError
+from dacformer.evaluation.control import classify, features, measures_of, on_all_cores, with_mean, write_summary
+from dacformer.evaluation.side_by_side import real_clip
+from dacformer.files import write_text
+from dacformer.generation import Synthesizer
+
+WINDOW_SECONDS = 4.0
+"""What is measured at a time, and the time from one window to the next."""
+AT_ONCE = 8
+"""Classes that are played side by side."""
+REAL_CLIPS = 24
+"""Of each class, what it is compared with: those whose parameters are nearest to what is asked."""
+SILENCE_DB, SILENCE_BLOCK = -45.0, 0.02
+"""A block of so many seconds is silent so far below the class's real clips."""
+
+
+@dataclass(frozen=True)
+class StabilityFigures:
+    """What was measured.
+
+    Attributes:
+        windows: One row per window and measure: `class`, `source` (`generated`, `real`), `seconds` (where the window
+            begins), `measure`, `value`. `class probability` is one of the measures, `level_db` another.
+        summary: One row per class. `drift`: of the worst of its measures, the change over the whole take by a straight
+            line, in standard deviations of the real clips' windows; `drift_low` and `drift_high`, its 95 % interval;
+            `drift_of`, which measure that is; `level_drift_db`; `class_first` and `class_last`, the mean
+            probability of the class in the first and last fifth; `silence_seconds` and `repetition_seconds`, the
+            longest silence and the longest stretch of codes that comes again exactly, and both for real clips.
+    """
+
+    windows: pd.DataFrame
+    summary: pd.DataFrame
+
+    def to_text(self) -> str:
+        """The summary as a table, with the means."""
+        return with_mean(self.summary).round(2).to_string()
+
+
+def measure_stability(
+    synth: Synthesizer,
+    dataset: Dataset,
+    classes: Sequence[str] = (),
+    minutes: float = 10.0,
+    seed: int = 0,
+    **sampling: Any,
+) -> StabilityFigures:
+    """Plays each class for long, and compares its beginning, its end and the real clips.
+
+    Args:
+        synth: The model.
+        dataset: That it was trained on.
+        classes: Which; all that the model knows, if empty.
+        minutes: Length of each take.
+        seed: Of the takes.
+        **sampling: As in `Synthesizer.generate`.
+
+    Returns:
+        The figures.
+
+    Raises:
+        UserError: The data set is of another codec, or lacks a class.
+    """
+    chosen = list(classes) or list(synth.conditions.classes)
+    known = set(dataset.rows["class"]) & set(synth.conditions.classes)
+    for name in chosen:
+        if name not in known:
+            raise UserError(f"'{name}' is not in both model and data set. In both: {', '.join(sorted(known))}.")
+    rate = synth.facts.sample_rate
+    middle = {name: _middle(synth, name) for name in known}
+    real = {name: _real_clips(synth, dataset, name, middle[name]) for name in sorted(known)}
+    labelled = [(piece, name) for name, clips in real.items() for audio, _ in clips for piece in _windows(audio, rate)]
+    classifier = classify([piece for piece, _ in labelled], [name for _, name in labelled], rate)
+    windows, summary = [], {}
+    with tqdm(total=len(chosen), desc="playing for long", unit="class") as bar:
+        for some in (chosen[i : i + AT_ONCE] for i in range(0, len(chosen), AT_ONCE)):
+            takes = synth.generate_batch(minutes * 60.0, [middle[name] for name in some], seed, **sampling)
+            for name, take in zip(some, takes, strict=True):
+                pieces = {"generated": _windows(take.audio, rate)}
+                pieces["real"] = [piece for audio, _ in real[name] for piece in _windows(audio, rate)]
+                for source, sounds in pieces.items():
+                    measured = {
+                        measure: on_all_cores(function, sounds, rate)
+                        for measure, function in measures_of(synth, name).items()
+                    }
+                    measured["level_db"] = [_level_db(audio) for audio in sounds]
+                    heard = classifier.predict_proba(features(sounds, rate))
+                    measured["class probability"] = heard[:, list(classifier.classes_).index(name)].tolist()
+                    windows += [
+                        {"class": name, "source": source, "seconds": i * WINDOW_SECONDS, "measure": key, "value": value}
+                        for key, values in measured.items()
+                        for i, value in enumerate(values)
+                    ]
+                quiet = 10 ** ((np.median([_level_db(audio) for audio, _ in real[name]]) + SILENCE_DB) / 20)
+                summary[name] = _drift(pd.DataFrame(windows), name, list(measures)) | {
+                    "silence_seconds": longest_silence(take.audio, rate, quiet),
+                    "silence_real": max(longest_silence(audio, rate, quiet) for audio, _ in real[name]),
+                    "repetition_seconds": longest_repetition(take.codes) / synth.facts.frame_rate,
+                    "repetition_real": longest_repetition(np.concatenate([codes for _, codes in real[name]], axis=1))
+                    / synth.facts.frame_rate,
+                }
+                bar.update()
+    return StabilityFigures(pd.DataFrame(windows), pd.DataFrame.from_dict(summary, orient="index"))
+
+
+def longest_silence(audio: np.ndarray, sample_rate: int, quiet: float) -> float:
+    """The longest time in seconds that audio `(N,)` stays below an RMS of `quiet`, in blocks of `SILENCE_BLOCK`."""
+    block = round(SILENCE_BLOCK * sample_rate)
+    blocks = audio[: len(audio) // block * block].reshape(-1, block)
+    loud = np.flatnonzero(np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1)) >= quiet)
+    gaps = np.diff(np.concatenate([[-1], loud, [len(blocks)]])) - 1
+    return float(gaps.max() * SILENCE_BLOCK)
+
+
+def longest_repetition(codes: np.ndarray) -> int:
+    """The longest stretch of codes that occurs twice, at any distance; the two may overlap (a loop).
+
+    Args:
+        codes: `(K, T)` integers.
+
+    Returns:
+        Its length in frames: 0 if no frame comes twice.
+    """
+    _, symbols = np.unique(codes, axis=1, return_inverse=True)
+    low, high = 0, codes.shape[1] - 1  # a stretch that occurs twice has parts that do: search by halves
+    while low < high:
+        length = (low + high + 1) // 2
+        if _comes_twice(symbols, length):
+            low = length
+        else:
+            high = length - 1
+    return low
+
+
+def _comes_twice(symbols: np.ndarray, length: int) -> bool:
+    """Whether a stretch of so many symbols `(T,)` occurs twice.
+
+    Stretches are named by numbers, by doubling (Karp, Miller & Rosenberg, STOC 1972): equal numbers, equal stretches.
+    """
+    names, named = symbols, 1
+    while named < length:
+        further = min(named, length - named)
+        pairs = np.stack([names[: len(names) - further], names[further:]])
+        _, names = np.unique(pairs, axis=1, return_inverse=True)
+        named += further
+    return len(np.unique(names)) < len(names)
+
+
+def write_stability_report(figures: StabilityFigures, folder: Path) -> list[Path]:
+    """Writes `stability.csv` (every window), `stability.json` (the summary) and `stability.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"stability.{suffix}" for suffix in ("csv", "json", "png")]
+    write_text(paths[0], figures.windows.to_csv(index=False))
+    write_summary(paths[1], figures.summary)
+    plot_stability(figures).savefig(paths[2], dpi=90)
+    return paths
+
+
+def plot_stability(figures: StabilityFigures) -> Figure:
+    """A row per class: its measure, level and class probability over time; grey, what 95 % of real windows have."""
+    classes = list(figures.summary.index)
+    figure, grid = plt.subplots(len(classes), 3, figsize=(12, 1.9 * len(classes)), layout="constrained", squeeze=False)
+    for row, name in zip(grid, classes, strict=True):
+        chosen = figures.windows[figures.windows["class"] == name]
+        for axes, measure in zip(
+            row, (figures.summary.loc[name, "drift_of"], "level_db", "class probability"), strict=True
+        ):
+            values = chosen[chosen["measure"] == measure]
+            made, real = (values[values["source"] == source] for source in ("generated", "real"))
+            axes.axhspan(*np.quantile(real["value"], [0.025, 0.975]), color="0.85")
+            axes.plot(made["seconds"] / 60, made["value"], color="C3", lw=0.5, alpha=0.5)
+            smooth = made["value"].rolling(15, center=True, min_periods=1)  # a minute
+            mean, error = smooth.mean(), 1.96 * smooth.std() / np.sqrt(smooth.count())
+            axes.plot(made["seconds"] / 60, mean, color="C3")
+            axes.fill_between(made["seconds"] / 60, mean - error, mean + error, color="C3", alpha=0.3, lw=0)
+            axes.set(title=f"{name}: {measure}")
+        row[2].set(ylim=(-0.05, 1.05))
+    for axes in grid[-1]:
+        axes.set(xlabel="minutes")
+    plt.close(figure)
+    return figure
+
+
+def _middle(synth: Synthesizer, name: str) -> dict[str, Any]:
+    """A class with its parameters held in the middle of what was trained."""
+    scales = synth.conditions.parameters
+    middle = {key: (scale.low + scale.high) / 2 for key, scale in scales.items() if name in scale.classes}
+    return {"class": name, **middle}
+
+
+def _real_clips(
+    synth: Synthesizer, dataset: Dataset, name: str, controls: dict[str, Any]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Audio `(N,)` and codes `(K, T)` of the clips whose parameters are nearest to controls, through the codec."""
+    rows = dataset.rows[dataset.rows["class"] == name]
+    scales = synth.conditions.parameters
+    far = sum(
+        (abs(np.asarray(scales[key].normalise(rows[key].to_numpy(float)) - scales[key].normalise(value))).round(6))
+        for key, value in controls.items()
+        if key != "class"
+    )
+    order = np.argsort(np.nan_to_num(np.broadcast_to(far, len(rows)), nan=np.inf), kind="stable")[:REAL_CLIPS]
+    return [
+        (real_clip(dataset, file, synth.codec, 60.0), dataset.codes(file)) for file in rows["file"].to_numpy()[order]
+    ]
+
+
+def _windows(audio: np.ndarray, sample_rate: int) -> list[np.ndarray]:
+    """Whole windows of audio `(N,)`; all of it, where it is shorter than one."""
+    length = round(WINDOW_SECONDS * sample_rate)
+    return [audio[i : i + length] for i in range(0, max(len(audio) - length, 0) + 1, length)]
+
+
+def _level_db(audio: np.ndarray) -> float:
+    return float(10.0 * np.log10(np.mean(np.square(audio, dtype=np.float64)) + 1e-12))
+
+
+def _drift(windows: pd.DataFrame, name: str, measures: Sequence[str]) -> dict[str, Any]:
+    """What became of the class: its row of the summary, but for silence and repetition."""
+    chosen = windows[windows["class"] == name]
+    made = chosen[chosen["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
+    real = chosen[chosen["source"] == "real"].groupby("measure")["value"].std()
+    lines = {}
+    for measure in measures:
+        line = linregress(made.index.to_numpy(float), made[measure].to_numpy(float))
+        whole = float(made.index.max()) / max(float(real[measure]), 1e-9)
+        lines[measure] = (line.slope * whole, 1.96 * line.stderr * whole)
+    worst = max(lines, key=lambda measure: abs(lines[measure][0]))
+    drift, error = lines[worst]
+    fifth = max(len(made) // 5, 1)
+    level = linregress(made.index.to_numpy(float), made["level_db"].to_numpy(float)).slope * float(made.index.max())
+    return {
+        "drift": drift,
+        "drift_low": drift - error,
+        "drift_high": drift + error,
+        "drift_of": worst,
+        "level_drift_db": level,
+        "class_first": float(made["class probability"].iloc[:fifth].mean()),
+        "class_last": float(made["class probability"].iloc[-fifth:].mean()),
+    }
