@@ -96,13 +96,11 @@ def measure_stability(
         for some in (chosen[i : i + AT_ONCE] for i in range(0, len(chosen), AT_ONCE)):
             takes = synth.generate_batch(minutes * 60.0, [middle[name] for name in some], seed, **sampling)
             for name, take in zip(some, takes, strict=True):
+                measures = measures_of(synth, name)
                 pieces = {"generated": _windows(take.audio, rate)}
                 pieces["real"] = [piece for audio, _ in real[name] for piece in _windows(audio, rate)]
                 for source, sounds in pieces.items():
-                    measured = {
-                        measure: on_all_cores(function, sounds, rate)
-                        for measure, function in measures_of(synth, name).items()
-                    }
+                    measured = {key: on_all_cores(measure, sounds, rate) for key, measure in measures.items()}
                     measured["level_db"] = [_level_db(audio) for audio in sounds]
                     heard = classifier.predict_proba(features(sounds, rate))
                     measured["class probability"] = heard[:, list(classifier.classes_).index(name)].tolist()
