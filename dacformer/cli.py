@@ -104,10 +104,12 @@ def train(
 ) -> None:
     """Train a model. The same command under `accelerate launch -m dacformer.cli` uses many devices."""
     from dacformer.config import load_config
+    from dacformer.evaluation.free_running import FreeRunning
     from dacformer.interfaces.samples import SampleWriter
     from dacformer.training import train as run_training
 
-    run = run_training(load_config(params, overrides), resume, overwrite, on_sample=SampleWriter())
+    config = load_config(params, overrides)
+    run = run_training(config, resume, overwrite, on_sample=SampleWriter(), judge=FreeRunning())
     if int(os.environ.get("RANK", 0)) == 0:
         print(f"The run is {run}. Hear it: dacformer generate {run} --seconds 10 --out x.wav")
 

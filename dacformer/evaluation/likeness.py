@@ -24,7 +24,7 @@ from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 from dacformer.codec import Codec
-from dacformer.data import Dataset
+from dacformer.data import Conditions, Dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_summary
 from dacformer.evaluation.frechet import frechet_between, frechet_distance
@@ -103,7 +103,7 @@ def measure_likeness(
     summary, kinds, nearest = {}, [], []
     for name in tqdm(list(classes) or enough, desc="comparing", unit="class"):
         rows = held_out[held_out["class"] == name].iloc[:max_clips]
-        controls = [_controls_of(synth, dataset, row) for _, row in rows.iterrows()]
+        controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
         takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
         rate, frames = synth.facts.sample_rate, takes[0].codes.shape[1]
         real = [real_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
@@ -113,12 +113,12 @@ def measure_likeness(
         )
         against, floor = _texture(of_made, of_real, seed)
         kinds += [{"class": name, "kind": kind, "texture": against[kind], "floor": floor[kind]} for kind in against]
-        latents = [_latents(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
-        made = [_latents(synth.codec, take.codes) for take in takes]
+        latents = [latents_of(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
+        made = [latents_of(synth.codec, take.codes) for take in takes]
         half = np.random.default_rng(seed).permutation(len(latents))
         near, low, high = frechet_between(made, latents)
         train = dataset.split("train")
-        known = [_latents(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
+        known = [latents_of(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
         distances = _nearest(made, known), _nearest(latents, known)
         for source, values in zip(("generated", "held out"), distances, strict=True):
             nearest += [{"class": name, "source": source, "distance": value} for value in values]
@@ -173,9 +173,9 @@ def plot_likeness(figures: LikenessFigures) -> Figure:
     return figure
 
 
-def _controls_of(synth: Synthesizer, dataset: Dataset, row: "pd.Series[Any]") -> dict[str, Any]:
-    """What was written down for a clip, as controls."""
-    parameters = {name: row[name] for name in synth.conditions.parameters if name in row and not pd.isna(row[name])}
+def controls_of(conditions: Conditions, row: "pd.Series[Any]") -> dict[str, Any]:
+    """What the manifest's row says of a clip, as controls."""
+    parameters = {name: row[name] for name in conditions.parameters if name in row and not pd.isna(row[name])}
     return {"class": row["class"], **{name: float(value) for name, value in parameters.items()}}
 
 
@@ -193,7 +193,7 @@ def _texture(made: list[Any], real: list[Any], seed: int) -> tuple[dict[str, flo
 
 
 @torch.inference_mode()
-def _latents(codec: Codec, codes: np.ndarray) -> np.ndarray:
+def latents_of(codec: Codec, codes: np.ndarray) -> np.ndarray:
     """The codebooks' own vectors for codes `(K, F)`, side by side: `(F, D)` float32."""
     whole = torch.from_numpy(codes.astype(np.int64))[None].to(codec.device)
     return codec.model.quantizer.from_codes(whole)[1][0].T.cpu().numpy()

@@ -187,11 +187,14 @@ class Synthesizer:
         Raises:
             UserError: As in `generate`.
         """
-        num_frames = self._num_frames(seconds)
-        conditions = self._curves(controls, num_frames)
-        player = self._player(len(controls), seed, sampling)
-        codes = [player.step(conditions[:, t]) for t in _bar(num_frames, progress)]
-        return self._takes(torch.cat(codes, dim=-1), controls, player.sampling, seed)
+        codes, used = self._draw(seconds, controls, seed, progress, sampling)
+        return self._takes(codes, controls, used, seed)
+
+    def generate_codes(
+        self, seconds: float, controls: Sequence[Controls], seed: int = 0, **sampling: Any
+    ) -> np.ndarray:
+        """`generate_batch` without decoding: codes `(B, K, T)` int64."""
+        return self._draw(seconds, controls, seed, False, sampling)[0].cpu().numpy()
 
     def continue_from(
         self,
@@ -266,6 +269,16 @@ class Synthesizer:
             before, gain = gain, self._gains(now, times[:1])[0]
             ramp = np.linspace(gain if before is None else before, gain, len(audio))  # a jump would click
             yield (audio * ramp).clip(-1.0, 1.0).astype(np.float32)
+
+    def _draw(
+        self, seconds: float, controls: Sequence[Controls], seed: int, progress: bool, changes: Mapping[str, Any]
+    ) -> tuple[Tensor, SamplingConfig]:
+        """Codes `(B, K, T)` from empty starts, and how they were drawn."""
+        num_frames = self._num_frames(seconds)
+        conditions = self._curves(controls, num_frames)
+        player = self._player(len(controls), seed, changes)
+        codes = [player.step(conditions[:, t]) for t in _bar(num_frames, progress)]
+        return torch.cat(codes, dim=-1), player.sampling
 
     def _num_frames(self, seconds: float) -> int:
         if not 0.0 < seconds < float("inf"):

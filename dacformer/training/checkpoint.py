@@ -7,7 +7,8 @@
 
 A folder is written under another name and renamed when it is complete, and renamed back before it is removed, so a name
 `step_*` is always a whole checkpoint.
-The last is the one with the highest step, the best the one with the lowest validation NLL: no pointer can go stale.
+The last is the one with the highest step, the best the one that free running is judged best of, or, where
+that was not judged, the one with the lowest validation NLL: no pointer can go stale.
 """
 
 import hashlib
@@ -129,7 +130,7 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
 
     Args:
         path: A checkpoint's folder, or a run's.
-        which: Of a run: `best` (lowest validation NLL), `last`, or a step's number.
+        which: Of a run: `best` (by free running, else by validation NLL), `last`, or a step's number.
 
     Returns:
         The checkpoint's folder.
@@ -146,12 +147,18 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
     if which == "last":
         return found[-1]
     if which == "best":
-        return min(found, key=lambda each: read_card(each).metrics.get("val_nll", float("inf")))
+        return min(found, key=_rank)
     for each in found:
         if which.isdigit() and each.name == f"step_{int(which):07d}":
             return each
     known = ", ".join(str(int(each.name.removeprefix("step_"))) for each in found)
     raise UserError(f"{path} has no checkpoint '{which}'. It has: best, last, {known}.")
+
+
+def _rank(path: Path) -> tuple[float, float]:
+    """Sorts checkpoints, the best first: by free running, where that was judged, then by NLL."""
+    metrics = read_card(path).metrics
+    return metrics.get("free_running", float("inf")), metrics.get("val_nll", float("inf"))
 
 
 def read_card(path: Path) -> Card:

@@ -5,11 +5,12 @@ that was resumed goes through the losses of one that was not; so does, without d
 """
 
 import contextlib
+import itertools
 import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ OnMetrics = Callable[[dict[str, float]], None]
 """Called with each line of `metrics.jsonl` as it is written."""
 OnSample = Callable[[Checkpoint, Path], None]
 """Called every `sample_every` steps with the model as it is and the run's folder."""
+Judge = Callable[[Checkpoint], float]
+"""Called at every validation with the model as it is; the lower, the better."""
 
 
 @torch.random.fork_rng(devices=[])  # dropout and fresh weights are seeded; the caller's own chance is left alone
@@ -64,6 +67,7 @@ def train(
     overwrite: bool = False,
     on_metrics: OnMetrics | None = None,
     on_sample: OnSample | None = None,
+    judge: Judge | None = None,
 ) -> Path:
     """Trains a model.
 
@@ -73,6 +77,8 @@ def train(
         overwrite: Start anew where the run's folder already holds a training.
         on_metrics: Hears of every step and validation (a live plot).
         on_sample: Writes samples.
+        judge: Chooses the best checkpoint, as `dacformer.evaluation.FreeRunning` does; if None, the lowest validation
+            NLL is the best.
 
     Returns:
         The run's folder.
@@ -103,15 +109,15 @@ def train(
     if saved is not None:
         _check_resumable(saved[0], card)
         plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
-    optimizer = make_optimizer(plain, training)
-    model, optimizer = accelerator.prepare(plain, optimizer)
+    model, *optimizers = accelerator.prepare(plain, *make_optimizers(plain, training))
     average = WeightAverage(model, training.ema_decay)
     step = 0
     if saved is not None:
         step = saved[0].step
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
         set_model_state_dict(model, saved[2]["model"], options=options)
-        set_optimizer_state_dict(model, optimizer.optimizer, saved[2]["optimizer"], options=options)
+        bare = [each.optimizer for each in optimizers]
+        set_optimizer_state_dict(model, bare, saved[2]["optimizer"], options=options)
         del saved  # two copies of the weights and the optimizer
     if accelerator.is_main_process:
         save_config(config, run / "config.yaml")
@@ -133,7 +139,8 @@ def train(
         with average.in_place():
             averaged = _on_cpu(accelerator.get_state_dict(model))
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = {"model": weights, "optimizer": get_optimizer_state_dict(model, optimizer.optimizer, options=options)}
+        bare = [each.optimizer for each in optimizers]
+        state = {"model": weights, "optimizer": get_optimizer_state_dict(model, bare, options=options)}
         if accelerator.is_main_process:
             save_checkpoint(run, card.model_copy(update={"step": step, "metrics": metrics}), averaged, state)
             prune_checkpoints(run, training.keep_checkpoints)
@@ -145,37 +152,43 @@ def train(
         metrics = {"val_nll": float(nll.mean()), "unigram_nll": float(unigram.mean())}
         metrics |= {f"val_nll_{k + 1}": float(value) for k, value in enumerate(nll)}
         metrics |= {f"unigram_nll_{k + 1}": float(value) for k, value in enumerate(unigram)}
+        text = f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})"
+        if judge:
+            if heard := current():
+                metrics["free_running"] = judge(heard)
+                text += f", free running {metrics['free_running']:.3f}"
+            accelerator.wait_for_everyone()
         log.write(step, metrics)
-        log.say(f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})")
+        log.say(text)
         save(metrics)
         log.start_clock()
 
-    def play() -> None:
-        """Hands the model as it is to `on_sample` (all processes must call)."""
+    def current() -> Checkpoint | None:
+        """The model as it is, to be played by the main process (all processes must call)."""
         with average.in_place():
             weights = _on_cpu(accelerator.get_state_dict(model))  # a sharded model could not be played alone
-        if accelerator.is_main_process and on_sample:
-            heard = card.build_model()
-            heard.load_state_dict(weights)
-            current = card.model_copy(update={"step": step})
-            on_sample(Checkpoint(current, heard.to(accelerator.device).eval(), f"{run.name}/{step}"), run)
-        accelerator.wait_for_everyone()
-        log.start_clock()
+        if not accelerator.is_main_process:
+            return None
+        heard = card.build_model()
+        heard.load_state_dict(weights)
+        now = card.model_copy(update={"step": step})
+        return Checkpoint(now, heard.to(accelerator.device).eval(), f"{run.name}/{step}")
 
     moving = False  # whether weights are between two steps
     try:
         for batch in loader:
-            rate = set_learning_rate(optimizer, training, step + 1)
+            rate = set_learning_rate(optimizers, training, step + 1)
             torch.manual_seed(training.seed + step + 1)  # dropout: the same after --resume
             model.train()
             with precision():
                 logits = model(batch["codes"], batch["condition"], heard=batch["heard"])
             loss = _global_mean(nll_per_code(logits, batch["codes"]), batch["mask"], accelerator)
-            optimizer.zero_grad()
+            model.zero_grad()
             accelerator.backward(loss)
             norm = _whole(accelerator.clip_grad_norm_(model.parameters(), training.gradient_clip))
             moving = True
-            optimizer.step()
+            for optimizer in optimizers:
+                optimizer.step()
             average.update(step + 1)
             step += 1
             moving = False
@@ -183,7 +196,10 @@ def train(
             if step % training.validate_every == 0 or step == training.steps:
                 validate_and_save()
             if on_sample and training.sample_every and step % training.sample_every == 0:
-                play()
+                if heard := current():
+                    on_sample(heard, run)
+                accelerator.wait_for_everyone()
+                log.start_clock()
     except KeyboardInterrupt:  # the stop button of a notebook: keep what was learned
         if moving:
             log.say("Stopped in the middle of an update; go on from the last checkpoint with --resume.")
@@ -261,20 +277,27 @@ def validate(
     return total / count
 
 
-def make_optimizer(model: DACFormer, training: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter, arXiv:1711.05101); only matrices of linear layers are decayed."""
-    linear = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
-    decayed = [p for p in model.parameters() if id(p) in linear]
-    others = [p for p in model.parameters() if id(p) not in linear]
-    groups = [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.95))
+def make_optimizers(model: DACFormer, training: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of linear layers, AdamW for embeddings and biases.
+
+    Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) steps as far in all directions of a matrix; in
+    the scale of Liu et al., arXiv:2502.16982, equation 4, one learning rate does for both. AdamW: Loshchilov & Hutter,
+    arXiv:1711.05101.
+    """
+    linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
+    others = [p for p in model.parameters() if all(p is not weight for weight in linear)]
+    rate, decay = training.learning_rate, training.weight_decay
+    return [
+        torch.optim.Muon(linear, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, training: TrainingConfig, step: int) -> float:
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], training: TrainingConfig, step: int) -> float:
     """Linear warm-up, then a cosine down to a tenth (Loshchilov & Hutter, arXiv:1608.03983).
 
     Args:
-        optimizer: Its groups are set.
+        optimizers: Their groups are set.
         training: Peak rate and lengths.
         step: Counted from 1.
 
@@ -286,7 +309,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, training: TrainingConfig
     else:
         done = (step - training.warmup_steps) / max(training.steps - training.warmup_steps, 1)
         factor = 0.1 + 0.45 * (1.0 + math.cos(math.pi * done))
-    for group in optimizer.param_groups:
+    for group in itertools.chain.from_iterable(each.param_groups for each in optimizers):
         group["lr"] = factor * training.learning_rate
     return factor * training.learning_rate
 

@@ -6,14 +6,20 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dacformer.evaluation.descriptors import (
+    STANDARD_DESCRIPTORS,
     TEXTURE_DESCRIPTORS,
     brightness,
     describe,
     drop_density,
     evenness,
+    flatness,
+    loudness,
+    onset_rate,
+    pitch_confidence,
     pitch_spread,
     restlessness,
     ring,
+    roughness,
     stroke_rate,
     vibrato_rate,
 )
@@ -153,3 +159,17 @@ def test_a_linear_classifier_names_the_texture():
 
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(*clips([0, 1]))
     assert classifier.score(*clips([2])) >= 0.95  # of 32 clips of 1.5 s; 240 clips of 4 s are all right
+
+
+def test_standard_descriptors_hear_what_they_are_named_after() -> None:
+    def tone(depth_hz: float) -> np.ndarray:
+        return sine(1000) * (1 + np.sin(2 * np.pi * depth_hz * TIME))
+
+    measured = {name: measure(sine(440), SAMPLE_RATE) for name, measure in STANDARD_DESCRIPTORS.items()}
+    assert measured["pitch confidence"] > 0.99 and measured["brightness"] == pytest.approx(440, rel=0.01)
+    assert pitch_confidence(noise(), SAMPLE_RATE) < 0.2 < flatness(noise(), SAMPLE_RATE) + 1
+    # The modulation of a full tremolo has an RMS of 1 / sqrt(2) of its mean; the window takes some of it.
+    assert 0.5 < roughness(tone(70), SAMPLE_RATE) < 0.71 and roughness(tone(4), SAMPLE_RATE) < 0.01
+    assert onset_rate(decaying(noise(), 0.05), SAMPLE_RATE) == pytest.approx(2.0, abs=0.3)
+    assert loudness(0.1 * noise(), SAMPLE_RATE) == pytest.approx(loudness(noise(), SAMPLE_RATE) - 20, abs=0.1)
+    assert all(np.isfinite(f(np.zeros(100), SAMPLE_RATE)) for f in STANDARD_DESCRIPTORS.values())

@@ -173,7 +173,7 @@ def test_every_step_is_logged_with_its_own_learning_rate(trained: Path) -> None:
     assert [line["step"] for line in losses] == list(range(1, 81))
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     for line in losses:
-        assert line["learning_rate"] == set_learning_rate(optimizer, config, int(line["step"]))
+        assert line["learning_rate"] == set_learning_rate([optimizer], config, int(line["step"]))
         assert line["gradient_norm"] > 0 and line["frames_per_second"] > 0
 
 
@@ -379,7 +379,7 @@ def test_the_weights_come_back_after_the_average_was_in_their_place() -> None:
 def test_the_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
     training = TrainingConfig(steps=100, warmup_steps=10, learning_rate=2.0)
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
-    rates = [set_learning_rate(optimizer, training, step) for step in range(1, 101)]
+    rates = [set_learning_rate([optimizer], training, step) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.2 * step for step in range(1, 11)])
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[9:]))
     assert rates[-1] == pytest.approx(0.2)
