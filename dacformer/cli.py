@@ -7,7 +7,7 @@ import sys
 import warnings
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -156,18 +156,12 @@ def generate(
 @app.command()
 def evaluate(
     subject: Annotated[Path, typer.Argument(help="A run or a checkpoint; with --codec, a folder of recordings.")],
-    control_report: Annotated[bool, typer.Option("--control-report", help="Textures: are the controls heard?")] = False,
-    moving_report: Annotated[
-        bool, typer.Option("--moving-report", help="Textures: do ramps and steps arrive?")
-    ] = False,
-    side_by_side: Annotated[Path | None, typer.Option(help="A data set: put its clips beside generated ones.")] = None,
-    likeness: Annotated[
-        Path | None, typer.Option(help="A data set: how like its held-out clips, and how new, is what is generated?")
-    ] = None,
-    stability: Annotated[
-        Path | None, typer.Option(help="A data set: does the sound stay like its clips for --minutes?")
-    ] = None,
-    minutes: Annotated[float, typer.Option(min=0.5, help="With --stability: length of each take.")] = 10.0,
+    only: Annotated[
+        str, typer.Option(help="Parts of the report, separated by commas: control,likeness,...; all that fit if empty.")
+    ] = "",
+    data: Annotated[Path | None, typer.Option(help="The run's data set, where it is not where it was.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.5, help="Of free running, to measure stability.")] = 10.0,
+    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
     codec: Annotated[
         str | None, typer.Option(help="Measure this codec, on recordings: small, or a weight file.")
     ] = None,
@@ -193,39 +187,21 @@ def evaluate(
     if codec is not None:
         _evaluate_codec(codec, subject, held_out, exclude, opus, report or Path("runs/codec_report"), device)
         return
-    from dacformer.data import load_dataset
-    from dacformer.evaluation.control import measure_control, write_control_report
-    from dacformer.evaluation.likeness import measure_likeness, write_likeness_report
-    from dacformer.evaluation.moving import measure_moving, write_moving_report
-    from dacformer.evaluation.page import write_page
-    from dacformer.evaluation.side_by_side import write_side_by_side
-    from dacformer.evaluation.stability import measure_stability, write_stability_report
+    from dacformer.evaluation.report import Questions, write_report
     from dacformer.generation import load
 
-    if not (control_report or moving_report or side_by_side or likeness or stability):
-        raise UserError(
-            "Say what to measure: --control-report, --moving-report, --side-by-side DATASET, --likeness DATASET, "
-            "--stability DATASET, or --codec NAME."
-        )
-    synth, folder = load(subject, checkpoint, device=device), report or subject / "evaluation"
-    asked = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
-    sampling: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    names = _words(classes)
-    if side_by_side is not None:
-        print(write_side_by_side(synth, load_dataset(side_by_side), folder, seconds, **sampling)[-1])
-    if control_report:
-        figures = measure_control(synth, names, values, seeds, seconds, **sampling)
-        _print_report(figures.to_text(), write_control_report(figures, folder))
-    if moving_report:
-        moving = measure_moving(synth, names, **sampling)
-        _print_report(moving.to_text(), write_moving_report(moving, folder))
-    if likeness is not None:
-        alike = measure_likeness(synth, load_dataset(likeness), names, **sampling)
-        _print_report(alike.to_text(), write_likeness_report(alike, folder))
-    if stability is not None:
-        stable = measure_stability(synth, load_dataset(stability), names, minutes, **sampling)
-        _print_report(stable.to_text(), write_stability_report(stable, folder))
-    for path in write_page(folder, f"{subject}, {synth.checkpoint.identity}"):
+    given = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+    asked = Questions(
+        load(subject, checkpoint, device=device),
+        data,
+        _words(classes),
+        values,
+        seeds,
+        seconds,
+        minutes,
+        {name: value for name, value in given.items() if value is not None},
+    )
+    for path in write_report(asked, report or subject / "evaluation", _words(only), again):
         print(path)
 
 

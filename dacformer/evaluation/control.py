@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
+from scipy.stats import linregress, spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -44,8 +44,8 @@ class ControlFigures:
     Attributes:
         clips: One row per clip: `source` (`generated` or `real`), `class`, `asked` (the parameter's value), `seed`,
             `measured` (the descriptor), `heard` (the class that the classifier names).
-        summary: One row per class: Spearman correlation of `asked` and `measured`, and the share of clips whose
-            class was heard, for generated clips and for real ones through the codec.
+        summary: One row per class: Spearman and Pearson correlation of `asked` and `measured`, the slope of a straight
+            line, and the share of clips whose class was heard, for generated clips and for real ones through the codec.
     """
 
     clips: pd.DataFrame
@@ -236,7 +236,9 @@ def _summarise(clips: pd.DataFrame) -> pd.DataFrame:
         row = {}
         for source, suffix in (("generated", ""), ("real", "_real")):
             chosen = clips[(clips["class"] == name) & (clips["source"] == source)]
+            line = linregress(chosen["asked"], chosen["measured"])
             row[f"spearman{suffix}"] = float(spearmanr(chosen["asked"], chosen["measured"]).statistic)
+            row[f"pearson{suffix}"], row[f"slope{suffix}"] = float(line.rvalue), float(line.slope)
             row[f"class_heard{suffix}"] = float((chosen["heard"] == name).mean())
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index")

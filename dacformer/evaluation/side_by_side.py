@@ -1,6 +1,7 @@
 """Generated beside real, as pictures and sounds: for the eye and the ear, where no descriptor speaks."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,37 @@ from dacformer.generation import Synthesizer
 from dacformer.pictures import plot_sounds
 
 
-def write_side_by_side(
-    synth: Synthesizer, dataset: Dataset, folder: Path, seconds: float = 5.0, seed: int = 0, **sampling: Any
-) -> list[Path]:
+@dataclass(frozen=True)
+class SideBySide:
+    """Sounds to compare.
+
+    Attributes:
+        sounds: `(N,)` float32 by `<class> real` and `<class> generated <n>`.
+        sample_rate: In Hz.
+    """
+
+    sounds: dict[str, np.ndarray]
+    sample_rate: int
+
+    def to_text(self) -> str:
+        """How much there is to hear."""
+        return f"{len(self.sounds)} sounds"
+
+
+def make_side_by_side(
+    synth: Synthesizer, dataset: Dataset, seconds: float = 5.0, seed: int = 0, **sampling: Any
+) -> SideBySide:
     """For each class, a validation clip through the codec and two generated takes.
 
     Args:
         synth: The model.
         dataset: Of the real clips, of the model's codec.
-        folder: Receives `<class>_real.wav`, `<class>_generated_<n>.wav` and `side_by_side.png`.
         seconds: Length of the takes.
         seed: Of the takes.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:
-        What was written, the picture last.
+        The sounds.
 
     Raises:
         UserError: The data set is of another codec, or lacks one of the model's classes.
@@ -39,7 +56,6 @@ def write_side_by_side(
     takes = synth.generate_batch(
         seconds, [{"class": name} for name in classes for _ in range(2)], seed=seed, **sampling
     )
-    rate = synth.facts.sample_rate
     sounds: dict[str, np.ndarray] = {}
     for i, name in enumerate(classes):
         rows = dataset.rows[dataset.rows["class"] == name]
@@ -47,9 +63,16 @@ def write_side_by_side(
         sounds[f"{name} real"] = real_clip(dataset, str(rows["file"].iloc[0]), synth.codec, seconds)
         sounds[f"{name} generated 1"] = takes[2 * i].audio
         sounds[f"{name} generated 2"] = takes[2 * i + 1].audio
-    paths = [write_audio(folder / f"{title.replace(' ', '_')}.wav", audio, rate) for title, audio in sounds.items()]
+    return SideBySide(sounds, synth.facts.sample_rate)
+
+
+def write_side_by_side(figures: SideBySide, folder: Path) -> list[Path]:
+    """Writes `<class>_real.wav`, `<class>_generated_<n>.wav` and `side_by_side.png`, which comes last."""
+    rate = figures.sample_rate
+    names = {title: f"{title.replace(' ', '_')}.wav" for title in figures.sounds}
+    paths = [write_audio(folder / names[title], audio, rate) for title, audio in figures.sounds.items()]
     picture = folder / "side_by_side.png"
-    plot_sounds(sounds, rate, columns=3).savefig(picture, dpi=70)
+    plot_sounds(figures.sounds, rate, columns=3).savefig(picture, dpi=70)
     return [*paths, picture]
 
 

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from dacformer.data import Dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.control import classify, features, measures_of, on_all_cores, with_mean, write_summary
+from dacformer.evaluation.control import features, measures_of, on_all_cores, with_mean, write_summary
+from dacformer.evaluation.morph import fit_to_dataset
 from dacformer.evaluation.side_by_side import real_clip
 from dacformer.files import write_text
 from dacformer.generation import Synthesizer
@@ -82,15 +83,14 @@ def measure_stability(
         UserError: The data set is of another codec, or lacks a class.
     """
     chosen = list(classes) or list(synth.conditions.classes)
-    known = set(dataset.rows["class"]) & set(synth.conditions.classes)
+    known = {name for name in synth.conditions.classes if name in set(dataset.split("train")["class"])}
     for name in chosen:
         if name not in known:
             raise UserError(f"'{name}' is not in both model and data set. In both: {', '.join(sorted(known))}.")
     rate = synth.facts.sample_rate
-    middle = {name: _middle(synth, name) for name in known}
-    real = {name: _real_clips(synth, dataset, name, middle[name]) for name in sorted(known)}
-    labelled = [(piece, name) for name, clips in real.items() for audio, _ in clips for piece in _windows(audio, rate)]
-    classifier = classify([piece for piece, _ in labelled], [name for _, name in labelled], rate)
+    middle = {name: _middle(synth, name) for name in chosen}
+    real = {name: _real_clips(synth, dataset, name, middle[name]) for name in chosen}
+    classifier = fit_to_dataset(dataset, sorted(known), synth.codec, WINDOW_SECONDS)
     windows, summary = [], {}
     with tqdm(total=len(chosen), desc="playing for long", unit="class") as bar:
         for some in (chosen[i : i + AT_ONCE] for i in range(0, len(chosen), AT_ONCE)):

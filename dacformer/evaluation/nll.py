@@ -1,0 +1,116 @@
+"""How well is the next frame guessed, per codebook: of held-out clips, and of what the model itself has played?
+
+Its own frames should be as surprising as real ones. Far less surprising, and it has settled into a loop or a hum; far
+more, and it plays on in places that it was never shown.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from dacformer.data import Dataset
+from dacformer.data.dataset import unigram_nll
+from dacformer.errors import UserError
+from dacformer.evaluation.control import with_mean, write_summary
+from dacformer.evaluation.likeness import controls_of
+from dacformer.generation import Synthesizer
+from dacformer.model.heads import nll_per_code
+
+
+@dataclass(frozen=True)
+class NllFigures:
+    """What was measured.
+
+    Attributes:
+        summary: One row per codebook, nats per code: `held_out`; `own`, of free-running takes under the same
+            conditions; `unigram`, of held-out clips, by how often each code occurs in training.
+        over_time: `(T,)` by `held_out` and `own`: the mean over clips and codebooks, frame by frame.
+    """
+
+    summary: pd.DataFrame
+    over_time: dict[str, np.ndarray]
+
+    def to_text(self) -> str:
+        """The summary as a table, with the means."""
+        return with_mean(self.summary).round(3).to_string()
+
+
+def measure_nll(
+    synth: Synthesizer, dataset: Dataset, seconds: float = 5.0, max_clips: int = 64, seed: int = 0, **sampling: Any
+) -> NllFigures:
+    """Scores held-out clips, and takes under their conditions, without guidance.
+
+    Args:
+        synth: The model.
+        dataset: That it was trained on.
+        seconds: Of each clip, and of each take; shorter clips are left out.
+        max_clips: Spread over those that are held out.
+        seed: Of the takes.
+        **sampling: Of the takes, as in `Synthesizer.generate`.
+
+    Returns:
+        The figures.
+
+    Raises:
+        UserError: The data set holds no clip out that is long enough.
+    """
+    num_frames = round(seconds * synth.facts.frame_rate)
+    rows = dataset.split("val")
+    codes = {file: dataset.codes(file) for file in rows["file"]}
+    rows = rows[[codes[file].shape[1] >= num_frames for file in rows["file"]]]
+    if not len(rows):
+        raise UserError(f"{dataset.path} holds no clip of {seconds:g} s or more out. Ask for fewer --seconds.")
+    rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, max_clips).round().astype(int))]
+    controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
+    conditions = np.stack([dataset.condition(row) for _, row in rows.iterrows()])
+    played = {
+        "held_out": np.stack([codes[file][:, :num_frames] for file in rows["file"]]),
+        "own": synth.generate_codes(seconds, controls, seed, **sampling),
+    }
+    nll = {name: _score(synth, each, conditions) for name, each in played.items()}  # (B, K, T)
+    known = np.concatenate([dataset.codes(file) for file in dataset.split("train")["file"]], axis=1)
+    heard = np.concatenate(list(played["held_out"]), axis=1)
+    table = {name: each.mean(axis=(0, 2)) for name, each in nll.items()}
+    table["unigram"] = np.asarray(unigram_nll(known, heard, synth.facts.codebook_size))
+    summary = pd.DataFrame(table, index=pd.Index([f"codebook {k + 1}" for k in range(len(known))]))
+    return NllFigures(summary, {name: each.mean(axis=(0, 1)) for name, each in nll.items()})
+
+
+@torch.inference_mode()
+def _score(synth: Synthesizer, codes: np.ndarray, conditions: np.ndarray) -> np.ndarray:
+    """NLL of codes `(B, K, T)` under conditions `(B, 1, C)`, `(B, K, T)`."""
+    pieces = []
+    for start in tqdm(range(0, len(codes), 8), desc="scoring", unit="batch", leave=False):
+        piece = torch.from_numpy(codes[start : start + 8].astype(np.int64)).to(synth.device)
+        condition = torch.from_numpy(conditions[start : start + 8].astype(np.float32)).to(synth.device)
+        pieces.append(nll_per_code(synth.model(piece, condition), piece).cpu().numpy())
+    return np.concatenate(pieces)
+
+
+def write_nll_report(figures: NllFigures, folder: Path) -> list[Path]:
+    """Writes `nll.json` (the summary) and `nll.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "nll.json", folder / "nll.png"]
+    write_summary(paths[0], figures.summary)
+    plot_nll(figures).savefig(paths[1], dpi=90)
+    return paths
+
+
+def plot_nll(figures: NllFigures) -> Figure:
+    """Surprise per codebook, and over time."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), width_ratios=(2, 3), layout="constrained")
+    figures.summary.plot.bar(ax=left, rot=0, color=["0.6", "C3", "0.85"])
+    left.set(ylabel="nats per code")
+    for (name, values), color in zip(figures.over_time.items(), ("0.6", "C3"), strict=True):
+        right.plot(values, color=color, label=name)
+    right.set(xlabel="frame", title="mean over clips and codebooks")
+    right.legend(fontsize="small")
+    plt.close(figure)
+    return figure

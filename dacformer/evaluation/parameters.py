@@ -1,0 +1,148 @@
+"""Do parameters of any recordings do what they say? Each is asked for, and the standard descriptors are measured.
+
+A person's own parameter has no descriptor of its own. So all of `STANDARD_DESCRIPTORS` are measured, on real clips and
+on generated ones: where a parameter moves a descriptor in the recordings, it should do so when it is asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import linregress, spearmanr
+from tqdm import tqdm
+
+from dacformer.data import Dataset
+from dacformer.errors import UserError
+from dacformer.evaluation.control import on_all_cores, write_summary
+from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS
+from dacformer.evaluation.side_by_side import real_clip
+from dacformer.files import write_text
+from dacformer.generation import Synthesizer
+
+MAX_REAL = 60
+"""Real clips of each class and parameter, spread over its values."""
+
+
+@dataclass(frozen=True)
+class ParameterFigures:
+    """What was measured.
+
+    Attributes:
+        clips: One row per clip and descriptor: `source` (`generated`, `real`), `class`, `parameter`, `asked`,
+            `descriptor`, `measured`.
+        summary: One row per class, parameter and descriptor: Spearman correlation and slope (in the descriptor's units
+            over the parameter's range) of generated clips, and of real ones, `_real`.
+    """
+
+    clips: pd.DataFrame
+    summary: pd.DataFrame
+
+    def to_text(self) -> str:
+        """Of each class and parameter, the descriptor that moves most with it in real clips."""
+        strongest = self.summary.assign(strength=self.summary["spearman_real"].abs())
+        order = strongest.sort_values("strength", ascending=False, kind="stable")
+        best = order.groupby(lambda name: name.rsplit(", ", 1)[0], sort=False).head(1)
+        return best.drop(columns="strength").round(3).to_string()
+
+
+def measure_parameters(
+    synth: Synthesizer,
+    dataset: Dataset,
+    classes: Sequence[str] = (),
+    num_values: int = 11,
+    num_seeds: int = 3,
+    seconds: float = 4.0,
+    **sampling: Any,
+) -> ParameterFigures:
+    """Generates, measures, compares with the recordings.
+
+    Args:
+        synth: The model.
+        dataset: That it was trained on.
+        classes: Which; all that have parameters, if empty.
+        num_values: Values of each parameter, evenly over the range that was trained; the others are left open.
+        num_seeds: Takes of each value.
+        seconds: Length of each take, and what is heard of each clip at most.
+        **sampling: As in `Synthesizer.generate`.
+
+    Returns:
+        The figures.
+
+    Raises:
+        UserError: A class without parameters, or no class has any.
+    """
+    pairs = [(name, key) for key, scale in synth.conditions.parameters.items() for name in scale.classes]
+    known = sorted({name for name, _ in pairs})
+    for name in classes:
+        if name not in known:
+            raise UserError(f"'{name}' has no parameters. These have: {', '.join(known) or 'none'}.")
+    if not pairs:
+        raise UserError("The model knows no parameters: there is nothing to ask for. Give the sounds some in a table.")
+    rows: list[dict[str, Any]] = []
+    rate = synth.facts.sample_rate
+    for name, key in tqdm([pair for pair in pairs if not classes or pair[0] in classes], desc="measuring"):
+        scale = synth.conditions.parameters[key]
+        asked = np.repeat(np.linspace(scale.low, scale.high, num_values), num_seeds).tolist()
+        takes = synth.generate_batch(seconds, [{"class": name, key: value} for value in asked], **sampling)
+        own = dataset.rows[(dataset.rows["class"] == name) & dataset.rows[key].notna()].sort_values(key)
+        own = own.iloc[np.unique(np.linspace(0, len(own) - 1, MAX_REAL).round().astype(int))]
+        real = [real_clip(dataset, file, synth.codec, seconds) for file in own["file"]]
+        for source, sounds, values in (
+            ("generated", [take.audio for take in takes], asked),
+            ("real", real, own[key].tolist()),
+        ):
+            for descriptor, measure in STANDARD_DESCRIPTORS.items():
+                facts = {"source": source, "class": name, "parameter": key, "descriptor": descriptor}
+                measured = on_all_cores(measure, sounds, rate)
+                rows += [facts | {"asked": a, "measured": m} for a, m in zip(values, measured, strict=True)]
+    clips = pd.DataFrame(rows)
+    return ParameterFigures(clips, _summarise(clips))
+
+
+def write_parameters_report(figures: ParameterFigures, folder: Path) -> list[Path]:
+    """Writes `parameters.csv` (every clip), `parameters.json` (the summary) and `parameters.png`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"parameters.{suffix}" for suffix in ("csv", "json", "png")]
+    write_text(paths[0], figures.clips.to_csv(index=False))
+    write_summary(paths[1], figures.summary)
+    plot_parameters(figures).savefig(paths[2], dpi=90)
+    return paths
+
+
+def plot_parameters(figures: ParameterFigures) -> Figure:
+    """A row per class and parameter, a column per descriptor: asked against measured, grey for real clips."""
+    groups = list(figures.clips.groupby(["class", "parameter"], sort=False))
+    names = list(STANDARD_DESCRIPTORS)
+    size = (2.3 * len(names), 1.9 * len(groups))
+    figure, grid = plt.subplots(len(groups), len(names), figsize=size, layout="constrained", squeeze=False)
+    for row, ((name, parameter), clips) in zip(grid, groups, strict=True):
+        for axes, descriptor in zip(row, names, strict=True):
+            for source, color in (("real", "0.7"), ("generated", "C3")):
+                chosen = clips[(clips["descriptor"] == descriptor) & (clips["source"] == source)]
+                axes.scatter(chosen["asked"], chosen["measured"], s=8, color=color, label=source)
+            axes.set_title(descriptor, fontsize="small")
+            axes.tick_params(labelsize="x-small")
+        row[0].set_ylabel(f"{name}\n{parameter}", fontsize="small")
+    grid[0, 0].legend(fontsize="x-small")
+    plt.close(figure)
+    return figure
+
+
+def _summarise(clips: pd.DataFrame) -> pd.DataFrame:
+    rows = {}
+    for key, group in clips.groupby(["class", "parameter", "descriptor"], sort=False):
+        row = {}
+        for source, suffix in (("generated", ""), ("real", "_real")):
+            chosen = group[group["source"] == source]
+            asked, measured = chosen["asked"].to_numpy(float), chosen["measured"].to_numpy(float)
+            moves = len(np.unique(asked)) > 1 and len(np.unique(measured)) > 1
+            row[f"spearman{suffix}"] = float(spearmanr(asked, measured).statistic) if moves else float("nan")
+            slope = linregress(asked, measured).slope if moves else float("nan")
+            row[f"slope{suffix}"] = float(slope * (asked.max() - asked.min())) if moves else slope
+        rows[", ".join(map(str, key))] = row  # pyright: ignore[reportArgumentType]
+    return pd.DataFrame.from_dict(rows, orient="index")

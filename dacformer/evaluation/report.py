@@ -1,0 +1,212 @@
+"""Everything that is measured of a run, in order: one page, one JSON, and what lies behind them.
+
+What is done is remembered beside the report, so that measuring that was broken off goes on, and what has not changed
+is not measured again.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from dacformer.data import Dataset, load_dataset
+from dacformer.errors import UserError
+from dacformer.evaluation.control import known_textures, measure_control, write_control_report
+from dacformer.evaluation.likeness import measure_likeness, write_likeness_report
+from dacformer.evaluation.morph import measure_morph, write_morph_report
+from dacformer.evaluation.moving import measure_moving, write_moving_report
+from dacformer.evaluation.nll import measure_nll, write_nll_report
+from dacformer.evaluation.page import write_page
+from dacformer.evaluation.parameters import measure_parameters, write_parameters_report
+from dacformer.evaluation.side_by_side import make_side_by_side, write_side_by_side
+from dacformer.evaluation.stability import measure_stability, write_stability_report
+from dacformer.files import write_text
+from dacformer.generation import Synthesizer
+
+DONE_FILE = "done.json"
+"""In a report's folder: of each section, the checkpoint and the questions that it answers."""
+
+
+class Figures(Protocol):
+    """What every measurement gives."""
+
+    def to_text(self) -> str:
+        """A table to print."""
+        ...
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of a run.
+
+    Attributes:
+        synth: The run's model.
+        data: Its data set's folder; that which it was trained on, if None.
+        classes: Which; all, if empty.
+        values: Values of each parameter.
+        seeds: Takes of each value.
+        seconds: Length of each take.
+        minutes: Length of the takes that stability is measured on.
+        sampling: In place of the run's own, as in `Synthesizer.generate`.
+    """
+
+    synth: Synthesizer
+    data: Path | None = None
+    classes: Sequence[str] = ()
+    values: int = 11
+    seeds: int = 3
+    seconds: float = 4.0
+    minutes: float = 10.0
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set.
+
+        Raises:
+            UserError: It is not there.
+        """
+        path = self.data or self.synth.checkpoint.card.config.data.path
+        try:
+            return load_dataset(path)
+        except UserError as error:
+            raise UserError(f"{error} The run is compared with its data set: say where that is with --data.") from None
+
+    def to_json(self) -> dict[str, Any]:
+        """What the answers depend on."""
+        asked = {name: getattr(self, name) for name in ("values", "seeds", "seconds", "minutes", "sampling")}
+        data = str(self.data) if self.data else None
+        return asked | {"checkpoint": self.synth.checkpoint.identity, "data": data, "classes": list(self.classes)}
+
+    def knows_textures(self) -> bool:
+        """Whether any class is a procedural texture, whose parameter has a descriptor of its own."""
+        try:
+            return bool(known_textures(self.synth))
+        except UserError:
+            return False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        heading: On the page.
+        about: How to read it.
+        measure: Answers.
+        write: Writes `<name>.png` and, where there are figures, `<name>.json` into a folder.
+        fits: Whether a run can be asked this, when nobody said what to ask.
+    """
+
+    heading: str
+    about: str
+    measure: Callable[[Questions], Figures]
+    write: Callable[[Any, Path], list[Path]]
+    fits: Callable[[Questions], bool] = lambda _: True
+
+
+SECTIONS = {
+    "side_by_side": Section(
+        "Side by side",
+        "A held-out clip of each class, through the codec, and two takes.",
+        lambda q: make_side_by_side(q.synth, q.dataset, q.seconds, **q.sampling),
+        write_side_by_side,
+    ),
+    "control": Section(
+        "Control and class",
+        "Each parameter asked for at several values, in free running: correlation with the descriptor that is "
+        "measured, and the share of clips whose class a classifier hears; _real is real textures through the codec.",
+        lambda q: measure_control(q.synth, q.classes, q.values, q.seeds, q.seconds, **q.sampling),
+        write_control_report,
+        Questions.knows_textures,
+    ),
+    "parameters": Section(
+        "Parameters",
+        "Each parameter asked for at several values, and what the standard descriptors say; _real is real clips with "
+        "these values, through the codec. Look for descriptors that move with the parameter in real clips.",
+        lambda q: measure_parameters(q.synth, q.dataset, q.classes, q.values, q.seeds, q.seconds, **q.sampling),
+        write_parameters_report,
+        lambda asked: bool(asked.synth.conditions.parameters) and not asked.knows_textures(),
+    ),
+    "moving": Section(
+        "Ramps and steps",
+        "Spearman correlation on slow ramps, and seconds until 80 % of a step has arrived; _real is two real textures, "
+        "one after the other.",
+        lambda q: measure_moving(q.synth, q.classes, **q.sampling),
+        write_moving_report,
+        Questions.knows_textures,
+    ),
+    "morph": Section(
+        "Morphs",
+        "Between two classes: whether the second grows with its weight, the share of any third class in between, and "
+        "the probability of the right class at both ends.",
+        lambda q: measure_morph(q.synth, q.dataset, q.classes, q.seeds, q.seconds, **q.sampling),
+        write_morph_report,
+        lambda asked: len(asked.synth.conditions.classes) > 1,
+    ),
+    "nll": Section(
+        "Likelihood",
+        "Nats per code: of held-out clips, of the model's own takes, and of held-out clips for a unigram model.",
+        lambda q: measure_nll(q.synth, q.dataset, q.seconds, **q.sampling),
+        write_nll_report,
+    ),
+    "likeness": Section(
+        "Likeness and novelty",
+        "Texture statistics and Fréchet distance of the codec's latents, generated against held-out clips; _floor is "
+        "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones.",
+        lambda q: measure_likeness(q.synth, q.dataset, q.classes, **q.sampling),
+        write_likeness_report,
+    ),
+    "stability": Section(
+        "Stability",
+        "Minutes of free running, everything held still. drift: of the descriptor, over the whole take by a straight "
+        "line, in standard deviations of real clips, with its 95 % interval; class_first and _last: probability of its "
+        "class in the first and last fifth; longest silence and exact repetition of codes; _real is real clips.",
+        lambda q: measure_stability(q.synth, q.dataset, q.classes, q.minutes, **q.sampling),
+        write_stability_report,
+    ),
+}
+"""By name, in the order in which they are measured."""
+
+
+def write_report(
+    asked: Questions, folder: Path, only: Sequence[str] = (), again: bool = False, say: Callable[[str], None] = print
+) -> list[Path]:
+    """Measures and writes; the page is there from the first section on.
+
+    Args:
+        asked: The questions.
+        folder: Receives `report.html`, `report.json` and what each section writes.
+        only: Names of `SECTIONS`; all that fit the run, if empty.
+        again: Measure also what was measured before.
+        say: Hears each section's table.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: An unknown section, or a question that the run cannot be asked.
+    """
+    for name in only:
+        if name not in SECTIONS:
+            raise UserError(f"'{name}' is no part of the report. There are: {', '.join(SECTIONS)}.")
+    chosen = list(only) or [name for name, section in SECTIONS.items() if section.fits(asked)]
+    folder.mkdir(parents=True, exist_ok=True)
+    done_file = folder / DONE_FILE
+    done = json.loads(done_file.read_text(encoding="utf-8")) if done_file.is_file() else {}
+    written: list[Path] = []
+    headings = {name: (section.heading, section.about) for name, section in SECTIONS.items()}
+    for name in chosen:
+        answers = asked.to_json()
+        if done.get(name) == answers and not again:
+            say(f"{name}: was measured before (--again measures once more)")
+            continue
+        figures = SECTIONS[name].measure(asked)
+        say(f"{name}:\n{figures.to_text()}\n")
+        written += SECTIONS[name].write(figures, folder)
+        done[name] = answers
+        write_text(done_file, json.dumps(done, indent=2))
+        write_page(folder, asked.synth.checkpoint.identity, headings)
+    return [*written, *write_page(folder, asked.synth.checkpoint.identity, headings)]
