@@ -42,6 +42,9 @@ def encode(
     seed: Annotated[int, typer.Option(min=0, help="Chooses them.")] = 0,
     trim: Annotated[bool, typer.Option(help="Cut the digital silence at the sounds' ends.")] = True,
     strict: Annotated[bool, typer.Option(help="Stop at a broken file instead of skipping it.")] = False,
+    shifts: Annotated[
+        int, typer.Option(min=1, help="Encode so many times, fractions of a frame apart: for small collections.")
+    ] = 1,
     device: DeviceOption = "cpu",
 ) -> None:
     """Turn a folder of recordings into a data set. Run it again to go on after an interruption."""
@@ -49,7 +52,7 @@ def encode(
     from dacformer.data.encode import encode_folder
 
     loaded = load_codec(codec).to(device)
-    report = encode_folder(sounds, dataset, loaded, codec, labels, validation, seed, trim, strict)
+    report = encode_folder(sounds, dataset, loaded, codec, labels, validation, seed, trim, strict, shifts)
     print(f"{dataset}: {report.encoded} encoded, {report.reused} already there, {len(report.skipped)} skipped.")
     _print_dataset(dataset)
 

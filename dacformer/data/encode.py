@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,9 @@ LEVEL_DB = -16.0
 BLOCK_SECONDS = 30.0
 """How much of a sound is in memory at a time."""
 
+SHIFT_MARK = "--shift"
+"""In the names of codes that begin a fraction of a frame later."""
+
 
 @dataclass(frozen=True)
 class EncodingReport:
@@ -36,13 +40,14 @@ class EncodingReport:
     skipped: dict[str, str]
 
 
-def encode_file(path: Path, codec: Codec, trim: bool = True) -> DacFile:
+def encode_file(path: Path, codec: Codec, trim: bool = True, skip_samples: int = 0) -> DacFile:
     """Encodes one sound of any length, rate and channel count (mixed to mono), in bounded memory.
 
     Args:
         path: The sound.
         codec: The codec.
         trim: Cut the digital silence at its end.
+        skip_samples: Begin so many samples of the codec's rate later, if that leaves anything.
 
     Returns:
         Codes and metadata; `input_db` restores the level when decoded.
@@ -54,19 +59,20 @@ def encode_file(path: Path, codec: Codec, trim: bool = True) -> DacFile:
     if peak == 0.0:
         raise UserError(f"{path} is silent throughout. Remove it.")
     gain = min(10.0 ** ((LEVEL_DB - level) / 20.0), 1.0 / peak)  # as `dac` does: to its level, but never clipped
+    first = min(skip_samples, length - 1)
 
     def prepared() -> Iterator[np.ndarray]:
-        left = length
+        at = 0
         for block in sound.read_blocks(path, codec.sample_rate, BLOCK_SECONDS):
-            yield block[:left] * gain
-            left -= len(block[:left])
+            yield block[max(first - at, 0) : max(length - at, 0)] * gain
+            at += len(block)
 
     codes = np.concatenate(list(codec.encode_blocks(prepared())), axis=1)
     original_rate = soundfile.info(path).samplerate
     return DacFile(
         codes=codes[None],
         sample_rate=original_rate,
-        original_length=round(length * original_rate / codec.sample_rate),
+        original_length=round((length - first) * original_rate / codec.sample_rate),
         input_db=level,
         chunk_length=codes.shape[1],
         gain_db=20.0 * math.log10(gain),
@@ -101,6 +107,7 @@ def encode_folder(
     seed: int = 0,
     trim: bool = True,
     strict: bool = False,
+    shifts: int = 1,
 ) -> EncodingReport:
     """Turns a folder of sounds into a data set.
 
@@ -116,6 +123,8 @@ def encode_folder(
         seed: Chooses which.
         trim: Cut the digital silence at the sounds' ends.
         strict: Make a broken file an error instead of skipping it.
+        shifts: Encode each sound for training so many times, each time a fraction of a frame later. To the codec that
+            is another sound, to the ear the same: few recordings become more to learn from.
 
     Returns:
         What was done.
@@ -148,36 +157,33 @@ def encode_folder(
     if not facts_file.is_file():
         save_config(facts, facts_file)
 
-    kept: list[tuple[Path, Label]] = []
+    kept: list[dict[str, Any]] = []
     gains: dict[str, list[float]] = {}
     skipped: dict[str, str] = {}
     reused = 0
     targets = _targets(paths, root)
-    progress = tqdm(list(zip(paths, found, strict=True)), desc="encoding", unit="file", file=sys.stderr)
-    for path, label in progress:
-        target = output / targets[path]
+    splits = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
+    progress = tqdm(list(zip(paths, found, splits, strict=True)), desc="encoding", unit="file", file=sys.stderr)
+    for path, label, split in progress:
         try:
-            file = _encoded_before(target, path)
-            reused += file is not None
-            if file is None:
-                file = encode_file(path, codec, trim)
-                write_dac(target, file)
+            for shift in range(shifts if split == "train" else 1):
+                target = targets[path]
+                target = target.with_name(f"{target.stem}{SHIFT_MARK}{shift}.dac") if shift else target
+                file = _encoded_before(output / target, path)
+                reused += file is not None
+                if file is None:
+                    file = encode_file(path, codec, trim, shift * codec.hop_length // shifts)
+                    write_dac(output / target, file)
+                kept.append({"file": target.as_posix(), "class": label.class_name, "split": split} | label.parameters)
+                gains.setdefault(label.class_name, []).append(file.gain_db)
         except UserError as error:
             if strict:
                 raise
             skipped[str(path)] = str(error)
             progress.write(f"skipped: {error}", file=sys.stderr)
-            continue
-        kept.append((path, label))
-        gains.setdefault(label.class_name, []).append(file.gain_db)
     if not kept:
         raise UserError(f"None of the {len(paths)} sounds in {sounds} could be encoded.")
-    splits = split_recordings(kept, validation, seed)
-    rows = [
-        {"file": targets[path].as_posix(), "class": label.class_name, "split": split} | label.parameters
-        for (path, label), split in zip(kept, splits, strict=True)
-    ]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(kept)
     parameters = [name for name in table.columns if name not in COLUMNS]
     write_text(output / MANIFEST_FILE, table[[*COLUMNS, *parameters]].to_csv(index=False))
     means = {name: round(float(np.mean(values)), 2) for name, values in sorted(gains.items())}

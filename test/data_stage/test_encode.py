@@ -60,6 +60,26 @@ def test_a_quiet_and_a_loud_take_have_the_same_codes(tmp_path: Path, tiny: Codec
     assert files[0].input_db - files[1].input_db == pytest.approx(40, abs=0.01)
 
 
+def test_a_sound_that_begins_later_is_the_rest_of_it(tmp_path: Path, codec: Codec) -> None:
+    wave = 0.3 * np.random.default_rng(0).standard_normal(3 * 44100)
+    path = sound.write_audio(tmp_path / "a.wav", wave, 44100)
+    whole, later, part = (encode_file(path, codec, skip_samples=skip) for skip in (0, 5 * 512, 128))
+    assert whole.original_length - later.original_length == 5 * 512
+    # The same frames, counted from another place; only the first hear silence in place of what was there before them.
+    assert (whole.codes[..., 15:-1] == later.codes[..., 10:-1]).mean() > 0.99
+    assert (whole.codes[..., :-1] == part.codes[..., : whole.num_frames - 1]).mean() < 0.2, "another sound to the codec"
+
+
+def test_shifts_multiply_training_sounds_and_only_those(write_sounds: WriteSounds, tiny: Codec) -> None:
+    sounds = write_sounds("rain/a.wav", "rain/b.wav", "rain/c.wav", "rain/d.wav")
+    report = encode(sounds, tiny, shifts=3, validation=0.25)
+    rows = load_dataset(sounds.parent / "set").rows
+    assert report.encoded == len(rows) == 3 * 3 + 1 and (rows["split"] == "val").sum() == 1
+    assert encode(sounds, tiny, shifts=3, validation=0.25).reused == 10
+    held = Path(rows[rows["split"] == "val"]["file"].iloc[0]).stem
+    assert not any(Path(file).name.startswith(held) for file in rows[rows["split"] == "train"]["file"])
+
+
 def test_trailing_silence_is_trimmed_if_asked(tmp_path: Path, tiny: Codec) -> None:
     wave = np.r_[np.zeros(4410), 0.3 * np.ones(22050) * np.sin(np.arange(22050)), np.zeros(44100)]
     soundfile.write(tmp_path / "a.wav", wave, 44100)
