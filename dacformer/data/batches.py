@@ -6,6 +6,8 @@ nothing else: training that is resumed, or shared among processes, sees the same
 Shapes: `K` codebooks, `T` frames of a segment, `C` width of a condition.
 """
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,10 +15,15 @@ from torch.utils.data import Dataset as TorchDataset
 
 from dacformer.config import TrainingConfig
 from dacformer.data.dataset import Dataset
-from dacformer.errors import UserError
+
+T = TypeVar("T")
 
 Item = dict[str, Tensor]
 """`codes` `(K, T)` int64, `heard` `(K, T)` int64, `condition` `(1, C)` float32, `mask` `(T,)` bool (True: count it)."""
+
+
+FILES_HELD = 4096
+"""As many files are held in memory; of larger sets the others are read when they are drawn."""
 
 
 class Excerpts(TorchDataset[Item]):
@@ -40,12 +47,28 @@ class Excerpts(TorchDataset[Item]):
         self.segment_frames = segment_frames
         self.training = training
         self.num_excerpts = num_excerpts
-        self._conditions = [dataset.condition(row) for _, row in self.rows.iterrows()]
-        # Two bytes a code: an hour of sound is 2.5 MB.
-        self.codes = [dataset.codes(file).astype(np.uint16) for file in self.rows["file"]]
-        lengths = np.array([codes.shape[1] for codes in self.codes])
-        weights = np.ceil(lengths / segment_frames)
+        self._conditions = dataset.conditions_of(self.rows)
+        self._held: dict[int, np.ndarray] = {}
+        self._files = self.rows["file"].to_numpy()
+        if len(self.rows) <= FILES_HELD:  # now, so that a damaged file is found before anything else happens
+            for row in range(len(self.rows)):
+                self.codes(row)
+        weights = np.ceil(dataset.frames_of(self.rows) / segment_frames)
         self._cumulative = np.cumsum(weights) / weights.sum()
+
+    def codes(self, row: int) -> np.ndarray:
+        """The codes of a row, `(K, T)` uint16: two bytes a code, so an hour of sound is 2.5 MB."""
+        if row not in self._held:
+            if len(self._held) >= FILES_HELD:
+                self._held.clear()
+            self._held[row] = self.dataset.codes(self._files[row]).astype(np.uint16)
+        return self._held[row]
+
+    @property
+    def some_codes(self) -> np.ndarray:
+        """Codes to count, `(K, T)`: of all files, or of as many as are held, spread over them."""
+        rows = np.unique(np.linspace(0, len(self.rows) - 1, FILES_HELD).round().astype(int))
+        return np.concatenate([self.codes(row) for row in rows], axis=1)
 
     def __len__(self) -> int:
         return self.num_excerpts
@@ -53,10 +76,10 @@ class Excerpts(TorchDataset[Item]):
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng([self.training.seed, index])
         row = int(np.searchsorted(self._cumulative, rng.random(), side="right").clip(max=len(self.rows) - 1))
-        codes = self.codes[row]
+        codes = self.codes(row)
         start = int(rng.integers(0, max(codes.shape[1] - self.segment_frames, 0) + 1))
         codes, mask = _segment(codes, start, self.segment_frames)
-        condition = self._conditions[row]
+        condition = self._conditions[row : row + 1]
         parameters = len(self.dataset.conditions.parameters)
         condition = self.dataset.conditions.drop_parameters(
             condition, rng.random(parameters) < self.training.parameter_dropout
@@ -91,6 +114,7 @@ class ValidationSegments(TorchDataset[Item]):
         """
         rows = dataset.split("val")
         rows = rows if len(rows) else dataset.split("train")
+        rows = rows.iloc[_spread(list(range(len(rows))), limit)]
         # Round after round, one segment from each file, so that a limit leaves no class out.
         rounds: dict[int, list[Item]] = {}
         for _, row in rows.iterrows():
@@ -116,7 +140,7 @@ class ValidationSegments(TorchDataset[Item]):
         return self.items[index]
 
 
-def _spread(items: list[Item], limit: int) -> list[Item]:
+def _spread(items: list[T], limit: int) -> list[T]:
     """At most `limit` of the items, evenly spread."""
     if len(items) <= limit:
         return items
@@ -128,18 +152,3 @@ def _segment(codes: np.ndarray, start: int, segment_frames: int) -> tuple[np.nda
     piece = codes[:, start : start + segment_frames].astype(np.int64)
     missing = segment_frames - piece.shape[1]
     return np.pad(piece, ((0, 0), (0, missing))), np.arange(segment_frames) < piece.shape[1]
-
-
-def check_conditions(dataset: Dataset) -> None:
-    """Refuses a data set whose validation rows have classes that training does not.
-
-    Raises:
-        UserError: Such a row; its file is named.
-    """
-    unknown = dataset.rows[~dataset.rows["class"].isin(dataset.conditions.classes)]
-    if len(unknown):
-        row = unknown.iloc[0]
-        raise UserError(
-            f"{dataset.path}: '{row['file']}' is of class '{row['class']}', which has no training rows. "
-            f"Trained classes: {', '.join(dataset.conditions.classes)}."
-        )

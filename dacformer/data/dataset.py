@@ -1,5 +1,6 @@
 """A data set on disk: `dataset.yaml` (facts), `manifest.csv` (rows) and `.dac` files."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from dacformer.errors import UserError
 FACTS_FILE, MANIFEST_FILE = "dataset.yaml", "manifest.csv"
 SPLITS = ("train", "val")
 COLUMNS = ("file", "class", "split")
-"""The manifest's own columns; every other is a parameter."""
+FRAMES_COLUMN = "frames"
+"""The manifest's own columns, `frames` may be missing; every other is a parameter."""
 
 
 class Facts(Section):
@@ -90,8 +92,20 @@ class Dataset:
 
     def condition(self, row: "pd.Series[float]") -> np.ndarray:
         """The condition of one row, `(1, C)` float32."""
-        values = {name: float(row[name]) for name in self.conditions.parameters if not pd.isna(row[name])}
-        return self.conditions.encode({str(row["class"]): 1.0}, values)
+        return self.conditions_of(row.to_frame().T)
+
+    def conditions_of(self, rows: pd.DataFrame) -> np.ndarray:
+        """The conditions of rows, `(len(rows), C)` float32."""
+        check_classes(self, rows)
+        weights = {name: (rows["class"] == name).to_numpy(float) for name in self.conditions.classes}
+        values = {name: rows[name].to_numpy(float) for name in self.conditions.parameters}
+        return self.conditions.encode(weights, values)
+
+    def frames_of(self, rows: pd.DataFrame) -> np.ndarray:
+        """How long rows are, `(len(rows),)` int64; read from the files where the manifest does not say."""
+        if FRAMES_COLUMN in rows:
+            return rows[FRAMES_COLUMN].to_numpy(np.int64)
+        return np.array([self.codes(file).shape[1] for file in rows["file"]])
 
 
 def load_dataset(path: str | Path) -> Dataset:
@@ -122,8 +136,8 @@ def load_dataset(path: str | Path) -> Dataset:
     for name in COLUMNS:
         if name not in rows or (rows[name] == "").any():
             raise UserError(f"{manifest}: column '{name}' is missing or has empty cells.")
-    parameters = [name for name in rows.columns if name not in COLUMNS]
-    for name in parameters:
+    parameters = [name for name in rows.columns if name not in (*COLUMNS, FRAMES_COLUMN)]
+    for name in [name for name in rows.columns if name not in COLUMNS]:
         try:
             rows[name] = pd.to_numeric(rows[name])
         except ValueError as error:
@@ -133,13 +147,26 @@ def load_dataset(path: str | Path) -> Dataset:
         raise UserError(f"{manifest}: split '{wrong[0]}'. Expected one of: {', '.join(SPLITS)}.")
     if not (rows["split"] == "train").any():
         raise UserError(f"{path} has no training rows: there is nothing to learn from.")
-    missing = [file for file in rows["file"] if not (path / file).is_file()]
+    missing = _missing(path, rows["file"])
     if missing:
         raise UserError(
             f"{manifest} names {len(missing)} files that are not there, such as '{missing[0]}'. "
             f"Encode them again, or remove their rows."
         )
     return Dataset(path, facts, rows, conditions_of(rows, parameters))
+
+
+def _missing(path: Path, files: "pd.Series[str]") -> list[str]:
+    """Those that are not there. Each folder is listed once: a million questions would take minutes on a network."""
+    there: dict[str, set[str]] = {}
+    missing = []
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        if folder not in there:
+            there[folder] = set(os.listdir(path / folder)) if (path / folder).is_dir() else set()
+        if name not in there[folder]:
+            missing.append(file)
+    return missing
 
 
 def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
@@ -155,6 +182,21 @@ def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
                 classes=tuple(sorted(known["class"].unique())),
             )
     return Conditions(classes=tuple(sorted(train["class"].unique())), parameters=ranges)
+
+
+def check_classes(dataset: Dataset, rows: pd.DataFrame) -> None:
+    """Refuses rows of classes that training does not have.
+
+    Raises:
+        UserError: Such a row; its file is named.
+    """
+    unknown = rows[~rows["class"].isin(dataset.conditions.classes)]
+    if len(unknown):
+        row = unknown.iloc[0]
+        raise UserError(
+            f"{dataset.path}: '{row['file']}' is of class '{row['class']}', which has no training rows. "
+            f"Trained classes: {', '.join(dataset.conditions.classes)}."
+        )
 
 
 def unigram_nll(train: np.ndarray, measured: np.ndarray, codebook_size: int) -> np.ndarray:

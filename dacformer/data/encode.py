@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dacformer import audio as sound
 from dacformer.codec import Codec, DacFile, read_dac, write_dac
 from dacformer.config import load_config, save_config
-from dacformer.data.dataset import COLUMNS, FACTS_FILE, MANIFEST_FILE, Facts
+from dacformer.data.dataset import FACTS_FILE, FRAMES_COLUMN, MANIFEST_FILE, Facts
 from dacformer.data.labels import Label, label_files
 from dacformer.errors import UserError
 from dacformer.files import write_text
@@ -174,7 +174,8 @@ def encode_folder(
                 if file is None:
                     file = encode_file(path, codec, trim, shift * codec.hop_length // shifts)
                     write_dac(output / target, file)
-                kept.append({"file": target.as_posix(), "class": label.class_name, "split": split} | label.parameters)
+                row = {"file": target.as_posix(), "class": label.class_name, "split": split}
+                kept.append(row | {FRAMES_COLUMN: file.num_frames} | label.parameters)
                 gains.setdefault(label.class_name, []).append(file.gain_db)
         except UserError as error:
             if strict:
@@ -184,8 +185,7 @@ def encode_folder(
     if not kept:
         raise UserError(f"None of the {len(paths)} sounds in {sounds} could be encoded.")
     table = pd.DataFrame(kept)
-    parameters = [name for name in table.columns if name not in COLUMNS]
-    write_text(output / MANIFEST_FILE, table[[*COLUMNS, *parameters]].to_csv(index=False))
+    write_text(output / MANIFEST_FILE, table.to_csv(index=False))
     means = {name: round(float(np.mean(values)), 2) for name, values in sorted(gains.items())}
     save_config(facts.model_copy(update={"gains_db": means}), facts_file)
     return EncodingReport(encoded=len(kept) - reused, reused=reused, skipped=skipped)

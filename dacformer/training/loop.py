@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from torch import Tensor, nn
@@ -31,8 +30,7 @@ from tqdm.auto import tqdm
 
 from dacformer.config import Config, TrainingConfig, save_config
 from dacformer.data import Excerpts, ValidationSegments, load_dataset
-from dacformer.data.batches import check_conditions
-from dacformer.data.dataset import unigram_nll
+from dacformer.data.dataset import check_classes, unigram_nll
 from dacformer.errors import UserError
 from dacformer.files import write_text
 from dacformer.memory import keep_freed_memory
@@ -89,12 +87,12 @@ def train(
     keep_freed_memory()
     run, training = config.run, config.training
     dataset = load_dataset(config.data.path)
-    check_conditions(dataset)
+    check_classes(dataset, dataset.rows)
     # Everything is read before the run's folder is touched: data that cannot be trained on buries no older training.
     batch_size = config.data.batch_size
     excerpts = Excerpts(dataset, config.data.segment_frames, training, training.steps * batch_size)
     segments = ValidationSegments(dataset, config.data.segment_frames, training.validation_batches * batch_size)
-    unigram = unigram_nll(np.concatenate(excerpts.codes, axis=1), segments.codes, dataset.facts.codebook_size)
+    unigram = unigram_nll(excerpts.some_codes, segments.codes, dataset.facts.codebook_size)
     accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
     if batch_size % accelerator.num_processes:
         raise UserError(f"data.batch_size={batch_size} cannot be shared by {accelerator.num_processes} processes.")

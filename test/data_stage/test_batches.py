@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -145,3 +146,22 @@ def test_a_limit_leaves_no_class_out(dataset: Dataset) -> None:
 def test_without_validation_files_training_files_are_measured(write_dataset: Callable[..., Path]) -> None:
     dataset = load_dataset(write_dataset([{"file": "a.dac", "class": "rain", "split": "train"}]))
     assert len(ValidationSegments(dataset, T, 9)) == 2
+
+
+def test_a_set_that_is_not_held_gives_the_same_excerpts(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More files than are held in memory are read when they are drawn."""
+    held = Excerpts(dataset, T, TrainingConfig(), 40)
+    monkeypatch.setattr("dacformer.data.batches.FILES_HELD", 2)
+    drawn = Excerpts(dataset, T, TrainingConfig(), 40)
+    assert all(same(one, other) for one, other in zip(held, drawn, strict=True))
+    assert len(drawn._held) <= 2 and drawn.some_codes.shape[1] < held.some_codes.shape[1]
+
+
+def test_lengths_in_the_manifest_need_no_file_to_be_read(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pd.read_csv(dataset.path / "manifest.csv")
+    table.assign(frames=table["file"].map(FRAMES)).to_csv(dataset.path / "manifest.csv", index=False)
+    known = load_dataset(dataset.path)
+    assert known.conditions == dataset.conditions, "frames is no parameter"
+    lengths = dataset.frames_of(dataset.rows)
+    monkeypatch.setattr(Dataset, "read", lambda *_: pytest.fail("was read"))
+    np.testing.assert_array_equal(known.frames_of(known.rows), lengths)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from dacformer.data import load_dataset
-from dacformer.data.batches import check_conditions
-from dacformer.data.dataset import unigram_nll
+from dacformer.data.dataset import check_classes, unigram_nll
 from dacformer.errors import UserError
 
 WriteDataset = Callable[..., Path]
@@ -106,8 +105,9 @@ def test_a_class_that_only_validation_has_is_refused(write_dataset: WriteDataset
     with pytest.raises(
         UserError, match=r"'b\.dac' is of class 'wind', which has no training rows. Trained classes: rain"
     ):
-        check_conditions(dataset)
-    check_conditions(load_dataset(write_dataset([row("a.dac"), row("b.dac", split="val")])))
+        check_classes(dataset, dataset.rows)
+    fine = load_dataset(write_dataset([row("a.dac"), row("b.dac", split="val")]))
+    check_classes(fine, fine.rows)
 
 
 def test_unigram_nll_is_that_of_the_counts(write_dataset: WriteDataset) -> None:
