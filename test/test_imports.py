@@ -16,11 +16,12 @@ MAY_IMPORT = {
     "audio": LEFT,
     "textures": LEFT,
     "pictures": LEFT,
+    "pages": LEFT,
     "codec": LEFT | {"memory", "audio", "textures"},
     "data": LEFT | {"audio", "textures", "codec"},
     "model": LEFT,
     "training": LEFT | {"memory", "data", "model"},
-    "generation": LEFT | {"audio", "pictures", "codec", "data", "model", "training.checkpoint"},
+    "generation": LEFT | {"audio", "pictures", "pages", "codec", "data", "model", "training.checkpoint"},
 }
 EVERYTHING = {*MAY_IMPORT, "training"}
 MAY_IMPORT |= {

@@ -9,6 +9,24 @@ from dacformer.config import SamplingConfig
 from dacformer.errors import UserError
 
 
+def frame_seed(seed: int, position: int) -> int:
+    """The seed of one frame's chance, so that it depends on nothing that was drawn before.
+
+    A take can then be cut anywhere, or heard again, and goes on as if nothing had happened.
+
+    Args:
+        seed: Of the take.
+        position: The frame's.
+
+    Returns:
+        A number in `[0, 2^64)`: SplitMix64 (Steele et al., doi:10.1145/2660193.2660195) of both.
+    """
+    x = (seed * 0x9E3779B97F4A7C15 + position * 0xD1342543DE82EF95 + 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+    return x ^ x >> 31
+
+
 def choose_code(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
     """Draws one code for each row.
 

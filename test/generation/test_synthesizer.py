@@ -44,7 +44,7 @@ def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **s
 def test_generated_is_what_a_plain_loop_draws(
     synth: Synthesizer, sampling: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dacformer.generation.synthesizer.PREFILL_FRAMES", 4)  # a short ring, written round twice
+    monkeypatch.setattr("dacformer.generation.synthesizer.DECODED_FRAMES", 4)
     take = synth.generate(LONG, MOVING, seed=3, precision="float32", **sampling)
     assert take.codes.shape == (4, 43)
     np.testing.assert_array_equal(take.codes, oracle(synth, [MOVING], 43, 3, **sampling)[0])
