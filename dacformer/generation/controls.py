@@ -215,6 +215,20 @@ def delayed(controls: Controls, seconds: float) -> Controls:
     return ({"class": weights} if weights else {}) | values
 
 
+def from_second(controls: Controls, seconds: float) -> Controls:
+    """Controls as they are from a moment on, which is their new 0."""
+    shifted = {name: _shifted(control, seconds) for name, control in controls.items() if name != "class"}
+    if isinstance(controls.get("class"), Mapping):
+        return shifted | {"class": {name: _shifted(weight, seconds) for name, weight in controls["class"].items()}}
+    return shifted | {name: controls[name] for name in controls if name == "class"}
+
+
+def _shifted(control: Control, seconds: float) -> Control:
+    if not isinstance(control, Curve):
+        return control
+    return Curve([(time - seconds, value) for time, value in control.points], control.step)
+
+
 def joined(before: Controls, after: Controls, seconds: float) -> Controls:
     """One controls until a moment, and others from then on.
 

@@ -3,6 +3,7 @@
 Shapes: `B` takes side by side, `K` codebooks, `T` frames, `N` samples, `C` width of a condition.
 """
 
+import dataclasses
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from dacformer.data.encode import encode_file
 from dacformer.errors import UserError
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
+from dacformer.generation.loop import decode_circle, find_loop
 from dacformer.generation.sampling import frame_seed, make_chooser
 from dacformer.generation.take import Take, parse_recipe, read_take
 from dacformer.model import CompiledStep, State
@@ -30,6 +32,8 @@ MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
 
 DECODED_FRAMES = 64  # decoded in one call
+LOOP_CHOICE_SECONDS = 4.0  # so much longer than a loop is the take that it is cut from
+MIN_LOOP_SECONDS = 0.2
 COMPILED_STREAMS = 16  # side by side on a CPU; from there on torch's matrix products win
 
 
@@ -235,6 +239,66 @@ class Synthesizer:
         codes = torch.as_tensor(take.codes[None, :, :frames], device=self.device)
         return self._takes(codes, [take.controls], recipe, take, frames)[0]
 
+    def loop(
+        self, seconds: float, controls: Controls | None = None, seed: int = 0, progress: bool = False, **sampling: Any
+    ) -> Take:
+        """Makes a loop: a take that is long enough to choose from, and of that the best piece, see `Take.loop`.
+
+        Args:
+            seconds: Its length, rounded to frames.
+            controls: As in `generate`.
+            seed: As in `generate`.
+            progress: Show a bar.
+            **sampling: As in `generate`.
+
+        Returns:
+            The loop; its parent is the take.
+
+        Raises:
+            UserError: Shorter than 0.2 s, or as in `generate`.
+        """
+        take = self.generate(seconds + LOOP_CHOICE_SECONDS, controls, seed, progress, **sampling)
+        return self.loop_of(take, seconds)
+
+    def loop_of(self, take: Take, seconds: float, n: int = 4, progress: bool = False) -> Take:
+        """Cuts a loop out of a take: `Take.loop`.
+
+        Args:
+            take: Of this synthesizer's codec; made longer where it leaves too little choice.
+            seconds: Length of the loop.
+            n: Continuations to choose from, where the take has to be longer.
+            progress: Show a bar.
+
+        Returns:
+            The loop.
+
+        Raises:
+            UserError: Shorter than 0.2 s.
+        """
+        if not MIN_LOOP_SECONDS <= seconds < float("inf"):
+            raise UserError(f"seconds={seconds}: expected a length of {MIN_LOOP_SECONDS} or more.")
+        num_frames, rate = self._num_frames(seconds), self.facts.frame_rate
+        missing = num_frames / rate + LOOP_CHOICE_SECONDS - take.seconds
+        takes = self.go_on(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
+        codes = torch.as_tensor(np.stack([each.codes for each in takes]), device=self.device)
+        which, start = find_loop(self.codec, codes, np.stack([each.audio for each in takes]), num_frames)
+        chosen, piece = takes[which], codes[which, :, start : start + num_frames]
+        controls = steering.from_second(chosen.controls, start / rate)
+        gains = self._gains(controls, np.arange(num_frames) / rate)
+        at = np.arange(num_frames * self.facts.hop_length) / self.facts.hop_length
+        audio = decode_circle(self.codec, piece) * np.interp(at, np.arange(num_frames), gains, period=num_frames)
+        made = {"edit": "loop", "seconds": num_frames / rate, "at_seconds": start / rate}
+        own = {"controls": steering.to_json(controls), "seconds": num_frames / rate, "prompt_frames": 0}
+        return dataclasses.replace(
+            chosen,
+            parent=chosen,
+            children=[],
+            pieces=(audio.clip(-1.0, 1.0).astype(np.float32),),
+            codes=piece.cpu().numpy(),
+            controls=controls,
+            recipe=chosen.recipe | own | {"edits": [*chosen.recipe["edits"], made]},
+        )
+
     def open_take(self, path: str | Path) -> Take:
         """Opens a take to go on with it.
 
@@ -411,8 +475,6 @@ class Synthesizer:
                 synth=self,
                 parent=parent,
             )
-            if parent is not None:
-                parent.children.append(take)
             takes.append(take)
         return takes
 

@@ -60,6 +60,10 @@ class Take:
     parent: "Take | None" = dataclasses.field(default=None, repr=False)
     children: "list[Take]" = dataclasses.field(default_factory=list, repr=False)
 
+    def __post_init__(self) -> None:
+        if self.parent is not None:
+            self.parent.children.append(self)
+
     @property
     def audio(self) -> np.ndarray:
         """`(N,)` float32, laid together each time it is asked for."""
@@ -148,6 +152,26 @@ class Take:
             UserError: Not a time within the take, or a take that was opened without a model.
         """
         return self._player().cut(self, at_seconds)
+
+    def loop(self, seconds: float, n: int = 4, progress: bool = False) -> "Take":
+        """A piece whose end leads into its beginning; in a notebook it plays round and round.
+
+        The take is made longer if it has to be, so that there is something to choose from; the piece is where the two
+        ends are most alike (see `generation.loop`), and is decoded in a circle. Of a take whose controls move, the
+        piece may be one where they do not come back.
+
+        Args:
+            seconds: Its length, rounded to frames.
+            n: Continuations to choose from, where the take has to be longer.
+            progress: Show a bar.
+
+        Returns:
+            The loop.
+
+        Raises:
+            UserError: Shorter than 0.2 s, or as in `extend`.
+        """
+        return self._player().loop_of(self, seconds, n, progress)
 
     def undo(self) -> "Take":
         """The take that this one was made from; this one stays among its `children`.
