@@ -1,6 +1,5 @@
 """What a person moves over time, in seconds and in names, and the conditions that it becomes."""
 
-import bisect
 import difflib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,35 +17,44 @@ class Curve:
     Before the first point and after the last it stays where these are. Two points at the same time make a jump.
     """
 
-    def __init__(self, points: Sequence[tuple[float, float]], step: bool = False) -> None:
+    def __init__(self, points: Sequence[tuple[float, float | None]], step: bool = False) -> None:
         """Makes a curve.
 
         Args:
-            points: `(seconds, value)`, at least one, in order of time.
+            points: `(seconds, value)`, at least one, in order of time. In a step curve of a parameter the value may be
+                None: from there on it is left to the model.
             step: Hold each value until the next point instead of moving to it in a line.
 
         Raises:
             UserError: No points, not in order, or not numbers.
         """
         try:
-            self.points = [(float(time), float(value)) for time, value in points]
+            self.points = [(float(time), None if value is None else float(value)) for time, value in points]
         except (TypeError, ValueError) as error:
             raise UserError(f"A curve is a list of (seconds, value), got {points!r}: {error}") from None
         times = [time for time, _ in self.points]
-        if not times or times != sorted(times) or not np.isfinite(self.points).all():
+        numbers = [*times, *(value for _, value in self.points if value is not None)]
+        if not times or times != sorted(times) or not np.isfinite(numbers).all():
             raise UserError(f"A curve needs finite points in order of time, got {self.points}.")
+        if not step and len(numbers) < 2 * len(times):
+            raise UserError(f"A curve is left open (None) in steps only, with step=True; got {self.points}.")
         self.step = step
 
+    def at(self, seconds: np.ndarray) -> np.ndarray:
+        """The values at times `(T,)`; NaN where it is left open."""
+        times, values = np.array(self.points, dtype=float).T  # None becomes NaN
+        after = np.searchsorted(times, seconds, side="right")
+        before = np.clip(after - 1, 0, None)
+        if self.step:
+            return values[before]
+        after = np.clip(after, None, len(times) - 1)
+        span = times[after] - times[before]  # 0 beyond either end
+        share = (seconds - times[before]) / np.where(span > 0.0, span, 1.0)
+        return values[before] + np.where(span > 0.0, (values[after] - values[before]) * share, 0.0)
+
     def __call__(self, seconds: float) -> float:
-        """The value at a time."""
-        times = [time for time, _ in self.points]
-        after = bisect.bisect_right(times, seconds)
-        if after == 0:
-            return self.points[0][1]
-        if after == len(times) or self.step:
-            return self.points[after - 1][1]
-        (t0, v0), (t1, v1) = self.points[after - 1 : after + 1]
-        return v0 + (v1 - v0) * (seconds - t0) / (t1 - t0)
+        """The value at a time; NaN where it is left open."""
+        return float(self.at(np.array([seconds]))[0])
 
     def __repr__(self) -> str:
         return f"Curve({self.points}{', step=True' if self.step else ''})"
@@ -119,8 +127,9 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
         if name not in conditions.parameters:
             raise UserError(f"Unknown parameter '{name}'. {_did_you_mean(name, tuple(conditions.parameters))}")
         trained = conditions.parameters[name]
-        for value in [v for _, v in control.points] if isinstance(control, Curve) else [_number(name, control)]:
-            if not trained.low <= value <= trained.high:
+        values = [value for _, value in control.points] if isinstance(control, Curve) else [_number(name, control)]
+        for value in values:
+            if value is not None and not trained.low <= value <= trained.high:
                 # The value stays out of the message: Python keeps each new one, and a stream would have no end of them.
                 limits = f"{trained.low:g} to {trained.high:g}"
                 warnings.warn(f"'{name}' leaves what was trained, {limits}: expect surprises", stacklevel=2)
@@ -131,8 +140,8 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
                 stacklevel=2,
             )
     for name, weight in weights.items():
-        if not isinstance(weight, Curve):
-            _number(f"class {name}", weight)
+        for value in [value for _, value in weight.points] if isinstance(weight, Curve) else [weight]:
+            _number(f"class {name}", value)
 
 
 def class_controls(controls: Controls) -> dict[str, Control]:
@@ -181,6 +190,17 @@ def to_json(controls: Controls) -> dict[str, Any]:
     return {name: _plain(control) for name, control in controls.items()}
 
 
+def from_json(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What `to_json` was given: controls of a recipe, or its sampling."""
+    return {name: _lively(value) for name, value in tree.items()}
+
+
+def _lively(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return Curve(**value) if value.keys() == {"points", "step"} else from_json(value)
+
+
 def _plain(control: Any) -> Any:
     if isinstance(control, Mapping):
         return to_json(control)
@@ -191,7 +211,7 @@ def _plain(control: Any) -> Any:
 
 def _sample(control: Control, times: np.ndarray) -> np.ndarray:
     if isinstance(control, Curve):
-        return np.array([control(time) for time in times])
+        return control.at(times)
     return np.full(len(times), float(control))
 
 

@@ -17,13 +17,13 @@ from tqdm.auto import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
-from dacformer.config import SamplingConfig, parse_config
+from dacformer.config import SamplingConfig
 from dacformer.data.encode import encode_file
 from dacformer.errors import UserError
 from dacformer.files import write_text
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
-from dacformer.generation.sampling import make_chooser
+from dacformer.generation.sampling import Sampling, guided, make_chooser, parse_sampling
 from dacformer.model import CompiledStep, State
 from dacformer.training.checkpoint import Checkpoint, load_checkpoint
 
@@ -154,7 +154,8 @@ class Synthesizer:
             controls: What steers it, see `controls.Controls`.
             seed: The same seed gives the same take on the same machine.
             progress: Show a bar.
-            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`.
+            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`;
+                each may be a `Curve` in the take's time.
 
         Returns:
             The take.
@@ -190,7 +191,8 @@ class Synthesizer:
         num_frames = self._num_frames(seconds)
         conditions = self._curves(controls, num_frames)
         player = self._player(len(controls), seed, sampling)
-        codes = [player.step(conditions[:, t]) for t in _bar(num_frames, progress)]
+        draws = player.sampling.at(self._times(num_frames))
+        codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
         return self._takes(torch.cat(codes, dim=-1), controls, player.sampling, seed)
 
     def continue_from(
@@ -224,7 +226,8 @@ class Synthesizer:
         conditions = self._curves([controls or {}], num_frames)
         player = self._player(1, seed, sampling, max_chunk=PREFILL_FRAMES)
         player.hear(heard, conditions[:, 0])
-        codes = [heard, *(player.step(conditions[:, t]) for t in _bar(num_frames, progress))]
+        draws = player.sampling.at(self._times(num_frames))
+        codes = [heard, *(player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress))]
         name = "codes" if isinstance(prompt, np.ndarray) else str(prompt)
         return self._takes(torch.cat(codes, dim=-1), [controls or {}], player.sampling, seed, name, heard.shape[-1])[0]
 
@@ -251,30 +254,27 @@ class Synthesizer:
         Raises:
             UserError: As in `generate`.
         """
-        player = self._player(1, seed, sampling)
-        decoder = self.codec.stream_decoder()
+        draws = parse_sampling(self.sampling, sampling)
+        voice = Voice(self, seed, draws)
         chunk_frames = max(1, round(chunk_seconds * self.facts.frame_rate))
         asked = controls if callable(controls) else lambda _: controls or {}
-        gain = None
         for first in itertools.count(0, chunk_frames):
             times = np.arange(first, first + chunk_frames) / self.facts.frame_rate
             now = asked(float(times[0]))
             steering.check_controls(now, self.conditions)
-            condition = self._tensor(steering.conditions_at(now, self.conditions, times)[None])
-            codes = [player.step(condition[:, t]) for t in range(chunk_frames)]
-            audio = decoder.push(torch.cat(codes, dim=-1))[0, 0].cpu().numpy()
-            before, gain = gain, self._gains(now, times[:1])[0]
-            ramp = np.linspace(gain if before is None else before, gain, len(audio))  # a jump would click
-            yield (audio * ramp).clip(-1.0, 1.0).astype(np.float32)
+            yield voice.play(now, times, draws.at(times))[1]
 
     def _num_frames(self, seconds: float) -> int:
         if not 0.0 < seconds < float("inf"):
             raise UserError(f"seconds={seconds}: expected a length above 0.")
         return max(1, round(seconds * self.facts.frame_rate))
 
+    def _times(self, num_frames: int) -> np.ndarray:
+        return np.arange(num_frames) / self.facts.frame_rate
+
     def _curves(self, controls: Sequence[Controls], num_frames: int) -> Tensor:
         """Conditions of all frames of all takes, `(B, T, C)`."""
-        times = np.arange(num_frames) / self.facts.frame_rate
+        times = self._times(num_frames)
         for each in controls:
             steering.check_controls(each, self.conditions)
         return self._tensor(np.stack([steering.conditions_at(each, self.conditions, times) for each in controls]))
@@ -283,9 +283,7 @@ class Synthesizer:
         return torch.from_numpy(array).to(self.device)
 
     def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any], max_chunk: int = 1) -> "_Player":
-        tree = self.sampling.model_dump() | dict(changes)
-        sampling = parse_config(tree, "sampling", SamplingConfig)
-        return _Player(self, batch_size, sampling, seed, max_chunk)
+        return _Player(self, batch_size, parse_sampling(self.sampling, changes), seed, max_chunk)
 
     def _prompt_codes(self, prompt: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(prompt, np.ndarray):
@@ -325,7 +323,7 @@ class Synthesizer:
         self,
         codes: Tensor,
         controls: Sequence[Controls],
-        sampling: SamplingConfig,
+        sampling: Sampling,
         seed: int,
         prompt: str | None = None,
         prompt_frames: int = 0,
@@ -351,7 +349,7 @@ class Synthesizer:
                         "checkpoint": self.checkpoint.identity,
                         "codec": self.facts.codec,
                         "controls": steering.to_json(each),
-                        "sampling": sampling.model_dump(mode="json"),
+                        "sampling": sampling.to_json(),
                         "seed": seed,
                         "take": i,
                         "seconds": audio.shape[1] / self.facts.sample_rate,
@@ -365,23 +363,23 @@ class Synthesizer:
 class _Player:
     """Streams side by side, frame by frame; with guidance each runs twice, with and without its condition."""
 
-    def __init__(
-        self, synth: Synthesizer, batch_size: int, sampling: SamplingConfig, seed: int, max_chunk: int
-    ) -> None:
+    def __init__(self, synth: Synthesizer, batch_size: int, sampling: Sampling, seed: int, max_chunk: int) -> None:
         self.model = synth.model
         self.sampling = sampling
-        self.copies = 1 if sampling.guidance == 1.0 else 2
+        self.copies = 2 if sampling.guided else 1
         streams = batch_size * self.copies
         self.state: State = self.model.init_state(streams, max_chunk)
         few = synth.device.type == "cpu" and streams <= COMPILED_STREAMS
-        self.draw = synth.compiled_step(sampling.precision) if few else self.model.step
-        generator = torch.Generator(synth.device).manual_seed(seed)
-        self.choose = make_chooser(sampling, self.model.num_codebooks, generator)
+        self.draw = synth.compiled_step(sampling.still.precision) if few else self.model.step
+        self.generator = torch.Generator(synth.device).manual_seed(seed)
         self.batch_size = batch_size
 
-    def step(self, condition: Tensor) -> Tensor:
+    def step(self, condition: Tensor, sampling: SamplingConfig) -> Tensor:
         """Draws a frame under conditions `(B, C)`: `(B, K, 1)`."""
-        return self.draw(self._both(condition), self.state, self.choose)[: self.batch_size]
+        choose = make_chooser(sampling, self.model.num_codebooks, self.generator)
+        if self.copies > 1:
+            choose = guided(choose, sampling.guidance)
+        return self.draw(self._both(condition), self.state, choose)[: self.batch_size]
 
     @torch.inference_mode()
     def hear(self, codes: Tensor, condition: Tensor) -> None:
@@ -392,6 +390,51 @@ class _Player:
     def _both(self, condition: Tensor) -> Tensor:
         unconditional = [torch.zeros_like(condition)] * (self.copies - 1)
         return torch.cat([condition, *unconditional])[:, None]  # (copies * B, 1, C)
+
+
+class Voice:
+    """One endless stream in constant memory: draws frames and decodes them, to the sound of a take of these codes."""
+
+    def __init__(self, synth: Synthesizer, seed: int, sampling: Sampling) -> None:
+        """Starts from nothing.
+
+        Args:
+            synth: What plays.
+            seed: As in `Synthesizer.generate`.
+            sampling: Whether it is guided, and the precision.
+        """
+        self._synth = synth
+        self._player = _Player(synth, 1, sampling, seed, max_chunk=1)
+        self._decoder = synth.codec.stream_decoder()
+        self._gains = np.zeros(0)  # of the frames whose sound is not complete
+        self._samples = 0
+
+    def play(
+        self, controls: Controls, times: np.ndarray, sampling: Sequence[SamplingConfig]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Goes on.
+
+        Args:
+            controls: What steers; checked before.
+            times: `(t,)` seconds, of the next frames.
+            sampling: How each of them is drawn.
+
+        Returns:
+            The codes `(K, t)` int64, and the sound `(n,)` float32 that they complete, which lags behind them by the
+            codec's delay.
+        """
+        synth, hop = self._synth, self._synth.facts.hop_length
+        condition = synth._tensor(steering.conditions_at(controls, synth.conditions, times)[None])
+        frames = [self._player.step(condition[:, i], settings) for i, settings in enumerate(sampling)]
+        codes = torch.cat(frames, dim=-1)
+        audio = self._decoder.push(codes)[0, 0].cpu().numpy()
+        first = self._samples // hop
+        known = np.concatenate([self._gains, synth._gains(controls, times)])
+        at = np.arange(self._samples, self._samples + len(audio)) / hop
+        self._samples += len(audio)
+        self._gains = known[self._samples // hop - first :]
+        gain = np.interp(at, np.arange(first, first + len(known)), known)  # a jump would click
+        return codes[0].cpu().numpy(), (audio * gain).clip(-1.0, 1.0).astype(np.float32)
 
 
 def load(
