@@ -126,8 +126,7 @@ def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Samplin
     moving = {name: value for name, value in changes.items() if isinstance(value, Curve)}
     tree = usual.model_dump() | {name: value for name, value in changes.items() if name not in moving}
     for name, curve in moving.items():
-        values = [value for _, value in curve.points]
-        for value in values if None in values else {min(values), max(values)}:
+        for value in {value for _, value in curve.points}:
             parse_config(tree | {name: value}, "sampling", SamplingConfig)
     return Sampling(parse_config(tree, "sampling", SamplingConfig), moving)
 

@@ -30,6 +30,8 @@ from dacformer.training.checkpoint import Checkpoint, load_checkpoint
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dacformer.interfaces import Player
+
 MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
 
@@ -263,6 +265,19 @@ class Synthesizer:
             now = asked(float(times[0]))
             steering.check_controls(now, self.conditions)
             yield voice.play(now, times, draws.at(times))[1]
+
+    def play(self, seed: int = 0) -> "Player":
+        """Shows a player in a notebook: the sound is made while it plays, and follows its sliders.
+
+        Args:
+            seed: As in `generate`.
+
+        Returns:
+            The player; `player.take` is what was played.
+        """
+        from dacformer.interfaces import play
+
+        return play(self, seed)
 
     def _num_frames(self, seconds: float) -> int:
         if not 0.0 < seconds < float("inf"):
