@@ -5,6 +5,7 @@ const REPORT_MS = 200; // to the kernel; at once where something happens
 const NO_ANSWER_MS = 3000;
 const RAMP_SECONDS = 0.02; // of level, start and stop, so that nothing clicks
 const PIXELS_PER_SECOND = 60;
+const FFT_SIZE = 4096;
 const LOWEST_HZ = 40;
 const LOWEST_DB = -100, HIGHEST_DB = -20; // of a bin of the spectrogram
 const METER_DB = -60;
@@ -230,7 +231,7 @@ class Sound {
     this.output = output ?? new ScheduledOutput(context, onState, rate);
     this.gain = new GainNode(context, { gain: this.level });
     this.analyser = new AnalyserNode(context, {
-      fftSize: 4096, smoothingTimeConstant: 0, minDecibels: LOWEST_DB, maxDecibels: HIGHEST_DB,
+      fftSize: FFT_SIZE, smoothingTimeConstant: 0, minDecibels: LOWEST_DB, maxDecibels: HIGHEST_DB,
     });
     this.output.node.connect(this.gain).connect(this.analyser).connect(context.destination);
     this.answered = performance.now();
@@ -392,7 +393,7 @@ function parameterSliders(model, sound) {
 }
 
 function otherSliders(model, sound) {
-  const { temperature, guidance } = { temperature: model.get("temperature"), guidance: model.get("guidance") };
+  const [temperature, guidance] = ["temperature", "guidance"].map((name) => model.get(name));
   const decibel = (value) => (value > QUIETEST_DB ? `${shown(value)} dB` : "off");
   const sliders = {
     temperature: slider({
@@ -417,44 +418,47 @@ function otherSliders(model, sound) {
 
 // Black, violet, red, yellow, white: as the spectrograms of Python's side.
 const STOPS = [[0, 0, 4], [60, 15, 110], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]];
-const COLOURS = Array.from({ length: 256 }, (_, i) => {
+const COLOURS = Uint32Array.from({ length: 256 }, (_, i) => {
   const at = (i / 255) * (STOPS.length - 1);
   const below = Math.min(Math.floor(at), STOPS.length - 2);
-  return STOPS[below].map((channel, c) => channel + (STOPS[below + 1][c] - channel) * (at - below));
+  const [red, green, blue] = STOPS[below].map((each, c) => each + (STOPS[below + 1][c] - each) * (at - below));
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0; // as it lies in the memory of a picture
 });
 
 // A spectrogram that runs to the left, and a level meter beside it.
-function scope(sound) {
+function scope(sound, rate) {
   const canvas = element("canvas", "spectrogram", { width: 900, height: 120 });
   const fill = element("div", "fill");
   const meter = element("div", "meter", { title: "level, peak" }, fill);
   const pen = canvas.getContext("2d", { willReadFrequently: true });
   const column = pen.createImageData(1, canvas.height);
+  const pixels = new Uint32Array(column.data.buffer);
+  const bins = new Uint8Array(FFT_SIZE / 2);
+  const samples = new Float32Array(FFT_SIZE / 2);
+  // The bins of each row, from the lowest row up, equal in height on a logarithmic axis.
+  const edges = Array.from({ length: canvas.height + 1 }, (_, row) => {
+    const hertz = LOWEST_HZ * (rate / 2 / LOWEST_HZ) ** (row / canvas.height);
+    return Math.min(bins.length - 1, Math.floor((hertz * FFT_SIZE) / rate));
+  });
+  let before = 0;
+  let peak = METER_DB;
   pen.fillRect(0, 0, canvas.width, canvas.height);
-  let bins, samples, before, peak = METER_DB;
 
   const draw = (now) => {
-    const { analyser, context } = sound;
     const steps = Math.min(Math.floor(((now - before) * PIXELS_PER_SECOND) / 1000), canvas.width);
-    if (steps < 1) return;
+    if (steps < 2) return; // thirty pictures a second are enough
     before += (steps * 1000) / PIXELS_PER_SECOND;
-    bins ??= new Uint8Array(analyser.frequencyBinCount);
-    samples ??= new Float32Array(2048);
-    analyser.getByteFrequencyData(bins);
-    const highest = context.sampleRate / 2;
-    for (let y = 0; y < canvas.height; y++) {
-      const edge = (row) => (bins.length * LOWEST_HZ * (highest / LOWEST_HZ) ** (row / canvas.height)) / highest;
-      const from = Math.floor(edge(canvas.height - 1 - y));
-      const to = Math.max(from + 1, Math.floor(edge(canvas.height - y)));
-      let loudest = 0;
-      for (let bin = from; bin < to; bin++) loudest = Math.max(loudest, bins[bin] ?? 0);
-      column.data.set([...COLOURS[loudest], 255], 4 * y);
+    sound.analyser.getByteFrequencyData(bins);
+    sound.analyser.getFloatTimeDomainData(samples);
+    for (let row = 0; row < canvas.height; row++) {
+      let loudest = bins[edges[row]];
+      for (let bin = edges[row] + 1; bin < edges[row + 1]; bin++) loudest = Math.max(loudest, bins[bin]);
+      pixels[canvas.height - 1 - row] = COLOURS[loudest];
     }
     pen.drawImage(canvas, -steps, 0);
     for (let x = 1; x <= steps; x++) pen.putImageData(column, canvas.width - x, 0);
-    analyser.getFloatTimeDomainData(samples);
     const loudest = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 1e-6);
-    peak = Math.max(20 * Math.log10(loudest), peak - 0.5 * steps);
+    peak = Math.max(20 * Math.log10(loudest), peak - steps / 2);
     fill.style.height = `${100 * Math.min(1, Math.max(0, 1 - peak / METER_DB))}%`;
   };
   const start = () => (before = performance.now());
@@ -489,7 +493,7 @@ function render({ model, el }, sound) {
     "div", "head", {}, button, seconds, element("label", "seed-label", { title: "of the next take" }, "seed", seed), figures,
   );
   const status = element("div", "status", { role: "status" });
-  const picture = scope(sound);
+  const picture = scope(sound, model.get("facts").rate);
   const groups = [classSliders(model, sound), parameterSliders(model, sound), otherSliders(model, sound)];
   const columns = element("div", "columns", {}, ...groups.map((group) => group.box));
   root.append(head, status, picture.row, columns);

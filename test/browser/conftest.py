@@ -11,10 +11,11 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import nbformat
 import pytest
+
+from .lab import Lab
 
 playwright = pytest.importorskip("playwright.sync_api")
 
@@ -28,14 +29,6 @@ FLAGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-
-
-class Lab(NamedTuple):
-    """A running JupyterLab."""
-
-    url: str
-    token: str
-    folder: Path
 
 
 @pytest.fixture(scope="session")
@@ -110,53 +103,3 @@ def page(browser: Any) -> Iterator[Any]:
     context.set_default_timeout(300_000)  # the machine may have other things to do
     yield context.new_page()
     context.close()
-
-
-class Notebook:
-    """A notebook that is open in a page."""
-
-    def __init__(self, lab: Lab, page: Any, name: str) -> None:
-        self.lab, self.page, self.name = lab, page, name
-        page.goto(f"{lab.url}/lab/tree/{name}?token={lab.token}&reset")
-        page.wait_for_selector(".jp-Notebook .jp-Cell")
-        page.wait_for_function("window.jupyterapp.shell.currentWidget?.sessionContext?.isReady")
-        page.evaluate("window.jupyterapp.shell.collapseLeft()")
-
-    def run_all(self) -> None:
-        """Runs all cells; what fails is seen in the page."""
-        self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-
-    def run(self, source: str) -> str:
-        """Runs code in the notebook's kernel, as a cell at the end would, and returns what it prints."""
-        return self.page.evaluate(
-            """async (code) => {
-                const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-                const future = kernel.requestExecute({ code, store_history: false });
-                let text = "";
-                future.onIOPub = ({ content }) => {
-                    text += content.text ?? (content.traceback ?? []).join("\\n");
-                };
-                const reply = await future.done;
-                if (reply.content.status !== "ok") throw new Error(text);
-                return text.trim();
-            }""",
-            source,
-        )
-
-    @property
-    def complaints(self) -> list[str]:
-        """Errors and warnings that stand in the page."""
-        shown = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error'], "
-        shown += ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
-        return [text for text in self.page.locator(shown).all_inner_texts() if "it/s" not in text]
-
-    def close(self) -> None:
-        """Ends the kernel."""
-        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
-
-
-def write_notebook(path: Path, *cells: str) -> None:
-    """A notebook of code cells."""
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(made, path)
