@@ -153,10 +153,8 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
                 stacklevel=2,
             )
     for name, weight in weights.items():
-        if not isinstance(weight, Curve):
-            _number(f"class {name}", weight)
-        elif any(value is None for _, value in weight.points):
-            raise UserError(f"class {name}: a weight cannot be left open, got {weight}. Use 0.")
+        for value in [value for _, value in weight.points] if isinstance(weight, Curve) else [weight]:
+            _number(f"class {name}", value)
 
 
 def class_controls(controls: Controls) -> dict[str, Control]:
@@ -200,7 +198,7 @@ def conditions_at(controls: Controls, conditions: Conditions, times: np.ndarray)
     return np.broadcast_to(condition, (len(times), conditions.dim)).copy()
 
 
-def delayed(controls: Controls, seconds: float) -> Controls:
+def delayed(controls: Controls, seconds: float) -> dict[str, Any]:
     """Controls that begin later; until then they are what they are at 0.
 
     Args:
@@ -215,7 +213,7 @@ def delayed(controls: Controls, seconds: float) -> Controls:
     return ({"class": weights} if weights else {}) | values
 
 
-def from_second(controls: Controls, seconds: float) -> Controls:
+def from_second(controls: Controls, seconds: float) -> dict[str, Any]:
     """Controls as they are from a moment on, which is their new 0."""
     shifted = {name: _shifted(control, seconds) for name, control in controls.items() if name != "class"}
     if isinstance(controls.get("class"), Mapping):
@@ -229,7 +227,7 @@ def _shifted(control: Control, seconds: float) -> Control:
     return Curve([(time - seconds, value) for time, value in control.points], control.step)
 
 
-def joined(before: Controls, after: Controls, seconds: float) -> Controls:
+def joined(before: Controls, after: Controls, seconds: float) -> dict[str, Any]:
     """One controls until a moment, and others from then on.
 
     Args:
@@ -280,28 +278,15 @@ def _open(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def from_json(tree: Mapping[str, Any]) -> Controls:
-    """Controls from their plain form.
-
-    Args:
-        tree: What `to_json` gave, or what a person wrote in its place.
-
-    Returns:
-        The controls.
-
-    Raises:
-        UserError: Not of this form.
-    """
-    controls = {name: _control(control) for name, control in tree.items() if name != "class"}
-    if "class" not in tree or isinstance(tree["class"], str):
-        return controls | {name: tree[name] for name in tree if name == "class"}
-    return controls | {"class": {name: _control(weight) for name, weight in class_controls(tree).items()}}
+def from_json(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What `to_json` was given: controls of a recipe, or its sampling."""
+    return {name: _lively(value) for name, value in tree.items()}
 
 
-def _control(plain: Any) -> Control:
-    if isinstance(plain, Mapping) and "points" in plain:
-        return Curve(plain["points"], bool(plain.get("step", False)))
-    return _number("a control", plain)
+def _lively(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return Curve(**value) if isinstance(value.get("points"), list | tuple) else from_json(value)
 
 
 def to_json(controls: Controls) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,17 +16,20 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dacformer.codec import Codec, load_codec, read_dac
-from dacformer.config import SamplingConfig, parse_config
+from dacformer.config import SamplingConfig
 from dacformer.data.encode import encode_file
 from dacformer.errors import UserError
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
 from dacformer.generation.loop import decode_circle, find_loop
-from dacformer.generation.sampling import frame_seed, make_chooser
+from dacformer.generation.sampling import Sampling, frame_seed, guided, make_chooser, parse_sampling
 from dacformer.generation.take import Take, parse_recipe, read_take
 from dacformer.model import CompiledStep, State
 from dacformer.model.heads import Choose
 from dacformer.training.checkpoint import Checkpoint, load_checkpoint
+
+if TYPE_CHECKING:
+    from dacformer.interfaces import Player
 
 MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
@@ -89,7 +92,8 @@ class Synthesizer:
             controls: What steers it, see `controls.Controls`.
             seed: The same seed gives the same take on the same machine.
             progress: Show a bar.
-            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`.
+            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`;
+                each may be a `Curve` in the take's time.
 
         Returns:
             The take.
@@ -126,12 +130,26 @@ class Synthesizer:
         times = np.arange(num_frames) / self.facts.frame_rate
         conditions = torch.stack([self._conditions(each, times) for each in controls])
         player = self._player(len(controls), seed, sampling)
-        codes = [player.step(conditions[:, t]) for t in _bar(num_frames, progress)]
-        made = {"edit": "generate", "seconds": num_frames / self.facts.frame_rate, "seed": seed}
-        recipe = self._recipe(player.sampling, seed, made)
-        takes = self._takes(torch.cat(codes, dim=-1), controls, recipe)
+        draws = player.sampling.at(times)
+        codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
+        takes = self.takes_of(torch.cat(codes, dim=-1), controls, player.sampling, seed)
         self._latest = (takes[0], player) if len(takes) == 1 else None
         return takes
+
+    def takes_of(self, codes: Tensor, controls: Sequence[Controls], sampling: Sampling, seed: int) -> list[Take]:
+        """Decodes what was drawn from an empty start, here or by a `Voice`.
+
+        Args:
+            codes: `(B, K, T)`.
+            controls: What steered each.
+            sampling: How all were drawn.
+            seed: The seed of all.
+
+        Returns:
+            The takes.
+        """
+        made = {"edit": "generate", "seconds": codes.shape[-1] / self.facts.frame_rate, "seed": int(seed)}
+        return self._takes(codes, controls, self._recipe(sampling, seed, made))
 
     def continue_from(
         self,
@@ -161,7 +179,7 @@ class Synthesizer:
         """
         heard = torch.as_tensor(self._prompt_codes(prompt), device=self.device)[None]  # (1, K, T)
         name = "codes" if isinstance(prompt, np.ndarray) else str(prompt)
-        sampling = self._sampling(self.sampling.model_dump(), changes)
+        sampling = parse_sampling(self.sampling, steering.delayed(changes, heard.shape[-1] / self.facts.frame_rate))
         asked = steering.delayed(controls or {}, heard.shape[-1] / self.facts.frame_rate)
         recipe = self._recipe(sampling, seed, {"edit": "hear", "prompt": name})
         recipe |= {"prompt": name, "prompt_frames": heard.shape[-1]}
@@ -208,8 +226,11 @@ class Synthesizer:
         times = np.arange(start, start + num_frames) / self.facts.frame_rate
         conditions = self._conditions(asked, times).expand(n, -1, -1)
         seed = int(take.recipe["seed"] if seed is None else seed)
-        player = self._resumed(take, n, seed, self._sampling(take.recipe["sampling"], changes))
-        codes = [player.step(conditions[:, t]) for t in _bar(num_frames, progress)]
+        usual = steering.from_json(take.recipe["sampling"])
+        sampling = parse_sampling(self.sampling, usual | steering.delayed(changes, start / self.facts.frame_rate))
+        player = self._resumed(take, n, seed, sampling)
+        draws = sampling.at(times)
+        codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
         made = {"edit": "branch" if n > 1 else "extend", "seconds": num_frames / self.facts.frame_rate, "seed": seed}
         made |= {} if controls is None else {"controls": steering.to_json(controls)}
         recipe = self._recipe(player.sampling, seed, made, take)
@@ -352,21 +373,28 @@ class Synthesizer:
         Raises:
             UserError: As in `generate`.
         """
-        player = self._player(1, seed, sampling)
-        decoder = self.codec.stream_decoder()
+        draws = parse_sampling(self.sampling, sampling)
+        voice = Voice(self, seed, draws)
         chunk_frames = max(1, round(chunk_seconds * self.facts.frame_rate))
         asked = controls if callable(controls) else lambda _: controls or {}
-        gain = None
         for first in itertools.count(0, chunk_frames):
             times = np.arange(first, first + chunk_frames) / self.facts.frame_rate
             now = asked(float(times[0]))
             steering.check_controls(now, self.conditions)
-            condition = self._tensor(steering.conditions_at(now, self.conditions, times)[None])
-            codes = [player.step(condition[:, t]) for t in range(chunk_frames)]
-            audio = decoder.push(torch.cat(codes, dim=-1))[0, 0].cpu().numpy()
-            before, gain = gain, self._gains(now, times[:1])[0]
-            ramp = np.linspace(gain if before is None else before, gain, len(audio))  # a jump would click
-            yield (audio * ramp).clip(-1.0, 1.0).astype(np.float32)
+            yield voice.play(now, times, draws.at(times))[1]
+
+    def play(self, seed: int = 0) -> "Player":
+        """Shows a player in a notebook: the sound is made while it plays, and follows its sliders.
+
+        Args:
+            seed: As in `generate`.
+
+        Returns:
+            The player; `player.take` is what was played.
+        """
+        from dacformer.interfaces import play
+
+        return play(self, seed)
 
     def _num_frames(self, seconds: float) -> int:
         if not 0.0 < seconds < float("inf"):
@@ -381,13 +409,10 @@ class Synthesizer:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _sampling(self, usual: Mapping[str, Any], changes: Mapping[str, Any]) -> SamplingConfig:
-        return parse_config(dict(usual) | dict(changes), "sampling", SamplingConfig)
-
     def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any]) -> "_Player":
-        return _Player(self, batch_size, self._sampling(self.sampling.model_dump(), changes), seed)
+        return _Player(self, batch_size, parse_sampling(self.sampling, changes), seed)
 
-    def _resumed(self, take: Take, n: int, seed: int, sampling: SamplingConfig) -> "_Player":
+    def _resumed(self, take: Take, n: int, seed: int, sampling: Sampling) -> "_Player":
         """A stream that stands at a take's end, `n` times side by side."""
         latest, self._latest = self._latest, None  # a stream that is broken off stands nowhere
         if n == 1 and latest is not None and latest[0] is take and latest[1].sampling == sampling:
@@ -437,12 +462,12 @@ class Synthesizer:
         return 10.0 ** (-amplified / np.where(total > 0.0, total, 1.0) / 20.0)
 
     def _recipe(
-        self, sampling: SamplingConfig, seed: int, made: dict[str, Any], parent: Take | None = None
+        self, sampling: Sampling, seed: int, made: dict[str, Any], parent: Take | None = None
     ) -> dict[str, Any]:
         """What made a take, but for its controls and length."""
         before = {"prompt": None, "prompt_frames": 0, "edits": []} if parent is None else parent.recipe
         facts = {"checkpoint": self.checkpoint.identity, "codec": self.facts.codec}
-        drawn = {"sampling": sampling.model_dump(mode="json"), "seed": int(seed)}
+        drawn = {"sampling": sampling.to_json(), "seed": int(seed)}
         return before | facts | drawn | {"edits": [*before["edits"], made]}
 
     def _takes(
@@ -490,23 +515,25 @@ class Synthesizer:
 class _Player:
     """Streams side by side, frame by frame; with guidance each runs twice, with and without its condition."""
 
-    def __init__(self, synth: Synthesizer, batch_size: int, sampling: SamplingConfig, seed: int) -> None:
+    def __init__(self, synth: Synthesizer, batch_size: int, sampling: Sampling, seed: int) -> None:
         self.model = synth.model
         self.sampling = sampling
-        self.copies = 1 if sampling.guidance == 1.0 else 2
+        self.copies = 2 if sampling.guided else 1
         streams = batch_size * self.copies
         self.state: State = self.model.init_state(streams)
         few = synth.device.type == "cpu" and streams <= COMPILED_STREAMS
-        self.draw = synth.compiled_step(sampling.precision) if few else self.model.step
+        self.draw = synth.compiled_step(sampling.still.precision) if few else self.model.step
         self.seed = seed
         self.generator = torch.Generator(synth.device)
-        self.choose = make_chooser(sampling, self.model.num_codebooks, self.generator)
         self.batch_size = batch_size
 
-    def step(self, condition: Tensor) -> Tensor:
+    def step(self, condition: Tensor, sampling: SamplingConfig) -> Tensor:
         """Draws a frame under conditions `(B, C)`: `(B, K, 1)`."""
         self.generator.manual_seed(frame_seed(self.seed, self.state.position))
-        return self.draw(self._both(condition), self.state, self.choose)[: self.batch_size]
+        choose = make_chooser(sampling, self.model.num_codebooks, self.generator)
+        if self.copies > 1:
+            choose = guided(choose, sampling.guidance)
+        return self.draw(self._both(condition), self.state, choose)[: self.batch_size]
 
     def hear(self, codes: Tensor, conditions: Tensor) -> None:
         """Moves every stream to the end of a take, as if it had drawn it.
@@ -539,6 +566,51 @@ def _head(take: Take | None, num_samples: int) -> Iterator[np.ndarray]:
         if num_samples > 0:
             yield piece[:num_samples]
         num_samples -= len(piece)
+
+
+class Voice:
+    """One endless stream in constant memory: draws frames and decodes them, to the sound of a take of these codes."""
+
+    def __init__(self, synth: Synthesizer, seed: int, sampling: Sampling) -> None:
+        """Starts from nothing.
+
+        Args:
+            synth: What plays.
+            seed: As in `Synthesizer.generate`.
+            sampling: Whether it is guided, and the precision.
+        """
+        self._synth = synth
+        self._player = _Player(synth, 1, sampling, seed)
+        self._decoder = synth.codec.stream_decoder()
+        self._gains = np.zeros(0)  # of the frames whose sound is not complete
+        self._samples = 0
+
+    def play(
+        self, controls: Controls, times: np.ndarray, sampling: Sequence[SamplingConfig]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Goes on.
+
+        Args:
+            controls: What steers; checked before.
+            times: `(t,)` seconds, of the next frames.
+            sampling: How each of them is drawn.
+
+        Returns:
+            The codes `(K, t)` int64, and the sound `(n,)` float32 that they complete, which lags behind them by the
+            codec's delay.
+        """
+        synth, hop = self._synth, self._synth.facts.hop_length
+        condition = synth._tensor(steering.conditions_at(controls, synth.conditions, times)[None])
+        frames = [self._player.step(condition[:, i], settings) for i, settings in enumerate(sampling)]
+        codes = torch.cat(frames, dim=-1)
+        audio = self._decoder.push(codes)[0, 0].cpu().numpy()
+        first = self._samples // hop
+        known = np.concatenate([self._gains, synth._gains(controls, times)])
+        at = np.arange(self._samples, self._samples + len(audio)) / hop
+        self._samples += len(audio)
+        self._gains = known[self._samples // hop - first :]
+        gain = np.interp(at, np.arange(first, first + len(known)), known)  # a jump would click
+        return codes[0].cpu().numpy(), (audio * gain).clip(-1.0, 1.0).astype(np.float32)
 
 
 def load(

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dacformer import audio as sound
 from dacformer.codec import DacFile, read_dac, write_dac
-from dacformer.config import Positive, SamplingConfig, Section, Seed, parse_config
+from dacformer.config import Positive, Section, Seed, parse_config
 from dacformer.errors import UserError
 from dacformer.files import replacing, write_text
 from dacformer.generation import controls as steering
@@ -267,7 +267,7 @@ class Recipe(Section):
     checkpoint: str
     codec: str
     controls: dict[str, Any] = {}
-    sampling: SamplingConfig
+    sampling: dict[str, Any]
     seed: Seed
     take: int = 0
     seconds: Positive

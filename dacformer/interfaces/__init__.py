@@ -1,5 +1,6 @@
 """Where people meet the sound: pictures, and what moves in a notebook."""
 
+from dacformer.interfaces.player import Player, play
 from dacformer.interfaces.plots import plot_code_usage, plot_codes, plot_labels, plot_training
 from dacformer.interfaces.runs import conditions_table, ensure_run, settings_table
 from dacformer.interfaces.widgets import (
@@ -18,6 +19,7 @@ from dacformer.interfaces.widgets import (
 __all__ = [
     "LivePlot",
     "LiveSamples",
+    "Player",
     "Sheet",
     "Steering",
     "conditions_table",
@@ -25,6 +27,7 @@ __all__ = [
     "look_at",
     "morph",
     "one_of_each",
+    "play",
     "plot_code_usage",
     "plot_codes",
     "plot_labels",

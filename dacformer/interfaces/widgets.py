@@ -377,9 +377,7 @@ class Steering(widgets.VBox):
 
     def _active(self) -> list[str]:
         """The parameters that the classes at hand have; all of them where no class is chosen."""
-        at_hand = {self.start.value, self.goal.value} - {""}
-        known = self.synth.conditions.parameters
-        return [name for name, scale in known.items() if not at_hand or at_hand & set(scale.classes)]
+        return self.synth.conditions.parameters_of({self.start.value, self.goal.value} - {""})
 
     def _enable(self) -> None:
         """Shows what can be moved now, and nothing else."""

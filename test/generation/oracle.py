@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dacformer.config import SamplingConfig
-from dacformer.generation.sampling import frame_seed, make_chooser
+from dacformer.generation.sampling import frame_seed, guided, make_chooser
 from dacformer.model import DACFormer
 
 
@@ -28,6 +28,7 @@ def generate_slowly(
     generator = torch.Generator(conditions.device)
     choose = make_chooser(sampling, model.num_codebooks, generator)
     if sampling.guidance != 1.0:
+        choose = guided(choose, sampling.guidance)
         conditions = torch.cat([conditions, torch.zeros_like(conditions)])
     codes = conditions.new_zeros((len(conditions), model.num_codebooks, 0), dtype=torch.int64)
     if prompt is not None:
