@@ -1,5 +1,6 @@
 """Where people meet the sound: pictures, and what moves in a notebook."""
 
+from dacformer.interfaces.live_controls import Hand, LiveControls, LiveMapping, load_mapping
 from dacformer.interfaces.player import Player, play
 from dacformer.interfaces.plots import plot_code_usage, plot_codes, plot_labels, plot_training
 from dacformer.interfaces.runs import conditions_table, ensure_run, settings_table
@@ -17,6 +18,9 @@ from dacformer.interfaces.widgets import (
 )
 
 __all__ = [
+    "Hand",
+    "LiveControls",
+    "LiveMapping",
     "LivePlot",
     "LiveSamples",
     "Player",
@@ -24,6 +28,7 @@ __all__ = [
     "Steering",
     "conditions_table",
     "ensure_run",
+    "load_mapping",
     "look_at",
     "morph",
     "one_of_each",

@@ -120,6 +120,22 @@ class Player(anywidget.AnyWidget):
         """How much sound the page is to hold; more where the machine did not keep up."""
         return self._played[-1].flow.target_seconds if self._played else 0.0
 
+    def set(self, name: str, value: Any) -> None:
+        """Moves a control from outside the page, see `LiveControls`.
+
+        Args:
+            name: A parameter, or `class`.
+            value: In the parameter's own units; the name of the class that is to be heard alone.
+
+        Raises:
+            UserError: The model does not know it.
+        """
+        if name == "class":
+            self.weights = {**dict.fromkeys(self.weights, 0.0), value: 1.0}
+        else:
+            self.parameters = {name: value}
+            self.left_open = [other for other in self.left_open if other != name]
+
     def stop(self) -> None:
         """Ends the take that sounds, if one does."""
         if self.sounds:
