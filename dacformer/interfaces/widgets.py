@@ -45,6 +45,10 @@ class Sheet:
     sample_rate: int
     columns: int = 4
 
+    def plot(self) -> Figure:
+        """The spectrograms alone, as one picture for print."""
+        return plot_sounds(dict(self.sounds), self.sample_rate, self.columns)
+
     def _repr_html_(self) -> str:
         cards = [
             f'<div style="min-width: 0">{figure_html(plot_sounds({title: audio}, self.sample_rate))}'

@@ -262,8 +262,8 @@ def test_a_take_shows_itself(synth: Synthesizer) -> None:
     take = synth.generate(0.3, {"class": "wind", "strength": Curve([(0, 0), (1, 1)])})
     figure = take.plot()
     assert isinstance(figure, Figure)
-    above, below = figure.axes
-    assert above.get_ylabel() == "Hz" and above.collections
+    wave, spectrum, below = figure.axes
+    assert wave.collections and spectrum.get_ylabel() == "Hz (mel)" and spectrum.collections
     assert {line.get_label() for line in below.lines} == {"wind", "strength"}
     assert re.search(r"<audio[^>]*controls", take._repr_html_())
     synth.continue_from(take.codes, 0.1).plot()  # without any control
