@@ -142,3 +142,12 @@ def test_a_model_without_parameters_plays(synth: Synthesizer, monkeypatch: pytes
     monkeypatch.setattr(synth, "conditions", Conditions(classes=("a", "b")))
     player = Player(synth)
     assert player.active == [] and player.stance.parameters == {} and player.facts["ranges"] == {}
+
+
+def test_knobs_move_it(player: Player) -> None:
+    player.left_open = ["force"]
+    player.set("class", "wind")
+    player.set("force", 0.25)
+    assert player.stance.controls == {"class": {"pistons": 0.0, "wind": 1.0}, "force": 0.25}
+    with pytest.raises(UserError, match="Unknown class 'rain'"):
+        player.set("class", "rain")
