@@ -46,11 +46,24 @@ class Notebook:
         )
 
     @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """All that the cells show."""
+        return self.page.evaluate(
+            "window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) => cell.model.outputs?.toJSON() ?? [])"
+        )
+
+    @property
     def complaints(self) -> list[str]:
-        """Errors and warnings that stand in the page."""
-        shown = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error'], "
-        shown += ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
-        return [text for text in self.page.locator(shown).all_inner_texts() if "it/s" not in text]
+        """Errors, and what was said on stderr."""
+        return [
+            str(output) for output in self.outputs if output["output_type"] == "error" or output.get("name") == "stderr"
+        ]
+
+    @property
+    def raw(self) -> list[str]:
+        """What is shown as Python's `<object at 0x...>`, for lack of anything better."""
+        texts = [output.get("data", {}) for output in self.outputs]
+        return [data["text/plain"] for data in texts if set(data) == {"text/plain"} and " at 0x" in data["text/plain"]]
 
     def close(self) -> None:
         """Ends the kernel."""

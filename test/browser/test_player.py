@@ -102,11 +102,10 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
     notebook.run(
         "take = player.take; recipe = take.recipe\n"
         "from dacformer.generation.controls import from_json\n"
-        "controls, sampling = from_json(recipe['controls']), from_json(recipe['sampling'])\n"
-        "again = synth.generate(take.seconds, controls, recipe['seed'], **sampling)\n"
+        "again = synth.generate(take.seconds, from_json(recipe['controls']), recipe['seed'], **recipe['sampling'])\n"
         "assert np.array_equal(again.codes, take.codes)\n"
         "still = synth.generate(take.seconds, {'class': 'pistons', 'rate': player.parameters['rate']},"
-        " recipe['seed'], **sampling)"
+        " recipe['seed'], **recipe['sampling'])"
     )
     told = json.loads(
         notebook.run(
@@ -146,7 +145,7 @@ def test_a_page_that_goes_away_pauses_and_another_goes_on(
     page.wait_for_function(f"{SOUND}.state.played > 0")
     page.goto("about:blank")
     Notebook.__init__(notebook, lab, page, "player.ipynb")
-    frames = "print(player._played[-1].performance.num_frames, player.sounds)"
+    frames = "print(player.performances[-1].num_frames, player.sounds)"
     page.wait_for_timeout(4000)
     paused = notebook.run(frames)
     page.wait_for_timeout(2000)
@@ -155,7 +154,7 @@ def test_a_page_that_goes_away_pauses_and_another_goes_on(
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.runs")
     assert int(notebook.run(frames).split()[0]) > int(paused.split()[0])
-    assert notebook.run("print(len(player.takes))") == "1"
+    assert notebook.run("print(len(player.performances))") == "1"
 
 
 def test_a_kernel_that_is_restarted_is_noticed(trained: Path, open_notebook: Open, page: Any) -> None:
@@ -196,7 +195,9 @@ def test_another_cell_runs_while_it_plays(trained: Path, open_notebook: Open, pa
 def test_any_number_of_parameters_fits(
     synth: Synthesizer, trained: Path, open_notebook: Open, page: Any, parameters: int
 ) -> None:
-    ranges = {f"a parameter with a long name {i}": {"low": -i, "high": i + 1} for i in range(parameters)}
+    ranges = {
+        f"a parameter with a long name {i}": {"low": -i, "high": i + 1, "classes": ("wind",)} for i in range(parameters)
+    }
     open_notebook(
         LOAD.format(run=str(trained)),
         "from dacformer.data import Conditions\n"

@@ -1,5 +1,6 @@
 """Curves in seconds, controls as they are typed, and what the model is told."""
 
+import json
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from dacformer.generation.controls import (
     class_controls,
     conditions_at,
     curves_at,
+    from_json,
     parse_control,
     to_json,
 )
@@ -178,3 +180,16 @@ def test_what_is_plotted_is_in_the_units_of_the_controls() -> None:
 def test_controls_have_a_plain_form() -> None:
     controls = {"class": {"rain": Curve([(0, 1)])}, "density": 0.5}
     assert to_json(controls) == {"class": {"rain": {"points": [(0, 1)], "step": False}}, "density": 0.5}
+
+
+def test_a_parameter_may_be_left_open_for_a_while() -> None:
+    curve = Curve([(0, 1.0), (1, None), (2, 3.0)], step=True)
+    np.testing.assert_array_equal(curve.at(np.array([0.0, 0.9, 1.0, 2.0, 9.0])), [1.0, 1.0, np.nan, 3.0, 3.0])
+    condition = conditions_at({"strength": curve}, CONDITIONS, np.array([0.0, 1.0]))
+    assert condition[0, -1] == 1.0 and condition[1, -1] == 0.0
+    assert from_json(json.loads(json.dumps(to_json({"strength": curve}))))["strength"].points == curve.points
+
+
+def test_a_class_cannot_be_left_open() -> None:
+    with pytest.raises(UserError, match="class wind"):
+        check_controls({"class": {"wind": Curve([(0, 1.0), (1, None)], step=True)}}, CONDITIONS)

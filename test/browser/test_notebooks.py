@@ -1,0 +1,44 @@
+"""Both notebooks as a person opens them: every cell runs, and nothing that is shown is an error or a warning."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from papermill.parameterize import parameterize_notebook
+
+from .lab import Lab, Notebook
+
+pytestmark = pytest.mark.browser
+
+QUICK = ["training.steps=4", "training.validate_every=2", "training.sample_every=4", "training.sample_seconds=0.5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("Train.ipynb", {"overrides": QUICK, "clips_per_class": 2, "seconds": 1.0}),
+        ("CKPT_DAC_AUDIO.ipynb", {"overrides": QUICK, "seconds": 1.0}),
+    ],
+)
+def test_a_notebook_runs_and_shows_nothing_odd(lab: Lab, page: Any, name: str, parameters: dict[str, Any]) -> None:
+    path = lab.folder / name
+    nbformat.write(parameterize_notebook(nbformat.read(path, as_version=4), parameters), path)
+    notebook = Notebook(lab, page, name)
+    notebook.run_all()
+    assert notebook.complaints == []
+    assert notebook.raw == []
+    folder = os.environ.get("SCREENSHOTS")
+    page.set_viewport_size({"width": 1366, "height": 6000})
+    page.wait_for_timeout(2000)
+    cut_off = page.evaluate(
+        """() => [...document.querySelectorAll(".jp-OutputArea-output")]
+            .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.innerText.slice(0, 80))"""
+    )
+    assert cut_off == []
+    if folder:
+        page.screenshot(
+            path=str(Path(folder) / f"{path.stem}.png"), clip={"x": 0, "y": 0, "width": 1366, "height": 6000}
+        )
+    notebook.close()
