@@ -48,9 +48,8 @@ class Notebook:
     @property
     def outputs(self) -> list[dict[str, Any]]:
         """All that the cells show."""
-        return self.page.evaluate(
-            "window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) => cell.model.outputs?.toJSON() ?? [])"
-        )
+        cells = "window.jupyterapp.shell.currentWidget.content.widgets"
+        return self.page.evaluate(f"{cells}.flatMap((cell) => cell.model.outputs?.toJSON() ?? [])")
 
     @property
     def complaints(self) -> list[str]:

@@ -1,6 +1,7 @@
 """The player as a person meets it: in JupyterLab, in a browser, with a mouse, and with things that go wrong."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -76,12 +77,15 @@ def same_samples(heard: np.ndarray, sent: np.ndarray) -> int:
 
 def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook: Open, page: Any, lab: Lab) -> None:
     """The browser plays, sample by sample, what the kernel sent; a move is heard; the take can be made again."""
-    notebook = open_notebook(LOAD.format(run=str(trained)), f"player = synth.play(seed=3)\n{LISTEN}\nplayer")
+    run = os.environ.get("PLAYER_RUN", trained)  # another run, to measure its delay
+    notebook = open_notebook(
+        LOAD.format(run=str(Path(run).resolve())), f"player = synth.play(seed=3)\n{LISTEN}\nplayer"
+    )
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.runs")
     page.evaluate(RECORD)
     page.wait_for_function("window.recorded.length > 44100")
-    page.locator(f"{PLAYER} .classes input.slider").last.press("End")  # wind, beside pistons
+    page.locator(f"{PLAYER} .classes input.slider").last.press("End")  # a morph: the last class beside the first
     page.wait_for_function(f"{SOUND}.delay !== null")
     page.wait_for_function(f"{SOUND}.moved.size === 0 && window.recorded.length > 88200")
     state = page.evaluate(f"({{ ...{SOUND}.state, delay: {SOUND}.delay, target: {SOUND}.target }})")
@@ -104,12 +108,13 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
         "from dacformer.generation.controls import from_json\n"
         "again = synth.generate(take.seconds, from_json(recipe['controls']), recipe['seed'], **recipe['sampling'])\n"
         "assert np.array_equal(again.codes, take.codes)\n"
-        "still = synth.generate(take.seconds, {'class': 'pistons', 'rate': player.parameters['rate']},"
-        " recipe['seed'], **recipe['sampling'])"
+        "first, *_, last = synth.conditions.classes\n"
+        "values = {name: player.parameters[name] for name in synth.conditions.parameters_of([first])}\n"
+        "still = synth.generate(take.seconds, {'class': first, **values}, recipe['seed'], **recipe['sampling'])"
     )
     told = json.loads(
         notebook.run(
-            "import json; print(json.dumps([int(np.argmax(take.curves['wind'])),"
+            "import json; print(json.dumps([int(np.argmax(take.curves[last])),"
             "int(np.argmax(np.abs(still.audio[:len(sent)] - take.audio[:len(sent)]) > 1e-3)),"
             "player.delay_seconds, player.underruns, player.sounds]))".replace("len(sent)", str(len(sent)))
         )
