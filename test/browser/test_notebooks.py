@@ -6,6 +6,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from .lab import Lab, Notebook
@@ -24,7 +25,7 @@ QUICK = ["training.steps=4", "training.validate_every=2", "training.sample_every
 )
 def test_a_notebook_runs_and_shows_nothing_odd(lab: Lab, page: Any, name: str, parameters: dict[str, Any]) -> None:
     path = lab.folder / name
-    nbformat.write(parameterize_notebook(nbformat.read(path, as_version=4), parameters), path)
+    nbformat.write(parameterize_notebook(load_notebook_node(str(path)), parameters), path)
     notebook = Notebook(lab, page, name)
     notebook.run_all()
     assert notebook.complaints == []
