@@ -1,5 +1,6 @@
 """A JupyterLab that runs, and a notebook that is open in it, as the tests see them."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +68,12 @@ class Notebook:
     def close(self) -> None:
         """Ends the kernel."""
         self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+
+def picture(shown: Any, name: str, **options: Any) -> None:
+    """Keeps what a page or a part of it looks like, in the folder that is named by SCREENSHOTS, if one is."""
+    if "SCREENSHOTS" in os.environ:
+        shown.screenshot(path=Path(os.environ["SCREENSHOTS"]) / f"{name}.png", **options)
 
 
 def write_notebook(path: Path, *cells: str) -> None:

@@ -1,7 +1,5 @@
 """Both notebooks as a person opens them: every cell runs, and nothing that is shown is an error or a warning."""
 
-import os
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -9,7 +7,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from .lab import Lab, Notebook
+from .lab import Lab, Notebook, picture
 
 pytestmark = pytest.mark.browser
 
@@ -38,8 +36,7 @@ def test_a_notebook_runs_and_shows_nothing_odd(lab: Lab, page: Any, name: str, p
             .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.innerText.slice(0, 80))"""
     )
     assert cut_off == []
-    if "SCREENSHOTS" in os.environ:
-        last = page.locator(".jp-Notebook .jp-Cell").last.bounding_box()
-        clip = {"x": 0, "y": 0, "width": 1366, "height": min(6000, last["y"] + last["height"] + 10)}
-        page.screenshot(path=Path(os.environ["SCREENSHOTS"]) / f"{path.stem}.png", clip=clip)
+    last = page.locator(".jp-Notebook .jp-Cell").last.bounding_box()
+    height = min(6000, last["y"] + last["height"] + 10)
+    picture(page, path.stem, clip={"x": 0, "y": 0, "width": 1366, "height": height})
     notebook.close()

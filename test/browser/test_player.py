@@ -11,7 +11,7 @@ import pytest
 
 from dacformer.generation import Synthesizer
 
-from .lab import Lab, Notebook, write_notebook
+from .lab import Lab, Notebook, picture, write_notebook
 
 pytestmark = pytest.mark.browser
 
@@ -88,6 +88,7 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
     page.locator(f"{PLAYER} .classes input.slider").last.press("End")  # a morph: the last class beside the first
     page.wait_for_function(f"{SOUND}.delay !== null")
     page.wait_for_function(f"{SOUND}.moved.size === 0 && window.recorded.length > 88200")
+    picture(page.locator(PLAYER), "player")
     state = page.evaluate(f"({{ ...{SOUND}.state, delay: {SOUND}.delay, target: {SOUND}.target }})")
     page.click(BUTTON)
     page.wait_for_function(f"!{SOUND}.plays")
@@ -133,7 +134,7 @@ def test_where_no_worklet_is_allowed_buffers_are_scheduled(trained: Path, open_n
     page.wait_for_function(f"{SOUND}.state.played > 22050")
     said = "Scheduled buffers instead of an AudioWorklet: this page forbids an AudioWorklet."
     assert page.inner_text(f"{PLAYER} .status") == said
-    page.locator(f"{PLAYER} .parameters input.slider:visible").press("End")
+    page.locator(f"{PLAYER} .parameters input.slider:visible").press("ArrowRight")  # which JupyterLab knows, too
     page.wait_for_function(f"{SOUND}.delay !== null")
     page.click(BUTTON)
     page.wait_for_function(f"!{SOUND}.plays")
