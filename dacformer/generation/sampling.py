@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dacformer.config import SamplingConfig, parse_config
 from dacformer.errors import UserError
-from dacformer.generation.controls import Curve
+from dacformer.generation.controls import Curve, from_json
 from dacformer.model.heads import Choose
 
 
@@ -133,7 +133,7 @@ def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Samplin
 
     Args:
         usual: What is not named stays so.
-        changes: Settings of `SamplingConfig`; a number may be a `Curve`.
+        changes: Settings of `SamplingConfig`; a number may be a `Curve`, also in its plain form, as recipes have it.
 
     Returns:
         The sampling.
@@ -141,6 +141,8 @@ def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Samplin
     Raises:
         UserError: An unknown setting, or a value that it cannot have.
     """
+    plain = {name: value for name, value in changes.items() if isinstance(value, Mapping)}
+    changes = {**changes, **from_json(plain)}
     moving = {name: value for name, value in changes.items() if isinstance(value, Curve)}
     tree = usual.model_dump() | {name: value for name, value in changes.items() if name not in moving}
     for name, curve in moving.items():

@@ -322,13 +322,13 @@ function element(tag, className, properties = {}, ...children) {
 const shown = (value) => String(Number(value.toPrecision(3)));
 
 // A slider with its name and value; `title` is the tooltip of the name, and `extra` what stands behind the value.
-function slider({ name, low, high, step, format = shown, onInput, extra = "" }) {
+function slider({ name, low, high, step, format = shown, onInput, extra }) {
   const value = element("output", "value");
   const input = element("input", "slider", {
     type: "range", min: low, max: high, step: step ?? ((high - low) / 200 || 1), ariaLabel: name,
   });
   const label = element("span", "name", { title: name }, name);
-  const row = element("div", "row", {}, label, input, value, extra);
+  const row = element("div", "row", {}, label, input, value, extra || element("span"));
   input.addEventListener("input", () => {
     value.textContent = format(input.valueAsNumber);
     onInput(input.valueAsNumber);
@@ -469,6 +469,7 @@ function scope(sound, rate) {
 function render({ model, el }, sound) {
   const root = element("div", "dacformer-player");
   root.sound = sound;
+  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys away from the sliders
   const button = element("button", "play", { type: "button" });
   button.addEventListener("click", () => (sound.plays ? sound.stop() : sound.play()));
   const seed = element("input", "seed", { type: "number", min: 0, step: 1 });

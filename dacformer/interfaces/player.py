@@ -13,7 +13,7 @@ import numpy as np
 import traitlets
 
 from dacformer.errors import UserError
-from dacformer.generation import Live, Stance, Synthesizer, Take
+from dacformer.generation import Live, Performance, Stance, Synthesizer, Take
 from dacformer.generation.controls import check_controls
 from dacformer.generation.live import Chunk
 
@@ -37,7 +37,6 @@ class Player(anywidget.AnyWidget):
     """What `play` shows. Each press of the button begins a new take; starting another player stops this one.
 
     Attributes:
-        takes: All that were played here, the last one last, also while it still sounds.
         weights: Of each class.
         parameters: The value of each parameter.
         left_open: Names of the parameters that are left to the model.
@@ -91,7 +90,7 @@ class Player(anywidget.AnyWidget):
 
     @property
     def take(self) -> Take:
-        """The last one, as far as it was made.
+        """What was played last, as far as it was made.
 
         Raises:
             UserError: Nothing was played yet.
@@ -101,9 +100,9 @@ class Player(anywidget.AnyWidget):
         return self._played[-1].performance.take
 
     @property
-    def takes(self) -> list[Take]:
-        """All of them."""
-        return [live.performance.take for live in self._played if live.performance.num_frames]
+    def performances(self) -> list[Performance]:
+        """One for each press of the button: its `take` is what was played."""
+        return [live.performance for live in self._played]
 
     @property
     def sounds(self) -> bool:

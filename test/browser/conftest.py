@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from .lab import Lab
-
-playwright = pytest.importorskip("playwright.sync_api")
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -91,7 +90,7 @@ def browser() -> Iterator[Any]:
     if found is None:
         said = f"No Chromium ({', '.join(CHROMIUM)}) is in the path. On Debian and Ubuntu: apt-get install chromium"
         pytest.fail(said) if os.environ.get("CI") else pytest.skip(said)
-    with playwright.sync_playwright() as driver:
+    with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
         browser.close()

@@ -1,5 +1,6 @@
 """A JupyterLab that runs, and a notebook that is open in it, as the tests see them."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,15 +47,33 @@ class Notebook:
         )
 
     @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """All that the cells show."""
+        cells = "window.jupyterapp.shell.currentWidget.content.widgets"
+        return self.page.evaluate(f"{cells}.flatMap((cell) => cell.model.outputs?.toJSON() ?? [])")
+
+    @property
     def complaints(self) -> list[str]:
-        """Errors and warnings that stand in the page."""
-        shown = ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error'], "
-        shown += ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
-        return [text for text in self.page.locator(shown).all_inner_texts() if "it/s" not in text]
+        """Errors, and what was said on stderr."""
+        return [
+            str(output) for output in self.outputs if output["output_type"] == "error" or output.get("name") == "stderr"
+        ]
+
+    @property
+    def raw(self) -> list[str]:
+        """What is shown as Python's `<object at 0x...>`, for lack of anything better."""
+        texts = [output.get("data", {}) for output in self.outputs]
+        return [data["text/plain"] for data in texts if set(data) == {"text/plain"} and " at 0x" in data["text/plain"]]
 
     def close(self) -> None:
         """Ends the kernel."""
         self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+
+
+def picture(shown: Any, name: str, **options: Any) -> None:
+    """Keeps what a page or a part of it looks like, in the folder that is named by SCREENSHOTS, if one is."""
+    if "SCREENSHOTS" in os.environ:
+        shown.screenshot(path=Path(os.environ["SCREENSHOTS"]) / f"{name}.png", **options)
 
 
 def write_notebook(path: Path, *cells: str) -> None:

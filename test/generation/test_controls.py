@@ -237,3 +237,8 @@ def test_a_parameter_may_be_left_open_for_a_while() -> None:
     assert list(known) == [1, 0]
     with pytest.raises(UserError, match=r"class rain.*finite number"):
         check_controls({"class": {"rain": curve}}, CONDITIONS)
+
+
+def test_a_class_cannot_be_left_open() -> None:
+    with pytest.raises(UserError, match="class wind"):
+        check_controls({"class": {"wind": Curve([(0, 1.0), (1, None)], step=True)}}, CONDITIONS)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dacformer.errors import UserError
-from dacformer.generation import Live, Performance, Stance, Synthesizer, Take
+from dacformer.generation import Curve, Live, Performance, Stance, Synthesizer, Take
 from dacformer.generation.controls import from_json
 from dacformer.generation.live import CALM_SECONDS, CHUNK_FRAMES, LEAST_AHEAD, SILENCE_SECONDS, Chunk, Flow
 
@@ -33,8 +33,7 @@ def perform(synth: Synthesizer, seed: int, moves: list[Stance] = MOVES) -> tuple
 
 def render(synth: Synthesizer, take: Take) -> Take:
     recipe = json.loads(json.dumps(take.recipe))  # as it lies in a file
-    controls, sampling = from_json(recipe["controls"]), from_json(recipe["sampling"])
-    return synth.generate(take.seconds, controls, recipe["seed"], **sampling)
+    return synth.generate(take.seconds, from_json(recipe["controls"]), recipe["seed"], **recipe["sampling"])
 
 
 def test_what_was_played_is_rendered_again(synth: Synthesizer) -> None:
@@ -60,7 +59,7 @@ def test_what_was_never_asked_for_is_not_in_the_recipe(synth: Synthesizer) -> No
     take, _ = perform(synth, seed=1, moves=[Stance({"wind": 1.0}, {"strength": 0.0}, 0.0, 2.0)])
     assert take.recipe["controls"].keys() == {"class", "strength"}
     assert take.recipe["controls"]["class"].keys() == {"wind"}
-    assert take.recipe["sampling"]["temperature"] == {"points": [[0.0, 0.0]], "step": True}
+    assert Curve(**take.recipe["sampling"]["temperature"]).points == [(0.0, 0.0)]
 
 
 def test_what_was_heard_is_the_sound_of_the_take(synth: Synthesizer) -> None:

@@ -57,7 +57,7 @@ def listening(synth: Synthesizer, hand: Hand, **mapping: object) -> LiveControls
 
 
 def test_knobs_and_keys_move_what_they_are_mapped_to(synth: Synthesizer, hand: Hand, backend: ModuleType) -> None:
-    mapping = {"midi_port": "faders", "controllers": {7: Knob(name="rate"), 8: {"name": "force", "low": 1, "high": 0}}}
+    mapping = {"midi_port": "faders", "controllers": {7: Knob(name="rate"), 8: {"name": "force", "low": 0.9, "high": 0.1}}}
     with listening(synth, hand, **mapping, notes={36: "wind"}) as live:
         assert live.listen_midi() == "Grand Faders 8"
         send = backend.sounding[-1].callback
@@ -71,7 +71,7 @@ def test_knobs_and_keys_move_what_they_are_mapped_to(synth: Synthesizer, hand: H
             mido.Message("pitchwheel", pitch=3),
         ):
             send(message)
-        assert hand() == {"rate": 4.5, "force": 0.0, "class": "wind"}
+        assert hand() == {"rate": 4.5, "force": 0.1, "class": "wind"}
         assert live.problem == ""
     assert backend.sounding[-1].closed
 

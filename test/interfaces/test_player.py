@@ -68,7 +68,7 @@ def test_it_starts_with_the_first_class_and_the_settings_of_the_run(player: Play
     assert player.stance.parameters == {"rate": 2.5}
     assert player.temperature == 1.0 and player.guidance == synth.sampling.guidance and player.seed == 4
     assert player.facts["ranges"] == {"rate": (0.5, 4.5), "force": (0.1, 0.9)}
-    assert not player.sounds and player.takes == []
+    assert not player.sounds and player.performances == []
     with pytest.raises(UserError, match="Press play"):
         _ = player.take
 
@@ -109,10 +109,11 @@ def test_a_page_hears_steers_and_stops(player: Player, page: Page, synth: Synthe
 def test_each_press_of_play_is_a_take(player: Player, page: Page) -> None:
     for count in (1, 2):
         page.say("play")
-        wait_until(lambda: player._played[-1].performance.num_frames > 0)
+        wait_until(lambda: player.performances[-1].num_frames > 0)
         page.say("stop")
-        assert len(player.takes) == count
-    np.testing.assert_array_equal(player.takes[0].codes[:, :3], player.takes[1].codes[:, :3])  # the same seed
+        assert len(player.performances) == count
+    one, other = (performance.take.codes[:, :3] for performance in player.performances)
+    np.testing.assert_array_equal(one, other)  # the same seed
 
 
 def test_another_page_takes_over_where_the_first_was(player: Player, page: Page) -> None:
@@ -123,7 +124,7 @@ def test_another_page_takes_over_where_the_first_was(player: Player, page: Page)
     page.say("play")
     wait_until(lambda: page.chunks[-1][0]["page"] == "another")
     first = next(message for message, _ in page.chunks if message["page"] == "another")
-    assert first["first"] > before["first"] and len(player.takes) == 1
+    assert first["first"] > before["first"] and len(player.performances) == 1
     player._handle_custom_msg({"type": "stop", "page": "page"}, [])  # the old one has no say
     assert player.sounds
 
