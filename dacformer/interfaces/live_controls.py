@@ -256,7 +256,8 @@ class LiveControls:
         low = trained.low if knob.low is None else knob.low
         high = trained.high if knob.high is None else knob.high
         try:
-            self._set(knob.name, low + (high - low) * min(max(float(share), 0.0), 1.0))
+            up = min(max(float(share), 0.0), 1.0)
+            self._set(knob.name, (1.0 - up) * low + up * high)  # both ends exactly
         except (TypeError, ValueError):
             self.problem = f"'{knob.name}' was sent {share!r}. Expected a number from 0 to 1."
 
