@@ -57,7 +57,8 @@ def listening(synth: Synthesizer, hand: Hand, **mapping: object) -> LiveControls
 
 
 def test_knobs_and_keys_move_what_they_are_mapped_to(synth: Synthesizer, hand: Hand, backend: ModuleType) -> None:
-    mapping = {"midi_port": "faders", "controllers": {7: Knob(name="rate"), 8: {"name": "force", "low": 0.9, "high": 0.1}}}
+    knobs = {7: Knob(name="rate"), 8: {"name": "force", "low": 0.9, "high": 0.1}}
+    mapping = {"midi_port": "faders", "controllers": knobs}
     with listening(synth, hand, **mapping, notes={36: "wind"}) as live:
         assert live.listen_midi() == "Grand Faders 8"
         send = backend.sounding[-1].callback
