@@ -3,10 +3,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help install demo lab test test-fast lint bench clean
+.PHONY: help install demo lab test test-fast browser-test lint bench clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed ## make .venv (PYTHON=/path/to/python3.11 chooses the Python, 3.10 to 3.14, unless .venv is there)
 
@@ -36,8 +36,11 @@ lab: .venv/.installed ## open JupyterLab here (Train.ipynb first)
 test: .venv/.installed ## all tests
 	$(BIN)/pytest
 
-test-fast: .venv/.installed ## the tests that take no time: neither slow ones nor notebooks
-	$(BIN)/pytest -m "not slow and not notebook"
+test-fast: .venv/.installed ## the tests that take no time: neither slow ones nor notebooks nor a browser
+	$(BIN)/pytest -m "not slow and not notebook and not browser"
+
+browser-test: .venv/.installed ## the notebooks and the player in a real JupyterLab, seen with Chromium
+	$(BIN)/pytest -m browser -s -v
 
 lint: .venv/.installed ## style, types, notebooks without outputs, Dockerfile
 	$(BIN)/ruff check

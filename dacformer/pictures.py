@@ -12,6 +12,7 @@ from scipy.signal.windows import hann
 WINDOW_SAMPLES, HOP_SAMPLES = 2048, 512
 MAX_COLUMNS, MAX_ROWS = 1000, 256  # more than that no screen shows, and each costs time
 FLOOR_DB = -80.0
+MEL_BANDS = 80
 
 
 def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str = "") -> None:
@@ -48,13 +49,61 @@ def draw_controls(axes: Axes, curves: Mapping[str, np.ndarray], seconds: float) 
     axes.set(xlim=(0, seconds), xlabel="seconds", ylabel="control")
 
 
-def plot_steered_sound(audio: np.ndarray, sample_rate: int, curves: Mapping[str, np.ndarray]) -> Figure:
-    """Spectrogram of a sound `(N,)` and the controls `(T,)` that steered it, one above the other."""
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(9, 4.5), sharex=True, height_ratios=(3, 1), layout="constrained"
+def draw_waveform(axes: Axes, audio: np.ndarray, sample_rate: int) -> None:
+    """Draws the outline of a sound `(N,)`: lowest and highest sample of each of at most 1,000 columns."""
+    step = max(1, len(audio) // MAX_COLUMNS)
+    starts = np.arange(0, len(audio), step)
+    low, high = np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts)
+    axes.fill_between(starts / sample_rate, low, high, linewidth=0.5, color="tab:blue", edgecolor="tab:blue")
+    largest = max(0.01, 1.05 * float(np.abs(audio).max(initial=0.0)))
+    axes.set(ylim=(-largest, largest), xlim=(0, len(audio) / sample_rate), ylabel="sample")
+
+
+def draw_mel_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int) -> None:
+    """Draws a spectrogram of `MEL_BANDS` bands, equally wide on the mel scale, its loudest point at 0 dB.
+
+    Args:
+        axes: Where to.
+        audio: `(N,)`.
+        sample_rate: In Hz.
+    """
+    seconds = len(audio) / sample_rate
+    audio = np.pad(audio, (0, max(0, WINDOW_SAMPLES - len(audio))))
+    hop = max(HOP_SAMPLES, len(audio) // MAX_COLUMNS)
+    transform = ShortTimeFFT(hann(WINDOW_SAMPLES, sym=False), hop, sample_rate)
+    edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(sample_rate / 2), MEL_BANDS + 2))
+    rising = (transform.f[None] - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - transform.f[None]) / np.diff(edges)[1:, None]
+    filters = np.clip(np.minimum(rising, falling), 0.0, None)  # (bands, bins), triangles
+    power = filters @ transform.spectrogram(audio, padding="even")
+    level = 10.0 * np.log10(np.maximum(power / max(power.max(), 1e-12), 10 ** (FLOOR_DB / 10)))
+    times = transform.t(len(audio))
+    axes.pcolormesh(
+        times, np.arange(MEL_BANDS), level, vmin=FLOOR_DB, vmax=0.0, shading="auto", rasterized=True, cmap="magma"
     )
-    draw_spectrogram(above, audio, sample_rate)
+    marks = np.array([hz for hz in (100, 300, 1000, 3000, 10000) if hz < sample_rate / 2])
+    at = np.interp(marks, edges[1:-1], np.arange(MEL_BANDS))
+    axes.set(yticks=at, yticklabels=[f"{hz:,}" for hz in marks], ylabel="Hz (mel)", xlim=(0, seconds))
+
+
+def _hz_to_mel(hz: float) -> float:
+    """O'Shaughnessy, Speech Communication (1987), p. 150."""
+    return 2595.0 * float(np.log10(1.0 + hz / 700.0))
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+
+
+def plot_steered_sound(audio: np.ndarray, sample_rate: int, curves: Mapping[str, np.ndarray]) -> Figure:
+    """Waveform and mel spectrogram of a sound `(N,)`, and the controls `(T,)` that steered it, on one axis of time."""
+    figure, (wave, spectrum, below) = plt.subplots(
+        3, 1, figsize=(9, 5.2), sharex=True, height_ratios=(1, 3, 1), layout="constrained"
+    )
+    draw_waveform(wave, audio, sample_rate)
+    draw_mel_spectrogram(spectrum, audio, sample_rate)
     draw_controls(below, curves, len(audio) / sample_rate)
+    figure.align_ylabels()
     plt.close(figure)  # shown once, where it is returned
     return figure
 

@@ -16,11 +16,12 @@ MAY_IMPORT = {
     "audio": LEFT,
     "textures": LEFT,
     "pictures": LEFT,
+    "pages": LEFT,
     "codec": LEFT | {"memory", "audio", "textures"},
     "data": LEFT | {"audio", "textures", "codec"},
     "model": LEFT,
     "training": LEFT | {"memory", "data", "model"},
-    "generation": LEFT | {"audio", "pictures", "codec", "data", "model", "training.checkpoint"},
+    "generation": LEFT | {"audio", "pictures", "pages", "codec", "data", "model", "training.checkpoint"},
 }
 EVERYTHING = {*MAY_IMPORT, "training"}
 MAY_IMPORT |= {
@@ -29,6 +30,9 @@ MAY_IMPORT |= {
     "cli": EVERYTHING | {"evaluation", "interfaces"},
     "__init__": EVERYTHING | {"evaluation", "interfaces"},
 }
+
+# The one way back: `synth.play()` is where a person looks for the player, and imports it when it is called.
+EXCEPTIONS = {"generation/synthesizer.py": {"dacformer.interfaces.play", "dacformer.interfaces.Player"}}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -55,7 +59,8 @@ def backward(stage: str, names: set[str]) -> list[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path: Path) -> None:
     stage = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert not backward(stage, imports(ast.parse(path.read_text())))
+    excepted = EXCEPTIONS.get(path.relative_to(PACKAGE).as_posix(), set())
+    assert not backward(stage, imports(ast.parse(path.read_text())) - excepted)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -138,6 +138,18 @@ class Codec:
         audio = self._decode(codes)
         return F.pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
 
+    @torch.inference_mode()
+    def latents(self, codes: Tensor) -> Tensor:
+        """What the decoder makes sound of: the sum of the codes' vectors.
+
+        Args:
+            codes: As in `decode`.
+
+        Returns:
+            `(B, D, T)`, of the decoder's precision.
+        """
+        return decoder_input(self.model, codes.to(self.device))
+
     def stream_decoder(self, batch_size: int = 1) -> StreamDecoder:
         """Starts decoding a stream: `push` codes, get the audio that they complete; `flush` at its end."""
         return StreamDecoder(self.model, batch_size, self.hop_length)
@@ -181,7 +193,7 @@ class Codec:
         return restored[: file.original_length].astype(np.float32)
 
     def _decode(self, codes: Tensor) -> Tensor:
-        return self.model.decode(decoder_input(self.model, codes.to(self.device))).float()
+        return self.model.decode(self.latents(codes)).float()
 
 
 def load_codec(

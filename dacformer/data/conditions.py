@@ -4,7 +4,7 @@ A condition is `(C,)`: class weights ++ normalised parameters ++ known-flags. Al
 which is what condition dropout trains and what guidance compares with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -34,6 +34,10 @@ class Conditions(Section):
     def dim(self) -> int:
         """Width of a condition, `C`."""
         return len(self.classes) + 2 * len(self.parameters)
+
+    def parameters_of(self, classes: Collection[str]) -> list[str]:
+        """The parameters that any of these classes has; all there are, where no class is named."""
+        return [name for name, scale in self.parameters.items() if not classes or set(classes) & set(scale.classes)]
 
     def encode(self, weights: Mapping[str, float | np.ndarray], values: Mapping[str, float | np.ndarray]) -> np.ndarray:
         """Makes conditions.

@@ -1,14 +1,17 @@
 """What a sound is: its class and parameters, from a table, from its name, or from its folder."""
 
+import itertools
 import math
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from dacformer.errors import UserError
+from dacformer.files import write_text
 
 FILE_COLUMNS, CLASS_COLUMNS = ("file", "Full File Name"), ("class", "Class Name")
 """Ours, and those of DACSynthformer's tables."""
@@ -108,6 +111,36 @@ def read_label_table(path: Path) -> dict[str, Label]:
         )
         for _, row in rows.iterrows()
     }
+
+
+def write_label_table(path: str | Path, labels: Mapping[str, Label]) -> Path:
+    """Writes a table that `read_label_table` reads back. What was there is kept beside it, under a name of its own.
+
+    Args:
+        path: A `.csv` file.
+        labels: By the sound's path below its folder.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: Not a `.csv`, or a label without a class.
+    """
+    path = Path(path)
+    if path.suffix != ".csv":
+        raise UserError(f"Labels are written as .csv, got {path}.")
+    if nameless := [file for file, label in labels.items() if not label.class_name]:
+        raise UserError(f"'{nameless[0]}' has no class. Fill it in.")
+    rows = [{"file": file, "class": label.class_name} | label.parameters for file, label in labels.items()]
+    if path.exists():
+        number = next(n for n in itertools.count(1) if not _backup(path, n).exists())
+        shutil.copy2(path, _backup(path, number))
+    write_text(path, pd.DataFrame(rows, columns=None if rows else ["file", "class"]).to_csv(index=False))
+    return path
+
+
+def _backup(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}.before-{number}{path.suffix}")
 
 
 def _look_up(path: Path, root: Path, labels: dict[str, Label], table: Path) -> Label:

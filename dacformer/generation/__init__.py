@@ -1,7 +1,20 @@
-"""From a checkpoint to sound: controls, sampling, the sampler over frames, the synthesizer."""
+"""From a checkpoint to sound: controls, sampling, the sampler over frames, the synthesizer, live playing."""
 
 from dacformer.generation.controls import Controls, Curve
+from dacformer.generation.live import Live, Performance, Stance
 from dacformer.generation.sampling import choose_code
-from dacformer.generation.synthesizer import Synthesizer, Take, load
+from dacformer.generation.synthesizer import Synthesizer, load
+from dacformer.generation.take import Take, read_take
 
-__all__ = ["Controls", "Curve", "Synthesizer", "Take", "choose_code", "load"]
+__all__ = [
+    "Controls",
+    "Curve",
+    "Live",
+    "Performance",
+    "Stance",
+    "Synthesizer",
+    "Take",
+    "choose_code",
+    "load",
+    "read_take",
+]

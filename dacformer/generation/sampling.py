@@ -1,12 +1,35 @@
-"""Drawing a code from logits. Knows nothing of codecs; never waits for the device."""
+"""Drawing a code from logits, by settings that may move. Knows nothing of codecs; never waits for the device."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dacformer.config import SamplingConfig
+from dacformer.config import SamplingConfig, parse_config
 from dacformer.errors import UserError
+from dacformer.generation.controls import Curve, from_json
+from dacformer.model.heads import Choose
+
+
+def frame_seed(seed: int, position: int) -> int:
+    """The seed of one frame's chance, so that it depends on nothing that was drawn before.
+
+    A take can then be cut anywhere, or heard again, and goes on as if nothing had happened.
+
+    Args:
+        seed: Of the take.
+        position: The frame's.
+
+    Returns:
+        A number in `[0, 2^64)`: SplitMix64 (Steele et al., doi:10.1145/2660193.2660195) of both.
+    """
+    x = (seed * 0x9E3779B97F4A7C15 + position * 0xD1342543DE82EF95 + 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+    return x ^ x >> 31
 
 
 def choose_code(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
@@ -39,16 +62,11 @@ def choose_code(logits: Tensor, temperature: float, top_k: int, top_p: float, ge
     return (logits - (-uniform.log()).log()).argmax(dim=-1)
 
 
-def make_chooser(
-    sampling: SamplingConfig, num_codebooks: int, generator: torch.Generator
-) -> Callable[[Tensor, int], Tensor]:
-    """Makes what a head calls for each codebook: guidance, then a draw.
-
-    With guidance other than 1, the batch holds every stream twice, first with its condition, then without; both
-    halves are given the same code (Ho & Salimans, arXiv:2207.12598; equation 6, on logits).
+def make_chooser(sampling: SamplingConfig, num_codebooks: int, generator: torch.Generator) -> Choose:
+    """Makes what a head calls for each codebook: a draw.
 
     Args:
-        sampling: Temperature, top-k, top-p, one for all codebooks or one each; guidance.
+        sampling: Temperature, top-k, top-p, one for all codebooks or one each.
         num_codebooks: `K`.
         generator: The source of chance.
 
@@ -65,11 +83,72 @@ def make_chooser(
     def choose(logits: Tensor, k: int) -> Tensor:
         return choose_code(logits, temperatures[k], int(top_ks[k]), top_ps[k], generator)
 
+    return choose
+
+
+def guided(choose: Choose, guidance: float) -> Choose:
+    """Puts guidance before a draw (Ho & Salimans, arXiv:2207.12598; equation 6, on logits).
+
+    The batch then holds every stream twice, first with its condition, then without; both halves get the same code.
+    """
+
     def choose_guided(logits: Tensor, k: int) -> Tensor:
         with_condition, without = logits.float().chunk(2)
-        return choose(without + sampling.guidance * (with_condition - without), k).repeat(2)
+        return choose(without + guidance * (with_condition - without), k).repeat(2)
 
-    return choose if sampling.guidance == 1.0 else choose_guided
+    return choose_guided
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How codes are drawn over time.
+
+    Attributes:
+        still: All settings.
+        moving: A curve for each setting that moves in place of the one in `still`.
+    """
+
+    still: SamplingConfig
+    moving: Mapping[str, Curve]
+
+    @property
+    def guided(self) -> bool:
+        """Whether streams run twice, with and without their condition."""
+        return "guidance" in self.moving or self.still.guidance != 1.0
+
+    def at(self, seconds: np.ndarray) -> list[SamplingConfig]:
+        """The settings at times `(T,)`."""
+        if not self.moving:
+            return [self.still] * len(seconds)
+        rows = zip(*(curve.at(seconds).tolist() for curve in self.moving.values()), strict=True)
+        return [self.still.model_copy(update=dict(zip(self.moving, row, strict=True))) for row in rows]
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain form for recipes."""
+        return self.still.model_dump(mode="json") | {name: curve.to_json() for name, curve in self.moving.items()}
+
+
+def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Sampling:
+    """Checks what is asked of the sampling.
+
+    Args:
+        usual: What is not named stays so.
+        changes: Settings of `SamplingConfig`; a number may be a `Curve`, also in its plain form, as recipes have it.
+
+    Returns:
+        The sampling.
+
+    Raises:
+        UserError: An unknown setting, or a value that it cannot have.
+    """
+    plain = {name: value for name, value in changes.items() if isinstance(value, Mapping)}
+    changes = {**changes, **from_json(plain)}
+    moving = {name: value for name, value in changes.items() if isinstance(value, Curve)}
+    tree = usual.model_dump() | {name: value for name, value in changes.items() if name not in moving}
+    for name, curve in moving.items():
+        for value in {value for _, value in curve.points}:
+            parse_config(tree | {name: value}, "sampling", SamplingConfig)
+    return Sampling(parse_config(tree, "sampling", SamplingConfig), moving)
 
 
 def _per_codebook(value: float | tuple[float, ...], num_codebooks: int, name: str) -> tuple[float, ...]:

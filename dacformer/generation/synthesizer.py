@@ -3,10 +3,10 @@
 Shapes: `B` takes side by side, `K` codebooks, `T` frames, `N` samples, `C` width of a condition.
 """
 
+import dataclasses
 import itertools
-import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,92 +15,29 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dacformer import audio as sound
-from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
-from dacformer.config import SamplingConfig, parse_config
+from dacformer.codec import Codec, load_codec, read_dac
+from dacformer.config import SamplingConfig
 from dacformer.data.encode import encode_file
 from dacformer.errors import UserError
-from dacformer.files import write_text
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
-from dacformer.generation.sampling import make_chooser
+from dacformer.generation.loop import decode_circle, find_loop
+from dacformer.generation.sampling import Sampling, frame_seed, guided, make_chooser, parse_sampling
+from dacformer.generation.take import Take, parse_recipe, read_take
 from dacformer.model import CompiledStep, State
+from dacformer.model.heads import Choose
 from dacformer.training.checkpoint import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from dacformer.interfaces import Player
 
 MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
 
-PREFILL_FRAMES = 64  # frames of a prompt that are heard in one call
+DECODED_FRAMES = 64  # decoded in one call
+LOOP_CHOICE_SECONDS = 4.0  # so much longer than a loop is the take that it is cut from
+MIN_LOOP_SECONDS = 0.2
 COMPILED_STREAMS = 16  # side by side on a CPU; from there on torch's matrix products win
-
-
-@dataclass(frozen=True)
-class Take:
-    """Generated sound, its codes, and how it came about. In a notebook it shows a player.
-
-    Attributes:
-        audio: `(N,)` float32.
-        codes: `(K, T)` int64.
-        curves: What steered each frame, each `(T,)` in its own units: a class's weight under the class's name, a
-            parameter's value under the parameter's; NaN while a prompt is heard.
-        sample_rate: In Hz.
-        hop_length: Samples per frame.
-        recipe: Checkpoint, controls, sampling, seed, length, prompt: what made it.
-    """
-
-    audio: np.ndarray
-    codes: np.ndarray
-    curves: dict[str, np.ndarray]
-    sample_rate: int
-    hop_length: int
-    recipe: dict[str, Any]
-
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return len(self.audio) / self.sample_rate
-
-    def save(self, path: str | Path) -> Path:
-        """Writes it, with its recipe: `.dac` (codes) or any sound format.
-
-        A recipe that is too long for a sound file's comment goes into a `.json` beside it.
-
-        Args:
-            path: The suffix chooses.
-
-        Returns:
-            The path.
-        """
-        path, recipe = Path(path), json.dumps(self.recipe)
-        if path.suffix != ".dac":
-            fits = len(recipe) <= sound.MAX_COMMENT
-            if not fits:
-                write_text(path.with_suffix(".json"), recipe)
-            return sound.write_audio(path, self.audio, self.sample_rate, comment=recipe if fits else None)
-        file = DacFile(
-            codes=self.codes[None],
-            sample_rate=self.sample_rate,
-            original_length=len(self.audio),
-            input_db=sound.loudness_db(self.audio, self.sample_rate),  # as heard: decoding restores exactly this
-            chunk_length=self.codes.shape[1],
-            codec=self.recipe["codec"],
-            recipe=recipe,
-        )
-        return write_dac(path, file)
-
-    def plot(self) -> "Figure":
-        """Spectrogram and controls, one above the other, on one axis of time."""
-        from dacformer.pictures import plot_steered_sound
-
-        return plot_steered_sound(self.audio, self.sample_rate, self.curves)
-
-    def _repr_html_(self) -> str:
-        from IPython.display import Audio
-
-        return Audio(self.audio, rate=self.sample_rate, normalize=False)._repr_html_()
 
 
 class Synthesizer:
@@ -132,6 +69,7 @@ class Synthesizer:
         self.model = checkpoint.model.to(device).eval()
         self.device = torch.device(device)
         self._compiled: dict[str, CompiledStep] = {}
+        self._latest: tuple[Take, _Player] | None = None  # the take that was made last, and the stream at its end
 
     def compiled_step(self, precision: str) -> CompiledStep:
         """The model's step for a few streams on the CPU, made once for each precision."""
@@ -154,7 +92,8 @@ class Synthesizer:
             controls: What steers it, see `controls.Controls`.
             seed: The same seed gives the same take on the same machine.
             progress: Show a bar.
-            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`.
+            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`;
+                each may be a `Curve` in the take's time.
 
         Returns:
             The take.
@@ -187,14 +126,31 @@ class Synthesizer:
         Raises:
             UserError: As in `generate`.
         """
-        codes, used = self._draw(seconds, controls, seed, progress, sampling)
-        return self._takes(codes, controls, used, seed)
+        codes, player = self._draw(seconds, controls, seed, progress, sampling)
+        takes = self.takes_of(codes, controls, player.sampling, seed)
+        self._latest = (takes[0], player) if len(takes) == 1 else None
+        return takes
 
     def generate_codes(
         self, seconds: float, controls: Sequence[Controls], seed: int = 0, **sampling: Any
     ) -> np.ndarray:
         """`generate_batch` without decoding: codes `(B, K, T)` int64."""
         return self._draw(seconds, controls, seed, False, sampling)[0].cpu().numpy()
+
+    def takes_of(self, codes: Tensor, controls: Sequence[Controls], sampling: Sampling, seed: int) -> list[Take]:
+        """Decodes what was drawn from an empty start, here or by a `Voice`.
+
+        Args:
+            codes: `(B, K, T)`.
+            controls: What steered each.
+            sampling: How all were drawn.
+            seed: The seed of all.
+
+        Returns:
+            The takes.
+        """
+        made = {"edit": "generate", "seconds": codes.shape[-1] / self.facts.frame_rate, "seed": int(seed)}
+        return self._takes(codes, controls, self._recipe(sampling, seed, made))
 
     def continue_from(
         self,
@@ -203,7 +159,7 @@ class Synthesizer:
         controls: Controls | None = None,
         seed: int = 0,
         progress: bool = False,
-        **sampling: Any,
+        **changes: Any,
     ) -> Take:
         """Hears a sound and goes on from it.
 
@@ -214,7 +170,7 @@ class Synthesizer:
                 under the controls at 0.
             seed: As in `generate`.
             progress: Show a bar.
-            **sampling: As in `generate`.
+            **changes: Of the sampling, as in `generate`.
 
         Returns:
             One take: the prompt, through the codec, and its continuation.
@@ -223,13 +179,177 @@ class Synthesizer:
             UserError: A prompt that cannot be read, or as in `generate`.
         """
         heard = torch.as_tensor(self._prompt_codes(prompt), device=self.device)[None]  # (1, K, T)
-        num_frames = self._num_frames(seconds)
-        conditions = self._curves([controls or {}], num_frames)
-        player = self._player(1, seed, sampling, max_chunk=PREFILL_FRAMES)
-        player.hear(heard, conditions[:, 0])
-        codes = [heard, *(player.step(conditions[:, t]) for t in _bar(num_frames, progress))]
         name = "codes" if isinstance(prompt, np.ndarray) else str(prompt)
-        return self._takes(torch.cat(codes, dim=-1), [controls or {}], player.sampling, seed, name, heard.shape[-1])[0]
+        sampling = parse_sampling(self.sampling, steering.delayed(changes, heard.shape[-1] / self.facts.frame_rate))
+        asked = steering.delayed(controls or {}, heard.shape[-1] / self.facts.frame_rate)
+        recipe = self._recipe(sampling, seed, {"edit": "hear", "prompt": name})
+        recipe |= {"prompt": name, "prompt_frames": heard.shape[-1]}
+        (take,) = self._takes(heard, [asked], recipe)
+        return take.extend(seconds, progress=progress)
+
+    def go_on(
+        self,
+        take: Take,
+        n: int,
+        seconds: float,
+        controls: Controls | None = None,
+        seed: int | None = None,
+        progress: bool = False,
+        **changes: Any,
+    ) -> list[Take]:
+        """Goes on from a take, several times side by side: `Take.extend` and `Take.branch`.
+
+        The model looks back no further than `num_layers * (window_frames - 1)` frames, so no more than that is heard
+        again, and nothing if the take was the last that was made: what it costs does not grow with the take.
+
+        Args:
+            take: Of this synthesizer's codec.
+            n: How many continuations.
+            seconds: Their length.
+            controls: What steers them; their time starts at 0 where the take ends. The take's own go on if None.
+            seed: Of the continuations; the take's own if None.
+            progress: Show a bar.
+            **changes: Of the take's sampling.
+
+        Returns:
+            The longer takes.
+
+        Raises:
+            UserError: As in `generate`, or `n` is not above 0.
+        """
+        if n < 1:
+            raise UserError(f"{n} continuations were asked for: expected at least 1.")
+        num_frames, start = self._num_frames(seconds), take.codes.shape[1]
+        asked = take.controls
+        if controls is not None:
+            steering.check_controls(controls, self.conditions)
+            asked = steering.joined(asked, controls, start / self.facts.frame_rate)
+        times = np.arange(start, start + num_frames) / self.facts.frame_rate
+        conditions = self._conditions(asked, times).expand(n, -1, -1)
+        seed = int(take.recipe["seed"] if seed is None else seed)
+        usual = steering.from_json(take.recipe["sampling"])
+        sampling = parse_sampling(self.sampling, usual | steering.delayed(changes, start / self.facts.frame_rate))
+        player = self._resumed(take, n, seed, sampling)
+        draws = sampling.at(times)
+        codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
+        made = {"edit": "branch" if n > 1 else "extend", "seconds": num_frames / self.facts.frame_rate, "seed": seed}
+        made |= {} if controls is None else {"controls": steering.to_json(controls)}
+        recipe = self._recipe(player.sampling, seed, made, take)
+        made |= {"sampling": {name: recipe["sampling"][name] for name in changes}} if changes else {}
+        whole = torch.as_tensor(take.codes, device=self.device).expand(n, -1, -1)
+        takes = self._takes(torch.cat([whole, *codes], dim=-1), [asked] * n, recipe, take, start)
+        self._latest = (takes[0], player) if n == 1 else None
+        return takes
+
+    def cut(self, take: Take, at_seconds: float) -> Take:
+        """Keeps the beginning of a take: `Take.cut`.
+
+        Args:
+            take: Of this synthesizer's codec.
+            at_seconds: Where it is to end, rounded to a frame.
+
+        Returns:
+            The shorter take.
+
+        Raises:
+            UserError: Not a time within the take.
+        """
+        if not 0.0 < at_seconds <= take.seconds:
+            raise UserError(f"at_seconds={at_seconds}: expected a time within the take, 0 to {take.seconds:.2f}.")
+        frames = self._num_frames(at_seconds)
+        recipe = take.recipe | {"edits": [*take.recipe["edits"], {"edit": "cut", "at_seconds": float(at_seconds)}]}
+        codes = torch.as_tensor(take.codes[None, :, :frames], device=self.device)
+        return self._takes(codes, [take.controls], recipe, take, frames)[0]
+
+    def loop(
+        self, seconds: float, controls: Controls | None = None, seed: int = 0, progress: bool = False, **sampling: Any
+    ) -> Take:
+        """Makes a loop: a take that is long enough to choose from, and of that the best piece, see `Take.loop`.
+
+        Args:
+            seconds: Its length, rounded to frames.
+            controls: As in `generate`.
+            seed: As in `generate`.
+            progress: Show a bar.
+            **sampling: As in `generate`.
+
+        Returns:
+            The loop; its parent is the take.
+
+        Raises:
+            UserError: Shorter than 0.2 s, or as in `generate`.
+        """
+        take = self.generate(seconds + LOOP_CHOICE_SECONDS, controls, seed, progress, **sampling)
+        return self.loop_of(take, seconds)
+
+    def loop_of(self, take: Take, seconds: float, n: int = 4, progress: bool = False) -> Take:
+        """Cuts a loop out of a take: `Take.loop`.
+
+        Args:
+            take: Of this synthesizer's codec; made longer where it leaves too little choice.
+            seconds: Length of the loop.
+            n: Continuations to choose from, where the take has to be longer.
+            progress: Show a bar.
+
+        Returns:
+            The loop.
+
+        Raises:
+            UserError: Shorter than 0.2 s.
+        """
+        if not MIN_LOOP_SECONDS <= seconds < float("inf"):
+            raise UserError(f"seconds={seconds}: expected a length of {MIN_LOOP_SECONDS} or more.")
+        num_frames, rate = self._num_frames(seconds), self.facts.frame_rate
+        missing = num_frames / rate + LOOP_CHOICE_SECONDS - take.seconds
+        takes = self.go_on(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
+        codes = torch.as_tensor(np.stack([each.codes for each in takes]), device=self.device)
+        which, start = find_loop(self.codec, codes, np.stack([each.audio for each in takes]), num_frames)
+        chosen, piece = takes[which], codes[which, :, start : start + num_frames]
+        controls = steering.from_second(chosen.controls, start / rate)
+        gains = self._gains(controls, np.arange(num_frames) / rate)
+        at = np.arange(num_frames * self.facts.hop_length) / self.facts.hop_length
+        audio = decode_circle(self.codec, piece) * np.interp(at, np.arange(num_frames), gains, period=num_frames)
+        made = {"edit": "loop", "seconds": num_frames / rate, "at_seconds": start / rate}
+        own = {"controls": steering.to_json(controls), "seconds": num_frames / rate, "prompt_frames": 0}
+        return dataclasses.replace(
+            chosen,
+            parent=chosen,
+            children=[],
+            pieces=(audio.clip(-1.0, 1.0).astype(np.float32),),
+            codes=piece.cpu().numpy(),
+            controls=controls,
+            recipe=chosen.recipe | own | {"edits": [*chosen.recipe["edits"], made]},
+        )
+
+    def open_take(self, path: str | Path) -> Take:
+        """Opens a take to go on with it.
+
+        Args:
+            path: A folder or a `.dac` file that `Take.save` wrote; the sound of a `.dac` file is decoded.
+
+        Returns:
+            The take.
+
+        Raises:
+            UserError: It cannot be read, is of another codec, or was steered by what this model does not know.
+        """
+        path = Path(path)
+        if path.suffix != ".dac":
+            take = read_take(path, self)
+            self._check_codes(take.codes, take.recipe["codec"], str(path))
+        else:
+            file = read_dac(path)
+            self._check_codes(file.codes[0], file.codec, str(path))
+            recipe = parse_recipe(file.recipe, str(path))
+            codes = torch.as_tensor(file.codes, device=self.device)
+            (take,) = self._takes(codes, [steering.from_json(recipe["controls"])], recipe)
+        steering.check_controls(take.controls, self.conditions)
+        if take.recipe["checkpoint"] != self.checkpoint.identity:
+            warnings.warn(
+                f"{path} was made with {take.recipe['checkpoint']}; {self.checkpoint.identity} goes on from it",
+                stacklevel=2,
+            )
+        return take
 
     def stream(
         self,
@@ -254,75 +374,95 @@ class Synthesizer:
         Raises:
             UserError: As in `generate`.
         """
-        player = self._player(1, seed, sampling)
-        decoder = self.codec.stream_decoder()
+        draws = parse_sampling(self.sampling, sampling)
+        voice = Voice(self, seed, draws)
         chunk_frames = max(1, round(chunk_seconds * self.facts.frame_rate))
         asked = controls if callable(controls) else lambda _: controls or {}
-        gain = None
         for first in itertools.count(0, chunk_frames):
             times = np.arange(first, first + chunk_frames) / self.facts.frame_rate
             now = asked(float(times[0]))
             steering.check_controls(now, self.conditions)
-            condition = self._tensor(steering.conditions_at(now, self.conditions, times)[None])
-            codes = [player.step(condition[:, t]) for t in range(chunk_frames)]
-            audio = decoder.push(torch.cat(codes, dim=-1))[0, 0].cpu().numpy()
-            before, gain = gain, self._gains(now, times[:1])[0]
-            ramp = np.linspace(gain if before is None else before, gain, len(audio))  # a jump would click
-            yield (audio * ramp).clip(-1.0, 1.0).astype(np.float32)
+            yield voice.play(now, times, draws.at(times))[1]
+
+    def play(self, seed: int = 0) -> "Player":
+        """Shows a player in a notebook: the sound is made while it plays, and follows its sliders.
+
+        Args:
+            seed: As in `generate`.
+
+        Returns:
+            The player; `player.take` is what was played.
+        """
+        from dacformer.interfaces import play
+
+        return play(self, seed)
 
     def _draw(
         self, seconds: float, controls: Sequence[Controls], seed: int, progress: bool, changes: Mapping[str, Any]
-    ) -> tuple[Tensor, SamplingConfig]:
-        """Codes `(B, K, T)` from empty starts, and how they were drawn."""
+    ) -> tuple[Tensor, "_Player"]:
+        """Codes `(B, K, T)` from empty starts, and the streams at their end."""
         num_frames = self._num_frames(seconds)
-        conditions = self._curves(controls, num_frames)
+        times = np.arange(num_frames) / self.facts.frame_rate
+        conditions = torch.stack([self._conditions(each, times) for each in controls])
         player = self._player(len(controls), seed, changes)
-        codes = [player.step(conditions[:, t]) for t in _bar(num_frames, progress)]
-        return torch.cat(codes, dim=-1), player.sampling
+        draws = player.sampling.at(times)
+        codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
+        return torch.cat(codes, dim=-1), player
 
     def _num_frames(self, seconds: float) -> int:
         if not 0.0 < seconds < float("inf"):
             raise UserError(f"seconds={seconds}: expected a length above 0.")
         return max(1, round(seconds * self.facts.frame_rate))
 
-    def _curves(self, controls: Sequence[Controls], num_frames: int) -> Tensor:
-        """Conditions of all frames of all takes, `(B, T, C)`."""
-        times = np.arange(num_frames) / self.facts.frame_rate
-        for each in controls:
-            steering.check_controls(each, self.conditions)
-        return self._tensor(np.stack([steering.conditions_at(each, self.conditions, times) for each in controls]))
+    def _conditions(self, controls: Controls, times: np.ndarray) -> Tensor:
+        """Conditions of the frames at these times, `(T, C)`."""
+        steering.check_controls(controls, self.conditions)
+        return self._tensor(steering.conditions_at(controls, self.conditions, times))
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any], max_chunk: int = 1) -> "_Player":
-        tree = self.sampling.model_dump() | dict(changes)
-        sampling = parse_config(tree, "sampling", SamplingConfig)
-        return _Player(self, batch_size, sampling, seed, max_chunk)
+    def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any]) -> "_Player":
+        return _Player(self, batch_size, parse_sampling(self.sampling, changes), seed)
+
+    def _resumed(self, take: Take, n: int, seed: int, sampling: Sampling) -> "_Player":
+        """A stream that stands at a take's end, `n` times side by side."""
+        latest, self._latest = self._latest, None  # a stream that is broken off stands nowhere
+        if n == 1 and latest is not None and latest[0] is take and latest[1].sampling == sampling:
+            latest[1].seed = seed
+            return latest[1]
+        player = _Player(self, n, sampling, seed)
+        end = take.codes.shape[1]
+        start = max(0, end - self.model.config.num_layers * (self.model.config.window_frames - 1))
+        conditions = self._conditions(take.controls, np.arange(start, end) / self.facts.frame_rate)
+        player.hear(torch.as_tensor(take.codes, device=self.device), conditions)
+        return player
 
     def _prompt_codes(self, prompt: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(prompt, np.ndarray):
             codes = prompt
         elif Path(prompt).suffix == ".dac":
             file = read_dac(prompt)
-            if file.codec not in ("", self.facts.codec):
-                raise UserError(
-                    f"{prompt} holds codes of {file.codec}, but the model speaks those of {self.facts.codec}."
-                )
+            self._check_codes(file.codes[0], file.codec, str(prompt))
             codes = file.codes[0]
         else:
             codes = encode_file(Path(prompt), self.codec, trim=False).codes[0]
+        self._check_codes(codes, self.facts.codec, "The prompt")
+        return codes[: self.facts.num_codebooks].astype(np.int64)
+
+    def _check_codes(self, codes: np.ndarray, codec: str, name: str) -> None:
+        if codec not in ("", self.facts.codec):
+            raise UserError(f"{name} holds codes of {codec}, but the model speaks those of {self.facts.codec}.")
         if codes.ndim != 2 or len(codes) < self.facts.num_codebooks or codes.size == 0 or codes.dtype.kind not in "ui":
             raise UserError(
-                f"The prompt's codes are {codes.dtype} of shape {codes.shape}; "
+                f"{name} has codes that are {codes.dtype} of shape {codes.shape}; "
                 f"expected integers ({self.facts.num_codebooks}, T) with T > 0."
             )
         if codes.min() < 0 or codes.max() >= self.facts.codebook_size:
             raise UserError(
-                f"The prompt's codes go from {codes.min()} to {codes.max()}; "
+                f"{name} has codes from {codes.min()} to {codes.max()}; "
                 f"expected 0 to {self.facts.codebook_size - 1}, of {self.facts.codec}."
             )
-        return codes[: self.facts.num_codebooks].astype(np.int64)
 
     def _gains(self, controls: Controls, times: np.ndarray) -> np.ndarray:
         """Takes back what encoding amplified the classes by, weighted as they are asked for: factors `(T,)`."""
@@ -334,77 +474,156 @@ class Synthesizer:
         )
         return 10.0 ** (-amplified / np.where(total > 0.0, total, 1.0) / 20.0)
 
+    def _recipe(
+        self, sampling: Sampling, seed: int, made: dict[str, Any], parent: Take | None = None
+    ) -> dict[str, Any]:
+        """What made a take, but for its controls and length."""
+        before = {"prompt": None, "prompt_frames": 0, "edits": []} if parent is None else parent.recipe
+        facts = {"checkpoint": self.checkpoint.identity, "codec": self.facts.codec}
+        drawn = {"sampling": sampling.to_json(), "seed": int(seed)}
+        return before | facts | drawn | {"edits": [*before["edits"], made]}
+
     def _takes(
         self,
         codes: Tensor,
         controls: Sequence[Controls],
-        sampling: SamplingConfig,
-        seed: int,
-        prompt: str | None = None,
-        prompt_frames: int = 0,
+        recipe: dict[str, Any],
+        parent: Take | None = None,
+        unchanged: int = 0,
     ) -> list[Take]:
-        """Decodes codes `(B, K, T)` and brings each take to its classes' level."""
-        decoder = self.codec.stream_decoder(len(codes))
-        pieces = [decoder.push(piece)[:, 0].cpu() for piece in codes.split(PREFILL_FRAMES, dim=-1)]
-        audio = torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()
-        times = (np.arange(codes.shape[-1]) - prompt_frames) / self.facts.frame_rate
+        """Decodes codes `(B, K, T)` and brings each take to its classes' level.
+
+        The first `unchanged` frames are the parent's, and so is their audio where the decoder has seen what follows.
+        """
+        hop, num_frames = self.facts.hop_length, codes.shape[-1]
+        kept = max(0, unchanged - self.codec.stream_decoder().delay_frames)
+        audio = self._decode(codes, kept)
+        times = np.arange(kept, num_frames) / self.facts.frame_rate
         takes = []
         for i, each in enumerate(controls):
-            curves = steering.curves_at(each, times)
-            frames = np.arange(audio.shape[1]) / self.facts.hop_length
-            gain = np.interp(frames, np.arange(len(times)), self._gains(each, times))
-            takes.append(
-                Take(
-                    audio=np.clip(audio[i] * gain, -1.0, 1.0).astype(np.float32),
-                    codes=codes[i].cpu().numpy(),
-                    curves={name: np.where(times < 0, np.nan, curve) for name, curve in curves.items()},
-                    sample_rate=self.facts.sample_rate,
-                    hop_length=self.facts.hop_length,
-                    recipe={
-                        "checkpoint": self.checkpoint.identity,
-                        "codec": self.facts.codec,
-                        "controls": steering.to_json(each),
-                        "sampling": sampling.model_dump(mode="json"),
-                        "seed": seed,
-                        "take": i,
-                        "seconds": audio.shape[1] / self.facts.sample_rate,
-                        "prompt": prompt,
-                    },
-                )
+            gain = np.interp(np.arange(audio.shape[1]) / hop, np.arange(len(times)), self._gains(each, times))
+            own = {"controls": steering.to_json(each), "take": i, "seconds": num_frames / self.facts.frame_rate}
+            take = Take(
+                pieces=(*_head(parent, kept * hop), np.clip(audio[i] * gain, -1.0, 1.0).astype(np.float32)),
+                codes=codes[i].cpu().numpy(),
+                controls=each,
+                sample_rate=self.facts.sample_rate,
+                hop_length=hop,
+                recipe=recipe | own,
+                synth=self,
+                parent=parent,
             )
+            takes.append(take)
         return takes
+
+    def _decode(self, codes: Tensor, start: int) -> np.ndarray:
+        """Audio `(B, N)` of codes `(B, K, T)` from a frame on, as in the whole."""
+        decoder = self.codec.stream_decoder(len(codes))
+        context = min(start, decoder.delay_frames)  # the decoder looks as far back as ahead
+        chunks = codes[..., start - context :].split(DECODED_FRAMES, dim=-1)
+        pieces = [decoder.push(chunk)[:, 0].cpu() for chunk in chunks]
+        return torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()[:, context * self.facts.hop_length :]
 
 
 class _Player:
     """Streams side by side, frame by frame; with guidance each runs twice, with and without its condition."""
 
-    def __init__(
-        self, synth: Synthesizer, batch_size: int, sampling: SamplingConfig, seed: int, max_chunk: int
-    ) -> None:
+    def __init__(self, synth: Synthesizer, batch_size: int, sampling: Sampling, seed: int) -> None:
         self.model = synth.model
         self.sampling = sampling
-        self.copies = 1 if sampling.guidance == 1.0 else 2
+        self.copies = 2 if sampling.guided else 1
         streams = batch_size * self.copies
-        self.state: State = self.model.init_state(streams, max_chunk)
+        self.state: State = self.model.init_state(streams)
         few = synth.device.type == "cpu" and streams <= COMPILED_STREAMS
-        self.draw = synth.compiled_step(sampling.precision) if few else self.model.step
-        generator = torch.Generator(synth.device).manual_seed(seed)
-        self.choose = make_chooser(sampling, self.model.num_codebooks, generator)
+        self.draw = synth.compiled_step(sampling.still.precision) if few else self.model.step
+        self.seed = seed
+        self.generator = torch.Generator(synth.device)
         self.batch_size = batch_size
 
-    def step(self, condition: Tensor) -> Tensor:
+    def step(self, condition: Tensor, sampling: SamplingConfig) -> Tensor:
         """Draws a frame under conditions `(B, C)`: `(B, K, 1)`."""
-        return self.draw(self._both(condition), self.state, self.choose)[: self.batch_size]
+        self.generator.manual_seed(frame_seed(self.seed, self.state.position))
+        choose = make_chooser(sampling, self.model.num_codebooks, self.generator)
+        if self.copies > 1:
+            choose = guided(choose, sampling.guidance)
+        return self.draw(self._both(condition), self.state, choose)[: self.batch_size]
 
-    @torch.inference_mode()
-    def hear(self, codes: Tensor, condition: Tensor) -> None:
-        """Takes frames `(B, K, T)` as if it had drawn them, under conditions `(B, C)`."""
-        for piece in codes.split(PREFILL_FRAMES, dim=-1):
-            self.model(piece.repeat(self.copies, 1, 1), self._both(condition), state=self.state)
+    def hear(self, codes: Tensor, conditions: Tensor) -> None:
+        """Moves every stream to the end of a take, as if it had drawn it.
+
+        Args:
+            codes: `(K, T)`.
+            conditions: `(t, C)`, of its last frames: as far back as the model looks, or all of them.
+        """
+        streams, end = self.batch_size * self.copies, codes.shape[-1]
+        self.state.position = end - len(conditions)
+        if self.state.position > 0:
+            before = codes[:, self.state.position - 1 : self.state.position]
+            self.state.previous = before.expand(streams, -1, -1).clone()
+        for t, condition in zip(range(self.state.position, end), conditions, strict=True):
+            self.draw(self._both(condition.expand(self.batch_size, -1)), self.state, _given(codes[:, t], streams))
 
     def _both(self, condition: Tensor) -> Tensor:
         unconditional = [torch.zeros_like(condition)] * (self.copies - 1)
         return torch.cat([condition, *unconditional])[:, None]  # (copies * B, 1, C)
+
+
+def _given(frame: Tensor, streams: int) -> Choose:
+    """Draws what was drawn before: a frame `(K,)`, in every stream."""
+    return lambda _, k: frame[k].repeat(streams)
+
+
+def _head(take: Take | None, num_samples: int) -> Iterator[np.ndarray]:
+    """The first samples of a take, piece by piece, without a copy."""
+    for piece in take.pieces if take is not None else ():
+        if num_samples > 0:
+            yield piece[:num_samples]
+        num_samples -= len(piece)
+
+
+class Voice:
+    """One endless stream in constant memory: draws frames and decodes them, to the sound of a take of these codes."""
+
+    def __init__(self, synth: Synthesizer, seed: int, sampling: Sampling) -> None:
+        """Starts from nothing.
+
+        Args:
+            synth: What plays.
+            seed: As in `Synthesizer.generate`.
+            sampling: Whether it is guided, and the precision.
+        """
+        self._synth = synth
+        self._player = _Player(synth, 1, sampling, seed)
+        self._decoder = synth.codec.stream_decoder()
+        self._gains = np.zeros(0)  # of the frames whose sound is not complete
+        self._samples = 0
+
+    def play(
+        self, controls: Controls, times: np.ndarray, sampling: Sequence[SamplingConfig]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Goes on.
+
+        Args:
+            controls: What steers; checked before.
+            times: `(t,)` seconds, of the next frames.
+            sampling: How each of them is drawn.
+
+        Returns:
+            The codes `(K, t)` int64, and the sound `(n,)` float32 that they complete, which lags behind them by the
+            codec's delay.
+        """
+        synth, hop = self._synth, self._synth.facts.hop_length
+        condition = synth._tensor(steering.conditions_at(controls, synth.conditions, times)[None])
+        frames = [self._player.step(condition[:, i], settings) for i, settings in enumerate(sampling)]
+        codes = torch.cat(frames, dim=-1)
+        audio = self._decoder.push(codes)[0, 0].cpu().numpy()
+        first = self._samples // hop
+        known = np.concatenate([self._gains, synth._gains(controls, times)])
+        at = np.arange(self._samples, self._samples + len(audio)) / hop
+        self._samples += len(audio)
+        self._gains = known[self._samples // hop - first :]
+        gain = np.interp(at, np.arange(first, first + len(known)), known)  # a jump would click
+        return codes[0].cpu().numpy(), (audio * gain).clip(-1.0, 1.0).astype(np.float32)
 
 
 def load(

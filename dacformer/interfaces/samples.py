@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dacformer.codec import Codec, load_codec
-from dacformer.generation.synthesizer import Synthesizer, Take
+from dacformer.generation import Synthesizer, Take
 from dacformer.pictures import plot_sounds
 from dacformer.training.checkpoint import Checkpoint
 

@@ -3,9 +3,7 @@
 Sounds and pictures are put into the page as HTML, so that a saved notebook still plays without a kernel.
 """
 
-import base64
 import html
-import io
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,6 @@ from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
-import soundfile
 from IPython.display import DisplayHandle
 from matplotlib.figure import Figure
 
@@ -28,6 +25,7 @@ from dacformer.generation import Curve, Synthesizer, Take
 from dacformer.generation.controls import Controls
 from dacformer.interfaces.plots import plot_training
 from dacformer.interfaces.samples import SampleWriter
+from dacformer.pages import figure_html, player_html
 from dacformer.pictures import plot_sounds
 from dacformer.training.checkpoint import Checkpoint
 from dacformer.training.loop import read_metrics
@@ -46,6 +44,10 @@ class Sheet:
     sounds: Mapping[str, np.ndarray]
     sample_rate: int
     columns: int = 4
+
+    def plot(self) -> Figure:
+        """The spectrograms alone, as one picture for print."""
+        return plot_sounds(dict(self.sounds), self.sample_rate, self.columns)
 
     def _repr_html_(self) -> str:
         cards = [
@@ -379,9 +381,7 @@ class Steering(widgets.VBox):
 
     def _active(self) -> list[str]:
         """The parameters that the classes at hand have; all of them where no class is chosen."""
-        at_hand = {self.start.value, self.goal.value} - {""}
-        known = self.synth.conditions.parameters
-        return [name for name, scale in known.items() if not at_hand or at_hand & set(scale.classes)]
+        return self.synth.conditions.parameters_of({self.start.value, self.goal.value} - {""})
 
     def _enable(self) -> None:
         """Shows what can be moved now, and nothing else."""
@@ -416,30 +416,6 @@ def choose_control(
     return fitting[0] if fitting else (class_name or conditions.classes[0], None)
 
 
-def figure_html(figure: Figure, dpi: int = 100) -> str:
-    """A figure as an image that lies in the page."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return f'<img style="width: 100%" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
-
-
-def player_html(audio: np.ndarray, sample_rate: int, play: bool = False) -> str:
-    """A player whose sound lies in the page, without loss, in half the room of a `.wav`.
-
-    Args:
-        audio: `(N,)`; beyond [-1, 1] it is clipped.
-        sample_rate: In Hz.
-        play: Start it.
-
-    Returns:
-        HTML.
-    """
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(audio, -1.0, 1.0), sample_rate, format="FLAC")
-    source = f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return f'<audio controls{" autoplay" if play else ""} style="width: 100%" src="{source}"></audio>'
-
-
 _WIDTH = widgets.Layout(width="380px")
 _STYLE = {"description_width": "100px"}
 
@@ -471,5 +447,5 @@ def _sheet(takes: Mapping[str, Take], columns: int = 4) -> Sheet:
 
 
 def _take_html(take: Take, play: bool) -> str:
-    parts = player_html(take.audio, take.sample_rate, play) + figure_html(take.plot())
+    parts = player_html(take.audio, take.sample_rate, play, take.loops) + figure_html(take.plot())
     return f'<div style="max-width: 900px">{parts}</div>'

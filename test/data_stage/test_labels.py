@@ -1,3 +1,4 @@
+import tempfile
 from pathlib import Path
 
 import pandas as pd
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.data.labels import Label, label_files, label_from_name, read_label_table
+from dacformer.data.labels import Label, label_files, label_from_name, read_label_table, write_label_table
 from dacformer.errors import UserError
 
 OURS, THEIRS = ("file", "class"), ("Full File Name", "Class Name")
@@ -105,3 +106,33 @@ def test_without_a_name_that_speaks_the_folder_does(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("rain/a.wav", "x/deep/b.wav", "c.wav", "rain/wind--strength-1.wav")]
     found = [label.class_name for label in label_files(paths, tmp_path)]
     assert found == ["rain", "deep", tmp_path.name, "wind"]
+
+
+words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(str.strip)
+some_labels = st.dictionaries(
+    words,
+    st.builds(Label, words, st.dictionaries(st.sampled_from(["rate", "strength"]), st.floats(-1e6, 1e6))),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(some_labels)
+def test_a_table_that_was_written_is_read_back(labels: dict[str, Label]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        read = read_label_table(write_label_table(Path(folder) / "labels.csv", labels))
+    assert read == labels
+
+
+def test_a_table_that_is_written_over_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    for name in ("a", "b", "c"):
+        write_label_table(path, {"x.wav": Label(name)})
+    names = ("labels.before-1.csv", "labels.before-2.csv")
+    kept = [read_label_table(tmp_path / name)["x.wav"].class_name for name in names]
+    assert kept == ["a", "b"] and read_label_table(path)["x.wav"].class_name == "c"
+    with pytest.raises(UserError, match="has no class"):
+        write_label_table(path, {"x.wav": Label("")})
+    with pytest.raises(UserError, match=r"written as \.csv"):
+        write_label_table(tmp_path / "labels.xlsx", {})
+    assert len(list(tmp_path.iterdir())) == 3

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dacformer.config import SamplingConfig
-from dacformer.generation.sampling import make_chooser
+from dacformer.generation.sampling import frame_seed, guided, make_chooser
 from dacformer.model import DACFormer
 
 
@@ -25,13 +25,16 @@ def generate_slowly(
         `(B, K, T)` int64, the prompt included.
     """
     batch_size, num_frames, _ = conditions.shape
-    choose = make_chooser(sampling, model.num_codebooks, torch.Generator(conditions.device).manual_seed(seed))
+    generator = torch.Generator(conditions.device)
+    choose = make_chooser(sampling, model.num_codebooks, generator)
     if sampling.guidance != 1.0:
+        choose = guided(choose, sampling.guidance)
         conditions = torch.cat([conditions, torch.zeros_like(conditions)])
     codes = conditions.new_zeros((len(conditions), model.num_codebooks, 0), dtype=torch.int64)
     if prompt is not None:
         codes = prompt.repeat(len(conditions) // batch_size, 1, 1)
     for t in range(codes.shape[-1], num_frames):
+        generator.manual_seed(frame_seed(seed, t))
         codes = torch.nn.functional.pad(codes, (0, 1))  # the frame to be drawn; each codebook sees those before it
         for k in range(model.num_codebooks):
             logits = model(codes, conditions[:, : t + 1])  # (B, K, t + 1, V)

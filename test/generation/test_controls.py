@@ -1,5 +1,6 @@
 """Curves in seconds, controls as they are typed, and what the model is told."""
 
+import json
 import warnings
 
 import numpy as np
@@ -15,6 +16,9 @@ from dacformer.generation.controls import (
     class_controls,
     conditions_at,
     curves_at,
+    delayed,
+    from_json,
+    joined,
     parse_control,
     to_json,
 )
@@ -27,6 +31,7 @@ CONDITIONS = Conditions(
     },
 )
 numbers = st.floats(-1e6, 1e6)
+times = st.integers(-10_000, 10_000).map(lambda milliseconds: milliseconds / 1000)
 points = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=8, unique_by=lambda point: point[0]).map(sorted)
 
 
@@ -177,4 +182,63 @@ def test_what_is_plotted_is_in_the_units_of_the_controls() -> None:
 
 def test_controls_have_a_plain_form() -> None:
     controls = {"class": {"rain": Curve([(0, 1)])}, "density": 0.5}
-    assert to_json(controls) == {"class": {"rain": {"points": [(0, 1)], "step": False}}, "density": 0.5}
+    assert to_json(controls) == {"class": {"rain": {"points": [[0, 1]], "step": False}}, "density": 0.5}
+
+
+def some_curves(values: st.SearchStrategy[float | None]) -> st.SearchStrategy[Curve]:
+    drawn = st.dictionaries(times, values, min_size=1, max_size=6)
+    return st.builds(Curve, drawn.map(lambda each: sorted(each.items(), key=lambda point: point[0])), st.booleans())
+
+
+weights = st.one_of(numbers, some_curves(numbers))
+values = st.one_of(numbers, some_curves(st.none() | numbers))
+some_controls = st.builds(
+    lambda asked, named: ({"class": asked} if asked else {}) | named,
+    st.one_of(st.sampled_from(["rain", "wind"]), st.dictionaries(st.sampled_from(["rain", "wind", "points"]), weights)),
+    st.dictionaries(st.sampled_from(["density", "strength"]), values),
+)
+
+
+@given(some_controls)
+def test_controls_come_back_from_their_plain_form(controls: dict[str, object]) -> None:
+    assert to_json(from_json(json.loads(json.dumps(to_json(controls))))) == to_json(controls)
+
+
+@given(some_controls, some_controls, st.integers(1, 20).map(float))
+def test_joined_controls_are_the_first_and_then_the_others(
+    before: dict[str, object], after: dict[str, object], moment: float
+) -> None:
+    both = joined(before, after, moment)
+    early, late = np.linspace(0.0, moment, 20, endpoint=False), np.linspace(0.0, 50.0, 20)
+    nothing = dict.fromkeys(class_controls(before) | class_controls(after), 0.0)
+    unknown = dict.fromkeys(["density", "strength"], np.nan)
+    for controls, own, times in ((before, early, early), (after, late, late + moment)):
+        expected, found = curves_at(controls, own), curves_at(both, times)
+        for name in found:
+            usual = np.full(20, (unknown | nothing)[name])
+            np.testing.assert_allclose(found[name], expected.get(name, usual), rtol=1e-6, atol=1e-6)
+
+
+def test_controls_that_are_delayed_wait_where_they_begin() -> None:
+    later = delayed({"class": "rain", "density": Curve([(-1, 0), (1, 1)])}, 10.0)
+    np.testing.assert_allclose(
+        curves_at(later, np.array([0.0, 10.0, 10.5, 11.0, 12.0]))["density"], [0.5, 0.5, 0.75, 1, 1]
+    )
+
+
+def test_a_parameter_may_be_left_open_for_a_while() -> None:
+    curve = Curve([(0, 20), (1, None), (2, 30), (3, None)])
+    assert [curve(t) for t in (0, 0.5, 2, 2.5)] == [20, 20, 30, 30]
+    assert np.isnan([curve(1), curve(1.5), curve(3), curve(9)]).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_controls({"strength": curve}, CONDITIONS)
+    known = conditions_at({"strength": curve}, CONDITIONS, np.array([0.5, 1.5]))[:, -1]
+    assert list(known) == [1, 0]
+    with pytest.raises(UserError, match=r"class rain.*finite number"):
+        check_controls({"class": {"rain": curve}}, CONDITIONS)
+
+
+def test_a_class_cannot_be_left_open() -> None:
+    with pytest.raises(UserError, match="class wind"):
+        check_controls({"class": {"wind": Curve([(0, 1.0), (1, None)], step=True)}}, CONDITIONS)

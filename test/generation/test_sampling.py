@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from dacformer.config import SamplingConfig
-from dacformer.generation.sampling import choose_code, make_chooser
+from dacformer.generation.sampling import choose_code, guided, make_chooser
 
 V = 6
 # A tenth apart or more: what float32 cannot tell apart is a tie, and any of a tie may be drawn.
@@ -93,26 +93,26 @@ def test_guidance_goes_on_from_the_plain_towards_the_conditioned(
     conditioned: list[float], plain: list[float], guidance: float
 ) -> None:
     """Equation 6 of Ho & Salimans, arXiv:2207.12598, by hand."""
-    guided = [p + guidance * (c - p) for c, p in zip(conditioned, plain, strict=True)]
-    if sorted(guided)[-1] - sorted(guided)[-2] < 1e-4:
+    expected = [p + guidance * (c - p) for c, p in zip(conditioned, plain, strict=True)]
+    if sorted(expected)[-1] - sorted(expected)[-2] < 1e-4:
         return  # a tie to rounding
-    choose = make_chooser(SamplingConfig(temperature=0.0, guidance=guidance), 1, generator())
-    assert choose(torch.tensor([conditioned, plain]), 0).tolist() == [int(np.argmax(guided))] * 2
+    choose = guided(make_chooser(SamplingConfig(temperature=0.0), 1, generator()), guidance)
+    assert choose(torch.tensor([conditioned, plain]), 0).tolist() == [int(np.argmax(expected))] * 2
 
 
 def test_both_halves_of_a_guided_batch_hear_the_same_code() -> None:
-    choose = make_chooser(SamplingConfig(guidance=2.0), 1, generator())
+    choose = guided(make_chooser(SamplingConfig(), 1, generator()), 2.0)
     codes = choose(torch.randn(20, 50, generator=generator(3)), 0)
     assert torch.equal(codes[:10], codes[10:])
 
 
-def test_guidance_one_is_no_guidance() -> None:
+def test_without_guidance_it_is_a_plain_draw() -> None:
     logits = torch.randn(8, 50, generator=generator(2))
-    choose = make_chooser(SamplingConfig(guidance=1.0), 1, generator(7))
+    choose = make_chooser(SamplingConfig(), 1, generator(7))
     assert torch.equal(choose(logits, 0), choose_code(logits, 1.0, 0, 1.0, generator(7)))
 
 
 def test_guidance_between_two_equals_changes_nothing() -> None:
     logits = torch.randn(8, 50, generator=generator(2))
-    choose = make_chooser(SamplingConfig(guidance=3.0), 1, generator(7))
+    choose = guided(make_chooser(SamplingConfig(), 1, generator(7)), 3.0)
     assert torch.equal(choose(logits.repeat(2, 1), 0)[:8], choose_code(logits, 1.0, 0, 1.0, generator(7)))

@@ -44,7 +44,7 @@ def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **s
 def test_generated_is_what_a_plain_loop_draws(
     synth: Synthesizer, sampling: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dacformer.generation.synthesizer.PREFILL_FRAMES", 4)  # a short ring, written round twice
+    monkeypatch.setattr("dacformer.generation.synthesizer.DECODED_FRAMES", 4)
     take = synth.generate(LONG, MOVING, seed=3, precision="float32", **sampling)
     assert take.codes.shape == (4, 43)
     np.testing.assert_array_equal(take.codes, oracle(synth, [MOVING], 43, 3, **sampling)[0])
@@ -69,6 +69,23 @@ def test_many_takes_side_by_side_are_what_a_plain_loop_draws(synth: Synthesizer)
     controls = [{"class": "wind", "strength": i / COMPILED_STREAMS} for i in range(COMPILED_STREAMS)]
     takes = synth.generate_batch(0.1, controls, seed=2)  # with guidance twice as many: torch steps them
     np.testing.assert_array_equal(np.stack([take.codes for take in takes]), oracle(synth, controls, 9, 2))
+
+
+def test_sampling_may_move(synth: Synthesizer) -> None:
+    """From a moment on, other settings: until then the codes are those of the settings before."""
+    moving = {
+        "temperature": Curve([(0, 1.0), (0.2, 0.0)], step=True),
+        "guidance": Curve([(0, 2.0), (0.2, 1.0)], step=True),
+    }
+    take = synth.generate(LONG, MOVING, seed=3, **moving)
+    before = synth.generate(LONG, MOVING, seed=3, temperature=1.0, guidance=2.0)
+    same = (take.codes == before.codes).all(axis=0)
+    assert same[:18].all() and not same[18:].all()
+    assert Curve(**take.recipe["sampling"]["guidance"]).points == [(0.0, 2.0), (0.2, 1.0)]
+    again = synth.generate(LONG, MOVING, seed=3, **take.recipe["sampling"])
+    np.testing.assert_array_equal(again.codes, take.codes)
+    still = synth.generate(0.1, MOVING, seed=3, temperature=Curve([(0, 0.5)]), guidance=Curve([(0, 2.0)]))
+    np.testing.assert_array_equal(still.codes, synth.generate(0.1, MOVING, seed=3, temperature=0.5, guidance=2.0).codes)
 
 
 def test_the_same_seed_gives_the_same_audio_and_another_another(synth: Synthesizer) -> None:
@@ -262,8 +279,8 @@ def test_a_take_shows_itself(synth: Synthesizer) -> None:
     take = synth.generate(0.3, {"class": "wind", "strength": Curve([(0, 0), (1, 1)])})
     figure = take.plot()
     assert isinstance(figure, Figure)
-    above, below = figure.axes
-    assert above.get_ylabel() == "Hz" and above.collections
+    wave, spectrum, below = figure.axes
+    assert wave.collections and spectrum.get_ylabel() == "Hz (mel)" and spectrum.collections
     assert {line.get_label() for line in below.lines} == {"wind", "strength"}
     assert re.search(r"<audio[^>]*controls", take._repr_html_())
     synth.continue_from(take.codes, 0.1).plot()  # without any control
@@ -285,6 +302,9 @@ def test_a_length_that_is_none_is_refused(synth: Synthesizer, seconds: float) ->
         ({"top_p": 1.5}, "top_p"),
         ({"guidance": float("inf")}, "guidance"),
         ({"guidance": "much"}, "guidance"),
+        ({"guidance": Curve([(0, 1), (1, -1)])}, "guidance"),
+        ({"temperature": Curve([(0, 1), (1, None)])}, "temperature"),
+        ({"precision": Curve([(0, 1)])}, "precision"),
         ({"temprature": 1}, "Did you mean 'temperature'"),
     ],
 )

@@ -30,7 +30,8 @@ from dacformer.interfaces import (
     sweep,
     trajectory,
 )
-from dacformer.interfaces.widgets import choose_control, player_html
+from dacformer.interfaces.widgets import choose_control
+from dacformer.pages import player_html
 from dacformer.training import train
 
 

@@ -1,0 +1,304 @@
+"""Playing live: a voice in a thread of its own, under controls that a person moves while it sounds, all remembered.
+
+`Performance` makes sound chunk by chunk and keeps what was asked for. `Flow` says when the next chunk is due. `Live`
+runs the one by the other; where the sound goes is the business of whoever listens.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+
+from dacformer.errors import UserError
+from dacformer.generation.controls import Controls, Curve
+from dacformer.generation.sampling import Sampling
+from dacformer.generation.synthesizer import Synthesizer, Voice
+from dacformer.generation.take import Take
+
+CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay the controls
+LEAST_AHEAD, MOST_AHEAD = 0.08, 3.0  # seconds of sound that the listener holds
+Points = list[tuple[float, float | None]]
+
+CALM_SECONDS = 10.0  # without an under-run, before less is held again
+SILENCE_SECONDS = 10.0  # without a word from the listener, before nothing more is made for it
+
+
+@dataclass(frozen=True)
+class Stance:
+    """Where all controls stand at one moment.
+
+    Attributes:
+        weights: Of classes; one that is not named weighs nothing.
+        parameters: In their own units; one that is not named is left to the model.
+        temperature: As in `SamplingConfig`, one for all codebooks.
+        guidance: As in `SamplingConfig`.
+    """
+
+    weights: Mapping[str, float]
+    parameters: Mapping[str, float]
+    temperature: float
+    guidance: float
+
+    @property
+    def controls(self) -> Controls:
+        """As `Synthesizer.generate` takes them."""
+        return {"class": self.weights, **self.parameters}
+
+
+class Performance:
+    """A take in the making: rendering it again by its recipe, with `Synthesizer.generate`, gives the same codes."""
+
+    def __init__(self, synth: Synthesizer, seed: int = 0) -> None:
+        """Starts from nothing.
+
+        Args:
+            synth: What plays.
+            seed: As in `Synthesizer.generate`.
+        """
+        self._synth = synth
+        self._seed = seed
+        still = Curve([(0.0, 1.0)], step=True)  # moves, so that any guidance may be asked for later
+        self._voice = Voice(synth, seed, Sampling(synth.sampling, {"guidance": still}))
+        self._lock = threading.Lock()  # a take may be asked for while another thread plays
+        self._codes: list[np.ndarray] = []
+        self._points: dict[str, dict[str, Points]] = {}
+        self.num_frames = 0
+
+    def play(self, stance: Stance, num_frames: int = CHUNK_FRAMES) -> np.ndarray:
+        """Goes on.
+
+        Args:
+            stance: What steers these frames.
+            num_frames: How many.
+
+        Returns:
+            `(n,)` float32: the sound that they complete. Laid end to end, the pieces are the take's sound.
+        """
+        times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.facts.frame_rate
+        draws = {"temperature": stance.temperature, "guidance": stance.guidance}
+        settings = self._synth.sampling.model_copy(update=draws)
+        codes, audio = self._voice.play(stance.controls, times, [settings] * num_frames)
+        conditions = self._synth.conditions
+        with self._lock:
+            self._note("class", {name: stance.weights.get(name, 0.0) for name in conditions.classes}, times[0])
+            self._note("parameter", {name: stance.parameters.get(name) for name in conditions.parameters}, times[0])
+            self._note("sampling", draws, times[0])
+            self._codes.append(codes.astype(np.int32))
+            self.num_frames += num_frames
+        return audio
+
+    def _note(self, kind: str, values: Mapping[str, float | None], seconds: float) -> None:
+        """Keeps what has changed."""
+        for name, value in values.items():
+            points = self._points.setdefault(kind, {}).setdefault(name, [])
+            if not points or points[-1][1] != value:
+                points.append((float(seconds), value))
+
+    @property
+    def take(self) -> Take:
+        """All that was played so far, its sound decoded anew.
+
+        Raises:
+            UserError: Nothing was.
+        """
+        with self._lock:
+            if not self._codes:
+                raise UserError("Nothing was played yet, so there is no take. Press play first.")
+            codes = torch.from_numpy(np.concatenate(self._codes, axis=1).astype(np.int64))[None]
+            points = {kind: dict(each) for kind, each in self._points.items()}
+        weights = _curves(points["class"], unless=0.0)
+        controls = {"class": weights, **_curves(points["parameter"], unless=None)}
+        sampling = Sampling(self._synth.sampling, _curves(points["sampling"], unless=None))
+        return self._synth.takes_of(codes, [controls], sampling, self._seed)[0]
+
+
+def _curves(points: Mapping[str, Points], unless: float | None) -> dict[str, Curve]:
+    """The curves of all that was ever anything else."""
+    asked = {name: each for name, each in points.items() if {value for _, value in each} != {unless}}
+    return {name: Curve(each, step=True) for name, each in asked.items()}
+
+
+class Flow:
+    """How far ahead of the listener to play: as little as goes well.
+
+    The listener tells how much it has played; between its reports the clock does.
+    """
+
+    def __init__(self, sample_rate: int) -> None:
+        """Begins with nothing made and nobody heard.
+
+        Args:
+            sample_rate: In Hz.
+        """
+        self._rate = sample_rate
+        self._made = self._played = 0.0  # samples; the latter as of the last report
+        self._runs = False
+        self._reported = -math.inf
+        self._calm_since = -math.inf
+        self.underruns = 0
+        self.target_seconds = LEAST_AHEAD
+
+    def made(self, samples: int) -> None:
+        """So much more is on its way."""
+        self._made += samples
+
+    def report(self, now: float, played: float, runs: bool, underruns: int) -> None:
+        """What the listener says.
+
+        Args:
+            now: Seconds of any clock that does not jump.
+            played: Samples, since the beginning.
+            runs: The sound runs now (it does not before the first buffer is full, nor after an under-run).
+            underruns: New ones.
+        """
+        guess = self._played_by(now)
+        # A report that was held up tells of the past, so one that is below the guess is believed slowly.
+        self._played = played if not runs or underruns or played > guess else guess + 0.1 * (played - guess)
+        if now - self._reported > SILENCE_SECONDS:
+            self._calm_since = now
+        self._reported, self._runs = now, runs
+        self.underruns += underruns
+        if underruns:
+            self.target_seconds, self._calm_since = min(1.5 * self.target_seconds, MOST_AHEAD), now
+        elif now - self._calm_since > CALM_SECONDS:
+            self.target_seconds, self._calm_since = max(0.9 * self.target_seconds, LEAST_AHEAD), now
+
+    def due_in(self, now: float) -> float:
+        """Seconds until more is to be made; infinite while nobody listens."""
+        if now - self._reported > SILENCE_SECONDS:
+            return math.inf
+        return max(0.0, (self._made - self._played_by(now)) / self._rate - self.target_seconds)
+
+    def _played_by(self, now: float) -> float:
+        since = (now - self._reported) * self._rate if self._runs else 0.0
+        return min(self._made, self._played + since)
+
+
+class Chunk(NamedTuple):
+    """A piece of sound on its way to the listener.
+
+    Attributes:
+        audio: `(n,)` float32.
+        first: Where it begins, in samples since the beginning.
+        change: The number of the change of controls that is in force.
+        heard_at: Where that change is first heard, in samples; later than this piece, by the codec's delay.
+        target_seconds: How much the listener is to hold.
+    """
+
+    audio: np.ndarray
+    first: int
+    change: int
+    heard_at: int
+    target_seconds: float
+
+
+class Live:
+    """A performance that goes on in a thread of its own until it is stopped. Only one of a process sounds at a time."""
+
+    _sounding: ClassVar["Live | None"] = None
+
+    def __init__(
+        self,
+        synth: Synthesizer,
+        stance: Stance,
+        seed: int,
+        send: Callable[[Chunk], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        """Prepares; `start` begins.
+
+        Args:
+            synth: What plays.
+            stance: Where the controls stand.
+            seed: As in `Synthesizer.generate`.
+            send: Takes the sound, in the thread.
+            ended: Told why, when no more will come: empty where `stop` was asked to.
+        """
+        self.performance = Performance(synth, seed)
+        self.flow = Flow(synth.facts.sample_rate)
+        self._hop = synth.facts.hop_length
+        self._send, self._ended = send, ended
+        self._stance, self._change = stance, 0
+        self._samples = 0
+        self._heard = 0, 0  # the latest change that sounds, and from which sample on
+        self._why: str | None = None  # why it ends
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="dacformer-live", daemon=True)
+
+    @property
+    def sounds(self) -> bool:
+        """Whether it goes on; it may wait for its listener."""
+        return self._thread.is_alive() and self._why is None
+
+    def start(self) -> None:
+        """Begins, and ends the one that sounded before."""
+        before, Live._sounding = Live._sounding, self
+        if before is not None and before.sounds:
+            before.stop("Stopped: another player was started.")
+        self._thread.start()
+        self.listen(0, False, 0)
+
+    def move(self, stance: Stance, change: int) -> None:
+        """Changes the controls, from the next chunk on.
+
+        Args:
+            stance: Where they stand now.
+            change: A number, to tell this change by.
+        """
+        with self._news:
+            self._stance, self._change = stance, change
+
+    def listen(self, played: int | None, runs: bool, underruns: int) -> None:
+        """What the listener says, several times a second, see `Flow.report`; `played` is None for one that is new."""
+        with self._news:
+            self.flow.report(time.monotonic(), self._samples if played is None else played, runs, underruns)
+            self._news.notify()
+
+    def stop(self, why: str = "") -> None:
+        """Ends it. What was played stays.
+
+        Args:
+            why: What the listener is told.
+        """
+        with self._news:
+            self._why = self._why or why
+            self._news.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while self._wait():
+                self._send(self._chunk())
+        except Exception as error:  # a thread's traceback is lost to the notebook: say it, then let it go on
+            self._why = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._ended(self._why or "")
+
+    def _wait(self) -> bool:
+        """Waits until the next chunk is due; whether there is to be one."""
+        with self._news:
+            while self._why is None:
+                seconds = self.flow.due_in(time.monotonic())
+                if seconds == 0.0:
+                    return True
+                self._news.wait(None if math.isinf(seconds) else seconds)
+        return False
+
+    def _chunk(self) -> Chunk:
+        with self._news:
+            stance, change = self._stance, self._change
+        if change != self._heard[0]:
+            self._heard = change, self.performance.num_frames * self._hop
+        audio = self.performance.play(stance)
+        with self._news:
+            first = self._samples
+            self._samples += len(audio)
+            self.flow.made(len(audio))
+            return Chunk(audio, first, *self._heard, self.flow.target_seconds)

@@ -1,0 +1,194 @@
+"""Labels by hand: a folder's sounds, each to be heard and seen, its class and parameters to be filled in."""
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+
+import ipywidgets as widgets
+import pandas as pd
+
+from dacformer import audio as sound
+from dacformer.data import check_sounds
+from dacformer.data.labels import Label, label_files, write_label_table
+from dacformer.errors import UserError
+from dacformer.files import replacing
+from dacformer.pages import figure_html, player_html
+from dacformer.pictures import plot_sounds
+
+LABELS_FILE = "labels.csv"
+HEARD_SECONDS = 5.0  # of each clip
+
+
+def label_sounds(folder: str | Path, parameters: tuple[str, ...] = (), page_rows: int = 6) -> "LabelTable":
+    """Shows a folder's sounds in a table that can be filled in.
+
+    Args:
+        folder: Searched with all its subfolders; made if it is not there, to be filled by dropping files.
+        parameters: Columns, beside those that the sounds' names or the folder's `labels.csv` have.
+        page_rows: Sounds on a page.
+
+    Returns:
+        The table; `table.save()` writes `labels.csv`, for `encode_folder(..., labels=...)`.
+
+    Raises:
+        UserError: A `labels.csv` that cannot be read.
+    """
+    return LabelTable(Path(folder), parameters, page_rows)
+
+
+class LabelTable(widgets.VBox):
+    """The table that `label_sounds` makes; every cell is text, and nothing that was typed is thrown away.
+
+    Attributes:
+        cells: Text by file and column: `class`, and a column per parameter (empty: unknown).
+        problems: What `check_sounds` found, by file.
+        message: What happened.
+    """
+
+    def __init__(self, folder: Path, parameters: tuple[str, ...], page_rows: int) -> None:
+        """Builds it; `label_sounds` is the usual way."""
+        self.folder, self.page_rows = folder, page_rows
+        folder.mkdir(parents=True, exist_ok=True)
+        self.cells = pd.DataFrame(columns=["class", *parameters], dtype=str)
+        self.problems: Mapping[str, str] = {}
+        self.message = widgets.HTML()
+        self.upload = widgets.FileUpload(multiple=True, description="Drop sounds here")
+        self.page = widgets.BoundedIntText(1, min=1, max=1, description="page", layout=widgets.Layout(width="140px"))
+        self.parameter = widgets.Text(placeholder="another parameter", layout=widgets.Layout(width="160px"))
+        self._add, self._save = widgets.Button(description="Add column"), widgets.Button(description="Save labels")
+        self._save.button_style = "primary"
+        self._grid = widgets.VBox()
+        bar = widgets.HBox([self.upload, self.page, self.parameter, self._add, self._save])
+        super().__init__([bar, self.message, self._grid])
+        self.read()
+        self.upload.observe(self._on_upload, "value")
+        self.page.observe(lambda _: self._draw(), "value")
+        self._add.on_click(lambda _: self.add_parameter(self.parameter.value))
+        self._save.on_click(self._on_save)
+
+    def read(self) -> None:
+        """Looks at the folder again: new sounds come in with the label that their name or `labels.csv` tells."""
+        try:
+            paths = sound.find_audio(self.folder)
+        except UserError:
+            self._say(f"No sound in {self.folder} yet. Drop some, or put them there and call read().")
+            return
+        files = [path.relative_to(self.folder).as_posix() for path in paths]
+        self.problems = dict(check_sounds(self.folder).set_index("file")["problem"])
+        new = [i for i, file in enumerate(files) if file not in self.cells.index]
+        for i, label in zip(new, self._labels([paths[i] for i in new]), strict=True):
+            self.cells.loc[files[i], "class"] = label.class_name
+            for name, value in label.parameters.items():
+                self.cells.loc[files[i], name] = str(value)
+        self.cells = self.cells.reindex(files).fillna("")
+        self.page.max = -(-len(files) // self.page_rows)
+        broken = sum(bool(problem) for problem in self.problems.values())
+        self._say(f"{len(files)} sounds" + (f", {broken} with a problem" if broken else ""))
+        self._draw()
+
+    def add_parameter(self, name: str) -> None:
+        """Adds a column."""
+        if not name.isidentifier() or name in ("file", "class", "split") or name in self.cells:
+            self._say(f"'{name}' is no name for a new parameter. Use letters, digits and _, and none that is taken.")
+            return
+        self.cells[name] = ""
+        self._draw()
+
+    def labels(self) -> dict[str, Label]:
+        """What is filled in.
+
+        Raises:
+            UserError: A class is missing, or a parameter is no number; the file and the column are named.
+        """
+        labels = {}
+        for file, row in self.cells.iterrows():
+            numbers = {
+                name: _number(str(file), name, row[name]) for name in self.cells.columns[1:] if row[name].strip()
+            }
+            if not row["class"].strip():
+                raise UserError(f"'{file}' has no class. Fill it in.")
+            labels[str(file)] = Label(row["class"].strip(), numbers)
+        return labels
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Writes the labels; those that were there are kept beside them.
+
+        Args:
+            path: A `.csv` file; `labels.csv` in the folder if None.
+
+        Returns:
+            The path.
+
+        Raises:
+            UserError: As in `labels`; nothing is written then.
+        """
+        return write_label_table(self.folder / LABELS_FILE if path is None else path, self.labels())
+
+    def _labels(self, paths: list[Path]) -> list[Label]:
+        table = self.folder / LABELS_FILE
+        try:
+            return label_files(paths, self.folder, table if table.is_file() else None)
+        except UserError as error:
+            if "has no row" not in str(error):
+                raise
+            return label_files(paths, self.folder)  # sounds that came after the table was written
+
+    def _on_upload(self, _: object) -> None:
+        for file in self.upload.value:
+            target = self.folder / Path(file["name"]).name
+            if target.suffix.lower() not in sound.AUDIO_SUFFIXES or target.exists():
+                self._say(f"{target.name} was left out: it is no sound, or the folder has one of this name.")
+                continue
+            with replacing(target) as part:
+                part.write_bytes(file["content"])
+        self.read()
+
+    def _on_save(self, _: object) -> None:
+        try:
+            self._say(f"Saved {self.save()}.")
+        except UserError as error:
+            self._say(str(error))
+
+    def _say(self, text: str) -> None:
+        self.message.value = html.escape(text)
+
+    def _draw(self) -> None:
+        """The rows of the page."""
+        start = (self.page.value - 1) * self.page_rows
+        self._grid.children = [self._row(str(file)) for file in self.cells.index[start : start + self.page_rows]]
+
+    def _row(self, file: str) -> widgets.HBox:
+        return widgets.HBox([widgets.HTML(self._card(file)), widgets.VBox([self._cell(file, c) for c in self.cells])])
+
+    def _card(self, file: str) -> str:
+        problem = self.problems.get(file, "")
+        title = f"<b>{html.escape(file)}</b> <span style='color: #b04000'>{html.escape(problem)}</span>"
+        try:
+            rate = 44100
+            audio = sound.read_audio(self.folder / file, rate)[: round(HEARD_SECONDS * rate)]
+        except UserError:
+            return title
+        picture = figure_html(plot_sounds({"": audio}, rate), dpi=60)
+        return f'<div style="width: 340px">{title}{picture}{player_html(audio, rate)}</div>'
+
+    def _cell(self, file: str, column: str) -> widgets.Widget:
+        layout, style = widgets.Layout(width="240px"), {"description_width": "90px"}
+        known = tuple(sorted({name for name in self.cells["class"] if name})) if column == "class" else ()
+        text = self.cells.loc[file, column]
+        cell = widgets.Combobox(value=text, options=known, description=column, layout=layout, style=style)
+
+        def keep(change: Mapping[str, str]) -> None:
+            self.cells.loc[file, column] = change["new"]
+
+        cell.observe(keep, "value")
+        return cell
+
+
+def _number(file: str, name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise UserError(f"'{file}': {name} is '{text}', which is no number. Mend it, or leave it empty if unknown.")
+    return value

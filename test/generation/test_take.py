@@ -1,0 +1,275 @@
+"""Takes that are worked on: longer, shorter, branched, undone, kept; what was there stays."""
+
+import dataclasses
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dacformer.codec import read_dac, write_dac
+from dacformer.errors import UserError
+from dacformer.generation import Curve, Synthesizer, Take, read_take
+
+MOVING = {"class": "wind", "strength": Curve([(0, 0.1), (1, 0.9)])}
+OTHER = {"class": {"pistons": 1.0}, "rate": Curve([(0, 0), (0.2, 1)])}
+SECOND = 86 * 512 / 44100  # 86 frames; the model of these tests looks 30 frames back
+few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(scope="module")
+def synth(untrained: Synthesizer) -> Synthesizer:
+    return untrained
+
+
+@pytest.fixture
+def take(synth: Synthesizer) -> Take:
+    return synth.generate(SECOND, MOVING, seed=3)
+
+
+@pytest.fixture
+def delay(synth: Synthesizer) -> int:
+    """Samples that the decoder looks ahead."""
+    return synth.codec.stream_decoder().delay_frames * 512
+
+
+@pytest.mark.parametrize("sampling", [{}, {"guidance": 1.0, "precision": "float32"}, {"temperature": 0.0}])
+def test_a_take_that_is_extended_is_one_long_take(synth: Synthesizer, sampling: dict[str, object]) -> None:
+    whole = synth.generate(2 * SECOND, MOVING, seed=3, **sampling)
+    half = synth.generate(SECOND, MOVING, seed=3, **sampling)
+    longer = half.extend(SECOND)
+    np.testing.assert_array_equal(longer.codes, whole.codes)
+    np.testing.assert_allclose(longer.audio, whole.audio, atol=1e-5)
+    # Heard again, as far back as the model looks, it is the same to the last bit.
+    again = half.extend(SECOND)
+    np.testing.assert_array_equal(again.codes, whole.codes)
+    np.testing.assert_array_equal(again.audio, longer.audio)
+
+
+def test_what_was_there_stays_bit_for_bit(take: Take, delay: int) -> None:
+    codes, audio = take.codes.copy(), take.audio
+    longer = take.extend(0.5, OTHER, seed=9)
+    np.testing.assert_array_equal(longer.codes[:, :86], codes)
+    np.testing.assert_array_equal(longer.audio[: len(audio) - delay], audio[:-delay])
+    np.testing.assert_array_equal(take.audio, audio)
+    assert longer.seconds == pytest.approx(129 * 512 / 44100) and len(longer.audio) == 129 * 512
+    assert longer.pieces[0].base is take.pieces[0] or np.shares_memory(longer.pieces[0], take.pieces[0])
+
+
+@few
+@given(edits=st.lists(st.tuples(st.sampled_from(["extend", "cut", "branch"]), st.floats(0.02, 0.4)), max_size=5))
+def test_after_any_edits_the_audio_is_that_of_the_codes(synth: Synthesizer, edits: list[tuple[str, float]]) -> None:
+    take = synth.generate(0.2, {"class": "wind"}, seed=1)
+    for edit, amount in edits:
+        before = take
+        if edit == "cut":
+            take = take.cut(max(0.01, take.seconds * amount))
+        else:
+            take = take.extend(amount) if edit == "extend" else take.branch(2, amount)[1]
+        shared = min(take.codes.shape[1], before.codes.shape[1])
+        np.testing.assert_array_equal(take.codes[:, :shared], before.codes[:, :shared])
+    decoded = synth.codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
+    gain = 10 ** (-synth.facts.gains_db["wind"] / 20)
+    np.testing.assert_allclose(take.audio, np.clip(gain * decoded, -1, 1), atol=1e-4)
+    assert len(take.recipe["edits"]) == 1 + len(edits)
+
+
+def test_what_was_cut_off_comes_again_with_the_same_seed_and_else_with_another(take: Take) -> None:
+    short = take.cut(0.4)
+    assert short.codes.shape == (4, 34)
+    np.testing.assert_array_equal(short.extend(52 / 86 * SECOND).codes, take.codes)
+    assert not np.array_equal(short.extend(52 / 86 * SECOND, seed=4).codes, take.codes)
+
+
+@pytest.mark.parametrize("at", [0.0, -1.0, 1.1, float("nan"), float("inf")])
+def test_a_cut_that_is_not_within_the_take_is_refused(take: Take, at: float) -> None:
+    with pytest.raises(UserError, match="expected a time within the take"):
+        take.cut(at)
+
+
+def test_new_controls_start_where_the_take_ends(synth: Synthesizer, take: Take) -> None:
+    longer = take.extend(0.5, OTHER)
+    assert list(longer.curves["wind"][[85, 86]]) == [1, 0] and list(longer.curves["pistons"][[85, 86]]) == [0, 1]
+    np.testing.assert_allclose(longer.curves["rate"][[86, -1]], [0, 1])
+    assert np.isnan(longer.curves["rate"][:86]).all()
+    # What was recorded is rendered again, to the same codes.
+    np.testing.assert_array_equal(synth.generate(longer.seconds, longer.controls, seed=3).codes, longer.codes)
+
+
+def test_branches_have_one_past_and_different_futures(take: Take) -> None:
+    branches = take.branch(3, 0.3, seed=5)
+    for branch in branches:
+        np.testing.assert_array_equal(branch.codes[:, :86], take.codes)
+        assert branch.parent is take and branch.codes.shape == (4, 112)
+    assert len({branch.codes.tobytes() for branch in branches}) == 3
+    np.testing.assert_array_equal(take.branch(3, 0.3, seed=5)[1].codes, branches[1].codes)
+    with pytest.raises(UserError, match="at least 1"):
+        take.branch(0, 0.3)
+
+
+class CountedSteps:
+    """A model's step that counts the frames it makes or hears."""
+
+    def __init__(self, synth: Synthesizer) -> None:
+        self.step, self.count = synth.compiled_step("int8"), 0
+
+    def __call__(self, *args: object) -> torch.Tensor:
+        self.count += 1
+        return self.step(*args)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def counted(synth: Synthesizer) -> Iterator[CountedSteps]:
+    steps = CountedSteps(synth)
+    synth._compiled["int8"] = steps  # type: ignore[assignment]
+    yield steps
+    synth._compiled["int8"] = steps.step
+
+
+def test_the_twentieth_extension_costs_what_the_first_does(counted: CountedSteps, take: Take) -> None:
+    costs, decoded = [], []
+    for _ in range(20):
+        before, counted.count = take, 0
+        take = take.extend(0.1)
+        costs.append(counted.count)
+        decoded.append(len(take.pieces[-1]) // 512)
+        assert all(np.shares_memory(a, b) for a, b in zip(take.pieces[:-1], before.pieces, strict=False))
+    assert set(costs[1:]) == {9}
+    assert set(decoded) == {9 + 11}
+    counted.count = 0
+    take.parent.extend(0.1)  # type: ignore[union-attr]
+    assert counted.count == 9 + 2 * 15  # heard again as far as two layers look
+
+
+def test_nothing_is_lost_by_undoing(take: Take) -> None:
+    longer = take.extend(0.1)
+    other = longer.undo().cut(0.5)
+    assert longer.undo() is take and take.children == [longer, other]
+    history = other.history
+    assert list(history.takes) == [take, longer, other] and history[1] is longer and len(history) == 3
+    lines = str(history).splitlines()
+    assert lines[0] == "0: generate seconds=0.998458 seed=3, 1.00 s"
+    assert lines[2] == "   2: cut at_seconds=0.5, 0.50 s ◀"
+    assert history._repr_html_().count("<audio") == 3
+    with pytest.raises(UserError, match="nothing to undo"):
+        take.undo()
+
+
+def test_a_prompt_is_undone_to_the_prompt(synth: Synthesizer, take: Take) -> None:
+    heard = synth.continue_from(take.codes, 0.2, MOVING, seed=1)
+    assert heard.undo().codes.shape == (4, 86)
+    assert np.isnan(heard.curves["strength"][:86]).all() and heard.curves["strength"][86] == pytest.approx(0.1)
+    longer = heard.cut(heard.seconds - 0.1).extend(9 / 86 * SECOND)
+    np.testing.assert_array_equal(longer.codes, heard.codes)
+
+
+curves = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5).map(
+    lambda points: Curve(sorted(points), step=len(points) % 2 == 0)
+)
+
+
+@few
+@given(strength=st.one_of(st.floats(0, 1), curves), seed=st.integers(0, 2**31), later=st.booleans())
+def test_a_folder_gives_back_the_take(synth: Synthesizer, strength: object, seed: int, later: bool) -> None:
+    take = synth.generate(0.2, {"class": "wind", "strength": strength}, seed)
+    take = take.extend(0.1, OTHER, top_k=9) if later else take
+    with tempfile.TemporaryDirectory() as folder:
+        opened = synth.open_take(take.save(Path(folder) / "take"))
+    np.testing.assert_array_equal(opened.audio, take.audio)
+    np.testing.assert_array_equal(opened.codes, take.codes)
+    assert opened.controls == take.controls or opened.recipe["controls"] == take.recipe["controls"]
+    assert opened.recipe == take.recipe
+    for name, curve in take.curves.items():
+        np.testing.assert_array_equal(opened.curves[name], curve)
+    np.testing.assert_array_equal(opened.extend(0.1).codes, take.extend(0.1).codes)
+
+
+def test_a_folder_holds_what_another_person_can_open(take: Take, tmp_path: Path) -> None:
+    folder = take.save(tmp_path / "new" / "take")
+    names = {"audio.wav", "codes.dac", "controls.yaml", "picture.png", "recipe.yaml"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert yaml.safe_load((folder / "controls.yaml").read_text())["class"] == "wind"
+    take.cut(0.5).save(folder)  # a take may take a take's place
+    assert read_take(folder).seconds == pytest.approx(43 * 512 / 44100)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="something else than a take"):
+        take.save(tmp_path / "else")
+
+
+def test_without_a_model_a_take_is_seen_and_heard_but_not_changed(take: Take, tmp_path: Path) -> None:
+    opened = read_take(take.save(tmp_path / "take"))
+    assert "<audio" in opened._repr_html_() and len(opened.plot().axes) >= 2
+    for change in (lambda: opened.extend(1.0), lambda: opened.cut(0.5), lambda: opened.branch(2, 1.0)):
+        with pytest.raises(UserError, match=r"without a model.*synth\.open_take"):
+            change()
+
+
+def test_codes_with_a_recipe_are_a_take(synth: Synthesizer, take: Take, tmp_path: Path) -> None:
+    path = take.extend(0.1, OTHER).save(tmp_path / "take.dac")
+    opened = synth.open_take(path)
+    np.testing.assert_array_equal(opened.extend(0.1).codes, take.children[0].extend(0.1).codes)
+    write_dac(path, dataclasses.replace(read_dac(path), recipe=""))
+    with pytest.raises(UserError, match="tells no recipe"):
+        synth.open_take(path)
+
+
+def test_a_take_of_another_checkpoint_says_so_and_of_another_codec_is_refused(
+    synth: Synthesizer, take: Take, tmp_path: Path
+) -> None:
+    folder = dataclasses.replace(take, recipe=take.recipe | {"checkpoint": "other/1"}).save(tmp_path / "a")
+    with pytest.warns(UserWarning, match="was made with other/1"):
+        synth.open_take(folder)
+    folder = dataclasses.replace(take, recipe=take.recipe | {"codec": "other-0"}).save(tmp_path / "b")
+    with pytest.raises(UserError, match="codes of other-0"):
+        synth.open_take(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "contents", "said"),
+    [
+        ("recipe.yaml", "", "expected names and values"),
+        ("recipe.yaml", "{edits: 3}", "edits"),
+        ("recipe.yaml", "[", "YAML"),
+        ("controls.yaml", "{class: wind, strength: loud}", "finite number"),
+        ("controls.yaml", "{class: wnd}", "Did you mean 'wind'"),
+        ("codes.dac", "no codes", "not a whole .dac file"),
+        ("audio.wav", "no sound", "cannot be read as audio"),
+    ],
+)
+def test_a_damaged_folder_says_what_is_wrong(
+    synth: Synthesizer, take: Take, tmp_path: Path, name: str, contents: str, said: str
+) -> None:
+    folder = take.save(tmp_path / "take")
+    (folder / name).write_text(contents)
+    with pytest.raises(UserError, match=said):
+        synth.open_take(folder)
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=name):
+        synth.open_take(folder)
+
+
+def test_a_folder_of_two_takes_is_refused(synth: Synthesizer, take: Take, tmp_path: Path) -> None:
+    folder = take.save(tmp_path / "take")
+    take.cut(0.5).save(folder / "codes.dac")
+    with pytest.raises(UserError, match="not of one take"):
+        synth.open_take(folder)
+
+
+def test_extending_says_what_is_wrong_and_leaves_the_take(synth: Synthesizer, take: Take) -> None:
+    with pytest.raises(UserError, match="Unknown class 'wnd'"):
+        take.extend(0.1, {"class": "wnd"})
+    with pytest.raises(UserError, match="length above 0"):
+        take.extend(0)
+    with pytest.raises(UserError, match="Did you mean 'temperature'"):
+        take.extend(0.1, temprature=1)
+    assert take.children == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        take.extend(0.1)
