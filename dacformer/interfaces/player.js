@@ -469,7 +469,6 @@ function scope(sound, rate) {
 function render({ model, el }, sound) {
   const root = element("div", "dacformer-player");
   root.sound = sound;
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys away from the sliders
   const button = element("button", "play", { type: "button" });
   button.addEventListener("click", () => (sound.plays ? sound.stop() : sound.play()));
   const seed = element("input", "seed", { type: "number", min: 0, step: 1 });
@@ -498,6 +497,8 @@ function render({ model, el }, sound) {
   const groups = [classSliders(model, sound), parameterSliders(model, sound), otherSliders(model, sound)];
   const columns = element("div", "columns", {}, ...groups.map((group) => group.box));
   root.append(head, status, picture.row, columns);
+  // Else JupyterLab takes the arrow keys away from the sliders.
+  for (const each of root.querySelectorAll("input, button")) each.dataset.lmSuppressShortcuts = "true";
   el.append(root);
 
   const drawFigures = () => {
@@ -507,6 +508,7 @@ function render({ model, el }, sound) {
     seconds.textContent = `${((played ?? 0) / rate).toFixed(1)} s`;
     const scale = Math.max(0.25, 2 * sound.target);
     fill.style.width = `${Math.min(100, (100 * held) / rate / scale)}%`;
+    goal.hidden = !sound.target;
     goal.style.left = `${(100 * sound.target) / scale}%`;
     buffer.textContent = sound.target ? `${milliseconds(held / rate)} of ${milliseconds(sound.target)}` : "–";
     underruns.textContent = sound.state.underruns;

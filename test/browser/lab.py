@@ -61,9 +61,9 @@ class Notebook:
 
     @property
     def raw(self) -> list[str]:
-        """What is shown as Python's `<object at 0x...>`, for lack of anything better."""
-        texts = [output.get("data", {}) for output in self.outputs]
-        return [data["text/plain"] for data in texts if set(data) == {"text/plain"} and " at 0x" in data["text/plain"]]
+        """What is shown as it would be in a terminal, for lack of anything better."""
+        shown = [output.get("data", {}) for output in self.outputs]
+        return [data["text/plain"] for data in shown if set(data) == {"text/plain"}]
 
     def close(self) -> None:
         """Ends the kernel."""

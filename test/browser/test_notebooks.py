@@ -28,7 +28,7 @@ def test_a_notebook_runs_and_shows_nothing_odd(lab: Lab, page: Any, name: str, p
     notebook.run_all()
     assert notebook.complaints == []
     assert notebook.raw == []
-    page.set_viewport_size({"width": 1366, "height": 6000})  # all of it in sight
+    page.set_viewport_size({"width": 1366, "height": 9000})  # all of it in sight
     page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
     page.wait_for_timeout(3000)
     cut_off = page.evaluate(
@@ -37,6 +37,6 @@ def test_a_notebook_runs_and_shows_nothing_odd(lab: Lab, page: Any, name: str, p
     )
     assert cut_off == []
     last = page.locator(".jp-Notebook .jp-Cell").last.bounding_box()
-    height = min(6000, last["y"] + last["height"] + 10)
+    height = min(9000, last["y"] + last["height"] + 10)
     picture(page, path.stem, clip={"x": 0, "y": 0, "width": 1366, "height": height})
     notebook.close()
