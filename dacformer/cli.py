@@ -77,7 +77,7 @@ def textures(
     kind: Annotated[Which, typer.Option("--as", help="A data set, ready to train on, or sound files.")] = Which.dataset,
     classes: Annotated[str, typer.Option(help="Which, separated by commas; all if empty.")] = "",
     values: Annotated[int, typer.Option(min=2, help="Values of the parameter, from 0 to 1.")] = 21,
-    takes: Annotated[int, typer.Option(min=1, help="Takes of each value.")] = 8,
+    takes: Annotated[int, typer.Option(min=1, help="Takes of each value.")] = 24,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each.")] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other takes.")] = 0,
     codec: CodecOption = "small",

@@ -74,7 +74,7 @@ class TrainingConfig(Section):
     """The loop."""
 
     steps: PositiveInt = 1000
-    learning_rate: Positive = 1e-3
+    learning_rate: Positive = 6e-3
     """Peak rate: reached after the warm-up, then a cosine down to a tenth of it."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: NonNegative = 0.05
@@ -86,7 +86,7 @@ class TrainingConfig(Section):
     """Share of excerpts trained without any condition, so that guidance works at generation."""
     parameter_dropout: Share = 0.1
     """Share of parameters trained as unknown, so that one may be left open at generation."""
-    code_corruption: Share = 0.4
+    code_corruption: Share = 0.15
     """Each excerpt's share of input frames replaced at random is drawn between 0 and this."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """`auto`: bf16 where the hardware computes in it, else float32."""
