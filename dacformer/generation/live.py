@@ -20,7 +20,7 @@ from dacformer.generation.sampling import Sampling
 from dacformer.generation.synthesizer import Synthesizer, Take, Voice
 
 CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay the controls
-LEAST_AHEAD, MOST_AHEAD = 0.08, 3.0  # seconds of sound that the listener holds
+LEAST_AHEAD, MOST_AHEAD = 0.06, 3.0  # seconds of sound that the listener holds
 Points = list[tuple[float, float | None]]
 
 CALM_SECONDS = 10.0  # without an under-run, before less is held again
@@ -165,7 +165,7 @@ class Flow:
         if underruns:
             self.target_seconds, self._calm_since = min(1.5 * self.target_seconds, MOST_AHEAD), now
         elif now - self._calm_since > CALM_SECONDS:
-            self.target_seconds, self._calm_since = max(0.9 * self.target_seconds, LEAST_AHEAD), now
+            self.target_seconds, self._calm_since = max(0.8 * self.target_seconds, LEAST_AHEAD), now
 
     def due_in(self, now: float) -> float:
         """Seconds until more is to be made; infinite while nobody listens."""
