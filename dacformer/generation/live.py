@@ -4,6 +4,7 @@
 runs the one by the other; where the sound goes is the business of whoever listens.
 """
 
+import atexit
 import math
 import threading
 import time
@@ -301,3 +302,10 @@ class Live:
             self._samples += len(audio)
             self.flow.made(len(audio))
             return Chunk(audio, first, *self._heard, self.flow.target_seconds)
+
+
+@atexit.register
+def _silence() -> None:
+    """Stops what sounds: Python cannot end while a thread is inside torch."""
+    if Live._sounding is not None:
+        Live._sounding.stop()
