@@ -24,7 +24,8 @@ CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay th
 LEAST_AHEAD, MOST_AHEAD = 0.06, 3.0  # seconds of sound that the listener holds
 Points = list[tuple[float, float | None]]
 
-CALM_SECONDS = 10.0  # without an under-run, before less is held again
+CALM_SECONDS = 10.0  # without an under-run, before less is held again; twice as long after each
+LONGEST_CALM_SECONDS = 300.0
 SILENCE_SECONDS = 10.0  # without a word from the listener, before nothing more is made for it
 
 
@@ -139,7 +140,7 @@ class Flow:
         self._made = self._played = 0.0  # samples; the latter as of the last report
         self._runs = False
         self._reported = -math.inf
-        self._calm_since = -math.inf
+        self._calm_since, self._calm = -math.inf, CALM_SECONDS
         self.underruns = 0
         self.target_seconds = LEAST_AHEAD
 
@@ -165,7 +166,8 @@ class Flow:
         self.underruns += underruns
         if underruns:
             self.target_seconds, self._calm_since = min(1.5 * self.target_seconds, MOST_AHEAD), now
-        elif now - self._calm_since > CALM_SECONDS:
+            self._calm = min(2.0 * self._calm, LONGEST_CALM_SECONDS)
+        elif now - self._calm_since > self._calm:
             self.target_seconds, self._calm_since = max(0.8 * self.target_seconds, LEAST_AHEAD), now
 
     def due_in(self, now: float) -> float:
