@@ -4,6 +4,7 @@
 runs the one by the other; where the sound goes is the business of whoever listens.
 """
 
+import atexit
 import math
 import threading
 import time
@@ -21,10 +22,11 @@ from dacformer.generation.synthesizer import Synthesizer, Voice
 from dacformer.generation.take import Take
 
 CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay the controls
-LEAST_AHEAD, MOST_AHEAD = 0.08, 3.0  # seconds of sound that the listener holds
+LEAST_AHEAD, MOST_AHEAD = 0.06, 3.0  # seconds of sound that the listener holds
 Points = list[tuple[float, float | None]]
 
-CALM_SECONDS = 10.0  # without an under-run, before less is held again
+CALM_SECONDS = 10.0  # without an under-run, before less is held again; twice as long after each
+LONGEST_CALM_SECONDS = 300.0
 SILENCE_SECONDS = 10.0  # without a word from the listener, before nothing more is made for it
 
 
@@ -139,7 +141,7 @@ class Flow:
         self._made = self._played = 0.0  # samples; the latter as of the last report
         self._runs = False
         self._reported = -math.inf
-        self._calm_since = -math.inf
+        self._calm_since, self._calm = -math.inf, CALM_SECONDS
         self.underruns = 0
         self.target_seconds = LEAST_AHEAD
 
@@ -165,8 +167,9 @@ class Flow:
         self.underruns += underruns
         if underruns:
             self.target_seconds, self._calm_since = min(1.5 * self.target_seconds, MOST_AHEAD), now
-        elif now - self._calm_since > CALM_SECONDS:
-            self.target_seconds, self._calm_since = max(0.9 * self.target_seconds, LEAST_AHEAD), now
+            self._calm = min(2.0 * self._calm, LONGEST_CALM_SECONDS)
+        elif now - self._calm_since > self._calm:
+            self.target_seconds, self._calm_since = max(0.8 * self.target_seconds, LEAST_AHEAD), now
 
     def due_in(self, now: float) -> float:
         """Seconds until more is to be made; infinite while nobody listens."""
@@ -302,3 +305,10 @@ class Live:
             self._samples += len(audio)
             self.flow.made(len(audio))
             return Chunk(audio, first, *self._heard, self.flow.target_seconds)
+
+
+@atexit.register
+def _silence() -> None:
+    """Stops what sounds: Python cannot end while a thread is inside torch."""
+    if Live._sounding is not None:
+        Live._sounding.stop()

@@ -2,8 +2,11 @@
 
 import json
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +215,19 @@ def test_a_stopped_one_stays_stopped_and_keeps_its_take(play: Callable[[Listener
     live.listen(0, True, 0)
     live.stop("again")
     assert len(listener.chunks) == count and live.performance.take.codes.shape[1] == count * CHUNK_FRAMES
+
+
+@pytest.mark.slow
+def test_a_program_may_end_while_it_plays(trained: Path) -> None:
+    program = f"""
+from dacformer.generation import Live, Stance, load
+import threading
+heard = threading.Event()
+def hear(chunk):
+    live.listen(chunk.first + len(chunk.audio), True, 0)
+    heard.set()
+live = Live(load({str(trained)!r}), Stance({{"wind": 1.0}}, {{}}, 1.0, 2.0), 0, hear, print)
+live.start()
+assert heard.wait(60)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2], timeout=300)

@@ -303,7 +303,7 @@ def test_a_length_that_is_none_is_refused(synth: Synthesizer, seconds: float) ->
         ({"guidance": float("inf")}, "guidance"),
         ({"guidance": "much"}, "guidance"),
         ({"guidance": Curve([(0, 1), (1, -1)])}, "guidance"),
-        ({"temperature": Curve([(0, 1), (1, None)])}, "temperature"),
+        ({"temperature": Curve([(0, 1), (1, None)], step=True)}, "temperature"),
         ({"precision": Curve([(0, 1)])}, "precision"),
         ({"temprature": 1}, "Did you mean 'temperature'"),
     ],
