@@ -18,8 +18,9 @@ def main() -> None:
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     rows = []
     for make_row in all_rows():
-        rows.append(make_row())
-        print(f"done: {rows[-1]['name']}", flush=True)
+        if (made := make_row()) is not None:
+            rows.append(made)
+            print(f"done: {made['name']}", flush=True)
     with pd.option_context("display.max_colwidth", None, "display.width", None):
         print(
             pd.DataFrame(rows)

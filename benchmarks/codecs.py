@@ -1,0 +1,85 @@
+"""Sound to codes and back, against `descript-audio-codec` as it comes."""
+
+import statistics
+
+import torch
+
+from benchmarks.measure import FRAME_RATE, Row, interleave, peak_memory, row
+from dacformer.codec import Codec, load_codec
+from dacformer.codec.codec import build_model
+from dacformer.config import CodecConfig, CodecTrainingConfig, load_config
+
+SMALL = load_config("params/codec_small.yaml", kind=CodecTrainingConfig).codec
+FULL_SIZE = CodecConfig(
+    encoder_dim=64, encoder_rates=(2, 4, 8, 8), decoder_dim=1536, decoder_rates=(8, 8, 4, 2), n_codebooks=9
+)
+"""That of the 44.1 kHz weights of `descript-audio-codec`."""
+
+
+@torch.inference_mode()
+def decode_against_dac(name: str, config: CodecConfig, target: float, seconds: float) -> Row:
+    """Our decoder, in float32 and bfloat16, against `dac.DAC.decode` as it comes, with the same random weights."""
+    torch.manual_seed(0)
+    stock = build_model(config).eval()
+    weights = stock.state_dict()
+    codes = torch.randint(config.codebook_size, (1, config.n_codebooks, round(seconds * FRAME_RATE)))
+    latent = stock.quantizer.from_codes(codes)[0]
+    decoders = {}
+    for precision in (torch.float32, torch.bfloat16):
+        model = build_model(config)
+        model.load_state_dict(weights)
+        decoders[precision] = Codec(model, name, config.n_codebooks, precision)
+    expected = stock.decode(latent)
+    exact, rounded = (decoders[p].decode(codes) for p in decoders)
+    error = float((exact - expected).abs().max()), float((rounded - expected).norm() / expected.norm())
+    ours, baseline = interleave(lambda: decoders[torch.bfloat16].decode(codes), lambda: stock.decode(latent))
+    single, _ = interleave(lambda: decoders[torch.float32].decode(codes), lambda: None, 4.0)
+    a, b, c = (seconds / statistics.median(times) for times in (ours, baseline, single))
+    note = f"float32 {c:.3g} x real time, {c / b:.2f} of dac's, off by {error[0]:.0e}; bfloat16 off by {error[1]:.1%}"
+    return row(
+        f"decode {seconds:g} s, {name}, bfloat16 against dac.DAC.decode", a, b, a / b, target, "x real time", note
+    )
+
+
+@torch.inference_mode()
+def decoding_memory(name: str, config: CodecConfig, target: float, seconds: float) -> Row:
+    """What decoding needs at most, in bfloat16, against `dac.DAC.decode`."""
+    ours, baseline = (peak_memory(work, config, seconds) for work in (_decode_ours, _decode_stock))
+    title = f"memory to decode {seconds:g} s, {name}, against dac.DAC.decode"
+    return row(title, ours, baseline, baseline / ours, target, "MB")
+
+
+def _decode_ours(config: CodecConfig, seconds: float) -> None:
+    codec = Codec(build_model(config), "bench", config.n_codebooks, torch.bfloat16)
+    codec.decode(torch.zeros(1, config.n_codebooks, round(seconds * FRAME_RATE), dtype=torch.long))
+
+
+@torch.inference_mode()
+def _decode_stock(config: CodecConfig, seconds: float) -> None:
+    model = build_model(config).eval()
+    codes = torch.zeros(1, config.n_codebooks, round(seconds * FRAME_RATE), dtype=torch.long)
+    model.decode(model.quantizer.from_codes(codes)[0])
+
+
+@torch.inference_mode()
+def encode_against_dac(name: str, config: CodecConfig, seconds: float) -> Row:
+    """Encoding in pieces against `dac.DAC.encode` of the whole, with the same random weights."""
+    torch.manual_seed(0)
+    stock = build_model(config).eval()
+    model = build_model(config)
+    model.load_state_dict(stock.state_dict())
+    codec = Codec(model, name, config.n_codebooks)
+    audio = 0.1 * torch.randn(1, 1, round(seconds * config.sample_rate))
+    ours, baseline = interleave(lambda: codec.encode(audio), lambda: stock.encode(stock.preprocess(audio, None)))
+    a, b = (seconds / statistics.median(times) for times in (ours, baseline))
+    return row(f"encode {seconds:g} s, {name}, in pieces against dac.DAC.encode", a, b, a / b, 1, "x real time")
+
+
+def encoding_memory(minutes: tuple[float, float] = (1.0, 10.0)) -> Row:
+    """Memory to encode ten minutes with `small` against one: an hour needs no more."""
+    short, long = (peak_memory(_encode_small, 60 * each) - 60 * each * 44_100 * 4 / 1e6 for each in minutes)
+    return row("memory to encode 1 minute against 10, small, but for the sound", long, short, short / long, 0.9, "MB")
+
+
+def _encode_small(seconds: float) -> None:
+    load_codec("small").encode(0.1 * torch.randn(1, 1, round(seconds * 44_100)))

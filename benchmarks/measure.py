@@ -1,0 +1,84 @@
+"""How rows are measured: two things in turns, so that a busy machine slows both; memory in processes of its own."""
+
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+
+Row = dict[str, Any]
+K, V, C, W = 4, 1024, 24, 86  # codebooks, codebook size, condition, window: as with 8 textures and the small codec
+FRAME_RATE = 44_100 / 512
+
+
+def interleave(ours: Callable[[], object], baseline: Callable[[], object], seconds: float = 8.0) -> tuple[list, list]:
+    """Times two calls in turns for about so many seconds: `(times of ours, times of baseline)` in seconds."""
+    ours(), baseline()
+    times: tuple[list[float], list[float]] = ([], [])
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(times[0]) < 5:
+        for call, kept in zip((ours, baseline), times, strict=True):
+            start = time.perf_counter()
+            call()
+            kept.append(time.perf_counter() - start)
+    return times
+
+
+def row(name: str, ours: float, baseline: float, ratio: float, target: float, unit: str, note: str = "") -> Row:
+    return {
+        "name": name,
+        "ours": f"{ours:.3g} {unit}",
+        "baseline": f"{baseline:.3g} {unit}",
+        "ratio": round(ratio, 2),
+        "target": target,
+        "met": bool(ratio >= target),
+        "note": note,
+    }
+
+
+def spread(times: list[float]) -> str:
+    """Middle half of the times, in milliseconds."""
+    low, _, high = statistics.quantiles(times, n=4)
+    return f"{low * 1000:.2f}..{high * 1000:.2f} ms"
+
+
+@cache
+def read_bandwidth() -> float:
+    """Bytes per second that this machine reads from memory, on all threads: the best of some sums of 400 MB."""
+    numbers = torch.ones(100_000_000)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        numbers.sum()
+        times.append(time.perf_counter() - start)
+    return 4 * len(numbers) / min(times)
+
+
+@cache
+def matrix_peak(dtype: torch.dtype) -> float:
+    """Multiplications and additions a second that this machine does in matrix products: the best of some of 2048^3."""
+    a, b = torch.randn(2, 2048, 2048).to(dtype)
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(times)
+
+
+def peak_memory(work: Callable[..., None], *arguments: Any) -> float:
+    """MB that a call needs at most, in a new process, over what the process held when it began."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_grown, (work, arguments))
+
+
+def _grown(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    work(*arguments)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
