@@ -28,9 +28,12 @@ def test_a_training_writes_a_sound_per_class_and_a_picture(configure: Configure,
     for name, take in writer.latest.items():
         assert take.seconds == pytest.approx(0.3, abs=0.01)
         np.testing.assert_allclose(read_audio(folder / f"{name}.wav", 44100), take.audio, atol=1e-4)
-    board = EventAccumulator(str(run), {"audio": 0})
-    board.Reload()
-    assert sorted(event.step for event in board.Audio("sample/wind")) == [2, 4]  # files of one second have no order
+    steps = []
+    for file in run.glob("events.*"):  # one by one: files of the same second have no order, and a later start clears
+        board = EventAccumulator(str(file), {"audio": 0})
+        board.Reload()
+        steps += [event.step for event in board.Audio("sample/wind")] if board.Tags()["audio"] else []
+    assert sorted(steps) == [2, 4]
 
 
 def test_samples_do_not_move_the_training(configure: Configure, codec: Codec, tmp_path: Path) -> None:
