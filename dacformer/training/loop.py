@@ -181,7 +181,8 @@ def train(
             with precision():
                 logits = model(batch["codes"], batch["condition"], heard=batch["heard"])
             loss = _global_mean(nll_per_code(logits, batch["codes"]), batch["mask"], accelerator)
-            model.zero_grad()
+            for optimizer in optimizers:
+                optimizer.zero_grad()
             accelerator.backward(loss)
             norm = _whole(accelerator.clip_grad_norm_(model.parameters(), training.gradient_clip))
             moving = True

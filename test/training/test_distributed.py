@@ -20,7 +20,7 @@ from dacformer.training.loop import read_metrics
 Configure = Callable[..., Config]
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
-STEPS = {"steps": 8, "validate_every": 3, "sample_every": 4, "validation_batches": 1}
+STEPS = {"steps": 8, "learning_rate": 1e-3, "validate_every": 3, "sample_every": 4, "validation_batches": 1}
 
 
 def launch(*words: str) -> str:
@@ -49,16 +49,16 @@ def remove_last(run: Path) -> None:
 
 
 def assert_close_training(one: Path, other: Path) -> None:
-    """All figures and the final weights are equal to rounding."""
+    """All figures and the final weights are equal to rounding: Muon computes its steps in bfloat16."""
     lines, others = read_metrics(one), read_metrics(other)
     assert [sorted(line) for line in lines] == [sorted(line) for line in others]
     for line, expected in zip(lines, others, strict=True):
         for name in set(line) - {"frames_per_second"}:
-            assert line[name] == pytest.approx(expected[name], abs=1e-5), (name, line["step"])
+            assert line[name] == pytest.approx(expected[name], abs=3e-4), (name, line["step"])
     weights, expected = (load_file(find_checkpoint(run, "last") / "model.safetensors") for run in (one, other))
     assert weights.keys() == expected.keys()
     for key, value in weights.items():
-        # A tenth of a step: AdamW divides a small gradient by itself, so rounding can show in a weight seldom used.
+        # A few steps' tenths: optimizers divide a small gradient by itself, so rounding shows in a weight seldom used.
         torch.testing.assert_close(value, expected[key], atol=1e-3, rtol=0)
 
 
