@@ -1,14 +1,20 @@
 """One number, cheap enough for every validation, that says how faithful free running is: `best` is chosen by it.
 
-A model that predicts the next frame better may play worse (docs/steering.md). So a few held-out clips are played
-again, under their own conditions and from nothing, and compared clip by clip, in the codec's latents: no decoding.
+A model that predicts the next frame better may play worse. So some held-out clips are played again, under their own
+conditions and from nothing, and looked at in the codec's latents, without decoding: can what was asked for be read off
+what is played, and is it like the clip? Whether that predicts control: docs/steering.md.
 
-`K` codebooks, `T` frames, `D` dimensions of a latent.
+`T` frames, `D` dimensions of a latent, `S` statistics of a clip, `C` width of a condition.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from dacformer.codec import Codec, load_codec
 from dacformer.data import Dataset, load_dataset
@@ -18,6 +24,8 @@ from dacformer.training.checkpoint import Checkpoint
 
 FEW = 8
 """Held-out clips; where there are fewer, training clips are replayed, too."""
+READ_CLIPS = 800
+"""Training clips that the reading is learned from."""
 LAGS = (1, 2, 4, 8, 16, 32)
 """Frames: at these the autocorrelation of a latent is compared, so that rhythm counts (12 ms to 370 ms)."""
 
@@ -25,7 +33,7 @@ LAGS = (1, 2, 4, 8, 16, 32)
 class FreeRunning:
     """Give it to `train` as `judge`."""
 
-    def __init__(self, codec: Codec | None = None, max_clips: int = 32, seconds: float = 3.0) -> None:
+    def __init__(self, codec: Codec | None = None, max_clips: int = 64, seconds: float = 3.0) -> None:
         """Prepares.
 
         Args:
@@ -36,38 +44,85 @@ class FreeRunning:
         self._codec = codec
         self._max_clips = max_clips
         self._seconds = seconds
-        self._dataset: tuple[Path, Dataset] | None = None
+        self._path: Path | None = None
 
     def __call__(self, checkpoint: Checkpoint) -> float:
-        """Plays and compares.
+        """Plays, reads and compares.
 
         Args:
             checkpoint: The model as it is, its data set in place.
 
         Returns:
-            Mean distance between a held-out clip and its replay, over that between any two held-out clips of the same
-            set: 0 would be the same sound, 1 is no more like it than another clip.
+            The mean of `misread` and `relative_distance`: about 1 for a model that ignores its conditions, and for
+            real clips not quite 0. The lower, the better.
         """
         card = checkpoint.card
         if self._codec is None:
             self._codec = load_codec(card.facts.codec_name, card.facts.num_codebooks)
-        if self._dataset is None or self._dataset[0] != card.config.data.path:
-            self._dataset = card.config.data.path, load_dataset(card.config.data.path)
-        dataset = self._dataset[1]
-        rows = dataset.split("val")
-        rows = rows if len(rows) >= FEW else dataset.rows
-        rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, self._max_clips).round().astype(int))]
+        if self._path != card.config.data.path:
+            self._prepare(load_dataset(card.config.data.path))
+            self._path = card.config.data.path
         synth = Synthesizer(checkpoint, self._codec, next(checkpoint.model.parameters()).device)
-        controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
-        made = synth.generate_codes(self._seconds, controls)
-        codes = [dataset.codes(file)[:, : made.shape[-1]] for file in rows["file"]]
+        made = synth.generate_codes(self._seconds, self._controls)
         # A short clip's replay is cut to its length: statistics of different lengths differ by that alone.
-        pairs = [
-            (latents_of(self._codec, own), latents_of(self._codec, new[:, : own.shape[1]]))
-            for own, new in zip(codes, made, strict=True)
-        ]
-        real, replayed = (np.stack([clip_statistics(pair[i]) for pair in pairs]) for i in (0, 1))
-        return relative_distance(real, replayed)
+        lengths = [codes.shape[1] for codes in self._codes]
+        replayed = self._statistics([new[:, :length] for new, length in zip(made, lengths, strict=True)])
+        errors = [relative_distance(self._real, replayed)]
+        if self._reading is not None:
+            errors += misread(self._reading.predict(replayed), self._asked)
+        return float(np.mean(errors))
+
+    def _prepare(self, dataset: Dataset) -> None:
+        """Chooses the clips that are played, and learns to read conditions off statistics."""
+        self._frames = round(self._seconds * dataset.facts.frame_rate)
+        rows = dataset.split("val")
+        rows = _spread(rows if len(rows) >= FEW else dataset.rows, self._max_clips)
+        self._controls = [controls_of(dataset.conditions, row) for _, row in rows.iterrows()]
+        self._codes = [dataset.codes(file)[:, : self._frames] for file in rows["file"]]
+        self._real = self._statistics(self._codes)
+        self._asked = targets_of(dataset, rows)
+        known = _spread(dataset.split("train"), READ_CLIPS)
+        targets = np.nan_to_num(targets_of(dataset, known))  # unknown: the middle
+        self._reading: Pipeline | None = None
+        if targets.shape[1] and len(known) > 1:
+            statistics = self._statistics([dataset.codes(file)[:, : self._frames] for file in known["file"]])
+            ridge = RidgeCV(np.logspace(-1, 5, 13))
+            self._reading = make_pipeline(StandardScaler(), ridge).fit(statistics, targets)
+
+    def _statistics(self, codes: Sequence[np.ndarray]) -> np.ndarray:
+        assert self._codec is not None
+        return np.stack([clip_statistics(latents_of(self._codec, each)) for each in codes])
+
+
+def _spread(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, limit).round().astype(int))]
+
+
+def targets_of(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
+    """What is to be read off clips: classes (1 or 0) and parameters in [-1, 1], NaN where unknown, `(n, targets)`.
+
+    A single class cannot be told from others, and is left out.
+    """
+    conditions, classes = dataset.conditions_of(rows), len(dataset.conditions.classes)
+    names = list(dataset.conditions.parameters)
+    values, known = np.split(conditions[:, classes:], [len(names)], axis=1)
+    whole = [conditions[:, :classes]] if classes > 1 else []
+    return np.concatenate([*whole, np.where(known > 0, values, np.nan)], axis=1)
+
+
+def misread(read: np.ndarray, asked: np.ndarray) -> list[float]:
+    """How wrong readings `(n, targets)` are, NaN in `asked` not counted: mean squares over those of the spread.
+
+    Returns:
+        One figure for what is always known, the classes, and one for parameters; either may be missing.
+    """
+    errors = []
+    open_to_all = np.isfinite(asked).all(axis=0)
+    for chosen in (open_to_all, ~open_to_all):
+        wrong, spread = (read - asked)[:, chosen], (asked - np.nanmean(asked, axis=0))[:, chosen]
+        if np.nansum(spread**2) > 0:
+            errors.append(float(np.nansum(wrong**2) / np.nansum(spread**2)))
+    return errors
 
 
 def clip_statistics(latents: np.ndarray) -> np.ndarray:

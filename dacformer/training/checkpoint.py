@@ -12,6 +12,7 @@ that was not judged, the one with the lowest validation NLL: no pointer can go s
 """
 
 import hashlib
+import math
 import os
 import pickle
 import shutil
@@ -156,9 +157,10 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
 
 
 def _rank(path: Path) -> tuple[float, float]:
-    """Sorts checkpoints, the best first: by free running, where that was judged, then by NLL."""
+    """Sorts checkpoints, the best first: by free running, where that was judged; the NLL decides between equals."""
     metrics = read_card(path).metrics
-    return metrics.get("free_running", float("inf")), metrics.get("val_nll", float("inf"))
+    free_running = metrics.get("free_running", float("inf"))
+    return round(free_running, 2) if math.isfinite(free_running) else free_running, metrics.get("val_nll", float("inf"))
 
 
 def read_card(path: Path) -> Card:
