@@ -6,17 +6,13 @@ nothing else: training that is resumed, or shared among processes, sees the same
 Shapes: `K` codebooks, `T` frames of a segment, `C` width of a condition.
 """
 
-from typing import TypeVar
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from dacformer.config import TrainingConfig
-from dacformer.data.dataset import Dataset
-
-T = TypeVar("T")
+from dacformer.data.dataset import Dataset, spread
 
 Item = dict[str, Tensor]
 """`codes` `(K, T)` int64, `heard` `(K, T)` int64, `condition` `(1, C)` float32, `mask` `(T,)` bool (True: count it)."""
@@ -67,8 +63,7 @@ class Excerpts(TorchDataset[Item]):
     @property
     def some_codes(self) -> np.ndarray:
         """Codes to count, `(K, T)`: of all files, or of as many as are held, spread over them."""
-        rows = np.unique(np.linspace(0, len(self.rows) - 1, FILES_HELD).round().astype(int))
-        return np.concatenate([self.codes(row) for row in rows], axis=1)
+        return np.concatenate([self.codes(row) for row in spread(len(self.rows), FILES_HELD)], axis=1)
 
     def __len__(self) -> int:
         return self.num_excerpts
@@ -114,7 +109,7 @@ class ValidationSegments(TorchDataset[Item]):
         """
         rows = dataset.split("val")
         rows = rows if len(rows) else dataset.split("train")
-        rows = rows.iloc[_spread(list(range(len(rows))), limit)]
+        rows = rows.iloc[spread(len(rows), limit)]
         # Round after round, one segment from each file, so that a limit leaves no class out.
         rounds: dict[int, list[Item]] = {}
         for _, row in rows.iterrows():
@@ -126,7 +121,7 @@ class ValidationSegments(TorchDataset[Item]):
                 rounds.setdefault(start, []).append(item | {"mask": torch.from_numpy(mask)})
         self.items: list[Item] = []
         for start in sorted(rounds):
-            self.items += _spread(rounds[start], limit - len(self.items))
+            self.items += [rounds[start][i] for i in spread(len(rounds[start]), limit - len(self.items))]
 
     @property
     def codes(self) -> np.ndarray:
@@ -138,13 +133,6 @@ class ValidationSegments(TorchDataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         return self.items[index]
-
-
-def _spread(items: list[T], limit: int) -> list[T]:
-    """At most `limit` of the items, evenly spread."""
-    if len(items) <= limit:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
 
 
 def _segment(codes: np.ndarray, start: int, segment_frames: int) -> tuple[np.ndarray, np.ndarray]:

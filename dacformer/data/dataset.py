@@ -184,6 +184,11 @@ def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
     return Conditions(classes=tuple(sorted(train["class"].unique())), parameters=ranges)
 
 
+def spread(count: int, limit: int) -> np.ndarray:
+    """At most `limit` of the numbers from 0 to `count - 1`, evenly spread: `(min(count, limit),)` int64, in order."""
+    return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
+
+
 def check_classes(dataset: Dataset, rows: pd.DataFrame) -> None:
     """Refuses rows of classes that training does not have.
 

@@ -6,7 +6,7 @@ figures for real textures that went through the codec: the ceiling.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -182,11 +182,24 @@ def synthesize_all(jobs: Iterable[tuple[str, float, int]], seconds: float, sampl
 
 def write_control_report(figures: ControlFigures, folder: Path) -> list[Path]:
     """Writes `control.csv` (every clip), `control.json` (the summary) and `control.png` (asked against measured)."""
+    return write_figures(folder, "control", figures.summary, plot_control(figures), {"control": figures.clips})
+
+
+def write_figures(
+    folder: Path, name: str, summary: pd.DataFrame, figure: Figure, tables: Mapping[str, pd.DataFrame] | None = None
+) -> list[Path]:
+    """Writes what was measured: each table as `<its name>.csv`, `<name>.json` (the summary) and `<name>.png`.
+
+    Returns:
+        The paths, in this order.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"control.{suffix}" for suffix in ("csv", "json", "png")]
-    figures.clips.to_csv(paths[0], index=False)
-    write_summary(paths[1], figures.summary)
-    plot_control(figures).savefig(paths[2], dpi=90)
+    csvs = {folder / f"{title}.csv": table for title, table in (tables or {}).items()}
+    for path, table in csvs.items():
+        write_text(path, table.to_csv(index=False))
+    paths = [*csvs, folder / f"{name}.json", folder / f"{name}.png"]
+    write_summary(paths[-2], summary)
+    figure.savefig(paths[-1], dpi=90)
     return paths
 
 

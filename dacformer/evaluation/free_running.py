@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dacformer.codec import Codec, load_codec
 from dacformer.data import Dataset, load_dataset
+from dacformer.data.dataset import spread
 from dacformer.evaluation.likeness import controls_of, latents_of
 from dacformer.generation import Synthesizer
 from dacformer.training.checkpoint import Checkpoint
@@ -74,28 +75,26 @@ class FreeRunning:
 
     def _prepare(self, dataset: Dataset) -> None:
         """Chooses the clips that are played, and learns to read conditions off statistics."""
-        self._frames = round(self._seconds * dataset.facts.frame_rate)
+        num_frames = round(self._seconds * dataset.facts.frame_rate)
         rows = dataset.split("val")
-        rows = _spread(rows if len(rows) >= FEW else dataset.rows, self._max_clips)
+        rows = rows if len(rows) >= FEW else dataset.rows
+        rows = rows.iloc[spread(len(rows), self._max_clips)]
         self._controls = [controls_of(dataset.conditions, row) for _, row in rows.iterrows()]
-        self._codes = [dataset.codes(file)[:, : self._frames] for file in rows["file"]]
+        self._codes = [dataset.codes(file)[:, :num_frames] for file in rows["file"]]
         self._real = self._statistics(self._codes)
         self._asked = targets_of(dataset, rows)
-        known = _spread(dataset.split("train"), READ_CLIPS)
+        known = dataset.split("train")
+        known = known.iloc[spread(len(known), READ_CLIPS)]
         targets = np.nan_to_num(targets_of(dataset, known))  # unknown: the middle
         self._reading: Pipeline | None = None
         if targets.shape[1] and len(known) > 1:
-            statistics = self._statistics([dataset.codes(file)[:, : self._frames] for file in known["file"]])
+            statistics = self._statistics([dataset.codes(file)[:, :num_frames] for file in known["file"]])
             ridge = RidgeCV(np.logspace(-1, 5, 13))
             self._reading = make_pipeline(StandardScaler(), ridge).fit(statistics, targets)
 
     def _statistics(self, codes: Sequence[np.ndarray]) -> np.ndarray:
         assert self._codec is not None
         return np.stack([clip_statistics(latents_of(self._codec, each)) for each in codes])
-
-
-def _spread(rows: pd.DataFrame, limit: int) -> pd.DataFrame:
-    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, limit).round().astype(int))]
 
 
 def targets_of(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:

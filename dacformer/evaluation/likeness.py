@@ -26,7 +26,7 @@ from tqdm import tqdm
 from dacformer.codec import Codec
 from dacformer.data import Conditions, Dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.control import with_mean, write_summary
+from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.frechet import frechet_between, frechet_distance
 from dacformer.evaluation.side_by_side import real_clip
 from dacformer.evaluation.texture_statistics import texture_distance, texture_statistics
@@ -138,12 +138,7 @@ def measure_likeness(
 
 def write_likeness_report(figures: LikenessFigures, folder: Path) -> list[Path]:
     """Writes `likeness.json` (the summary), `likeness_kinds.csv` and `likeness.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in ("likeness.json", "likeness_kinds.csv", "likeness.png")]
-    write_summary(paths[0], figures.summary)
-    figures.kinds.to_csv(paths[1], index=False)
-    plot_likeness(figures).savefig(paths[2], dpi=90)
-    return paths
+    return write_figures(folder, "likeness", figures.summary, plot_likeness(figures), {"likeness_kinds": figures.kinds})
 
 
 def plot_likeness(figures: LikenessFigures) -> Figure:

@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from dacformer.codec import Codec
 from dacformer.data import Dataset
+from dacformer.data.dataset import spread
 from dacformer.errors import UserError
-from dacformer.evaluation.control import classify, features, with_mean, write_summary
+from dacformer.evaluation.control import classify, features, with_mean, write_figures
 from dacformer.evaluation.side_by_side import real_clip
-from dacformer.files import write_text
 from dacformer.generation import Synthesizer
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -111,7 +111,7 @@ def fit_to_dataset(dataset: Dataset, classes: Sequence[str], codec: Codec, secon
         own = train[train["class"] == name]
         if not len(own):
             raise UserError(f"{dataset.path} has no training clips of class '{name}'.")
-        for file in own["file"].iloc[np.unique(np.linspace(0, len(own) - 1, MAX_CLIPS).round().astype(int))]:
+        for file in own["file"].iloc[spread(len(own), MAX_CLIPS)]:
             sounds.append(real_clip(dataset, file, codec, seconds))
             names.append(name)
     return classify(sounds, names, codec.sample_rate)
@@ -119,12 +119,7 @@ def fit_to_dataset(dataset: Dataset, classes: Sequence[str], codec: Codec, secon
 
 def write_morph_report(figures: MorphFigures, folder: Path) -> list[Path]:
     """Writes `morph.csv` (every clip), `morph.json` (the summary) and `morph.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"morph.{suffix}" for suffix in ("csv", "json", "png")]
-    write_text(paths[0], figures.clips.to_csv(index=False))
-    write_summary(paths[1], figures.summary)
-    plot_morph(figures).savefig(paths[2], dpi=90)
-    return paths
+    return write_figures(folder, "morph", figures.summary, plot_morph(figures), {"morph": figures.clips})
 
 
 def plot_morph(figures: MorphFigures) -> Figure:

@@ -18,10 +18,9 @@ from dacformer.evaluation.control import (
     synthesize_all,
     through,
     with_mean,
-    write_summary,
+    write_figures,
 )
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
-from dacformer.files import write_text
 from dacformer.generation import Synthesizer
 from dacformer.generation.controls import Curve
 from dacformer.textures import TEXTURES
@@ -134,12 +133,7 @@ def arrival_seconds(seconds: np.ndarray, measured: np.ndarray, step_at: float, s
 
 def write_moving_report(figures: MovingFigures, folder: Path) -> list[Path]:
     """Writes `moving.csv` (every window), `moving.json` (the summary) and `moving.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"moving.{suffix}" for suffix in ("csv", "json", "png")]
-    write_text(paths[0], figures.windows.to_csv(index=False))
-    write_summary(paths[1], figures.summary)
-    plot_moving(figures).savefig(paths[2], dpi=90)
-    return paths
+    return write_figures(folder, "moving", figures.summary, plot_moving(figures), {"moving": figures.windows})
 
 
 def plot_moving(figures: MovingFigures) -> Figure:

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from dacformer.data import Dataset
-from dacformer.data.dataset import unigram_nll
+from dacformer.data.dataset import spread, unigram_nll
 from dacformer.errors import UserError
-from dacformer.evaluation.control import with_mean, write_summary
+from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.likeness import controls_of
 from dacformer.generation import Synthesizer
 from dacformer.model.heads import nll_per_code
@@ -67,7 +67,7 @@ def measure_nll(
     rows = rows[[codes[file].shape[1] >= num_frames for file in rows["file"]]]
     if not len(rows):
         raise UserError(f"{dataset.path} holds no clip of {seconds:g} s or more out. Ask for fewer --seconds.")
-    rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, max_clips).round().astype(int))]
+    rows = rows.iloc[spread(len(rows), max_clips)]
     controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
     conditions = np.stack([dataset.condition(row) for _, row in rows.iterrows()])
     played = {
@@ -96,11 +96,7 @@ def _score(synth: Synthesizer, codes: np.ndarray, conditions: np.ndarray) -> np.
 
 def write_nll_report(figures: NllFigures, folder: Path) -> list[Path]:
     """Writes `nll.json` (the summary) and `nll.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / "nll.json", folder / "nll.png"]
-    write_summary(paths[0], figures.summary)
-    plot_nll(figures).savefig(paths[1], dpi=90)
-    return paths
+    return write_figures(folder, "nll", figures.summary, plot_nll(figures))
 
 
 def plot_nll(figures: NllFigures) -> Figure:

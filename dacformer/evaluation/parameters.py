@@ -17,11 +17,11 @@ from scipy.stats import linregress, spearmanr
 from tqdm import tqdm
 
 from dacformer.data import Dataset
+from dacformer.data.dataset import spread
 from dacformer.errors import UserError
-from dacformer.evaluation.control import on_all_cores, write_summary
+from dacformer.evaluation.control import on_all_cores, write_figures
 from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS
 from dacformer.evaluation.side_by_side import real_clip
-from dacformer.files import write_text
 from dacformer.generation import Synthesizer
 
 MAX_REAL = 60
@@ -90,7 +90,7 @@ def measure_parameters(
         asked = np.repeat(np.linspace(scale.low, scale.high, num_values), num_seeds).tolist()
         takes = synth.generate_batch(seconds, [{"class": name, key: value} for value in asked], **sampling)
         own = dataset.rows[(dataset.rows["class"] == name) & dataset.rows[key].notna()].sort_values(key)
-        own = own.iloc[np.unique(np.linspace(0, len(own) - 1, MAX_REAL).round().astype(int))]
+        own = own.iloc[spread(len(own), MAX_REAL)]
         real = [real_clip(dataset, file, synth.codec, seconds) for file in own["file"]]
         for source, sounds, values in (
             ("generated", [take.audio for take in takes], asked),
@@ -106,12 +106,7 @@ def measure_parameters(
 
 def write_parameters_report(figures: ParameterFigures, folder: Path) -> list[Path]:
     """Writes `parameters.csv` (every clip), `parameters.json` (the summary) and `parameters.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"parameters.{suffix}" for suffix in ("csv", "json", "png")]
-    write_text(paths[0], figures.clips.to_csv(index=False))
-    write_summary(paths[1], figures.summary)
-    plot_parameters(figures).savefig(paths[2], dpi=90)
-    return paths
+    return write_figures(folder, "parameters", figures.summary, plot_parameters(figures), {"parameters": figures.clips})
 
 
 def plot_parameters(figures: ParameterFigures) -> Figure:

@@ -20,10 +20,9 @@ from tqdm import tqdm
 
 from dacformer.data import Dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.control import features, measures_of, on_all_cores, with_mean, write_summary
+from dacformer.evaluation.control import features, measures_of, on_all_cores, with_mean, write_figures
 from dacformer.evaluation.morph import fit_to_dataset
 from dacformer.evaluation.side_by_side import real_clip
-from dacformer.files import write_text
 from dacformer.generation import Synthesizer
 
 WINDOW_SECONDS = 4.0
@@ -96,7 +95,7 @@ def measure_stability(
         for some in (chosen[i : i + AT_ONCE] for i in range(0, len(chosen), AT_ONCE)):
             takes = synth.generate_batch(minutes * 60.0, [middle[name] for name in some], seed, **sampling)
             for name, take in zip(some, takes, strict=True):
-                measures = measures_of(synth, name)
+                measures, own = measures_of(synth, name), []
                 pieces = {"generated": _windows(take.audio, rate)}
                 pieces["real"] = [piece for audio, _ in real[name] for piece in _windows(audio, rate)]
                 for source, sounds in pieces.items():
@@ -104,13 +103,14 @@ def measure_stability(
                     measured["level_db"] = [_level_db(audio) for audio in sounds]
                     heard = classifier.predict_proba(features(sounds, rate))
                     measured["class probability"] = heard[:, list(classifier.classes_).index(name)].tolist()
-                    windows += [
+                    own += [
                         {"class": name, "source": source, "seconds": i * WINDOW_SECONDS, "measure": key, "value": value}
                         for key, values in measured.items()
                         for i, value in enumerate(values)
                     ]
+                windows += own
                 quiet = 10 ** ((np.median([_level_db(audio) for audio, _ in real[name]]) + SILENCE_DB) / 20)
-                summary[name] = _drift(pd.DataFrame(windows), name, list(measures)) | {
+                summary[name] = _drift(pd.DataFrame(own), list(measures)) | {
                     "silence_seconds": longest_silence(take.audio, rate, quiet),
                     "silence_real": max(longest_silence(audio, rate, quiet) for audio, _ in real[name]),
                     "repetition_seconds": longest_repetition(take.codes) / synth.facts.frame_rate,
@@ -166,12 +166,7 @@ def _comes_twice(symbols: np.ndarray, length: int) -> bool:
 
 def write_stability_report(figures: StabilityFigures, folder: Path) -> list[Path]:
     """Writes `stability.csv` (every window), `stability.json` (the summary) and `stability.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"stability.{suffix}" for suffix in ("csv", "json", "png")]
-    write_text(paths[0], figures.windows.to_csv(index=False))
-    write_summary(paths[1], figures.summary)
-    plot_stability(figures).savefig(paths[2], dpi=90)
-    return paths
+    return write_figures(folder, "stability", figures.summary, plot_stability(figures), {"stability": figures.windows})
 
 
 def plot_stability(figures: StabilityFigures) -> Figure:
@@ -233,11 +228,10 @@ def _level_db(audio: np.ndarray) -> float:
     return float(10.0 * np.log10(np.mean(np.square(audio, dtype=np.float64)) + 1e-12))
 
 
-def _drift(windows: pd.DataFrame, name: str, measures: Sequence[str]) -> dict[str, Any]:
-    """What became of the class: its row of the summary, but for silence and repetition."""
-    chosen = windows[windows["class"] == name]
-    made = chosen[chosen["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
-    real = chosen[chosen["source"] == "real"].groupby("measure")["value"].std()
+def _drift(windows: pd.DataFrame, measures: Sequence[str]) -> dict[str, Any]:
+    """What became of a class, by its windows: its row of the summary, but for silence and repetition."""
+    made = windows[windows["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
+    real = windows[windows["source"] == "real"].groupby("measure")["value"].std()
     lines = {}
     for measure in measures:
         line = linregress(made.index.to_numpy(float), made[measure].to_numpy(float))

@@ -439,15 +439,15 @@ class Synthesizer:
         return player
 
     def _prompt_codes(self, prompt: str | Path | np.ndarray) -> np.ndarray:
+        codec, name = self.facts.codec, "The prompt"
         if isinstance(prompt, np.ndarray):
             codes = prompt
         elif Path(prompt).suffix == ".dac":
             file = read_dac(prompt)
-            self._check_codes(file.codes[0], file.codec, str(prompt))
-            codes = file.codes[0]
+            codes, codec, name = file.codes[0], file.codec, str(prompt)
         else:
             codes = encode_file(Path(prompt), self.codec, trim=False).codes[0]
-        self._check_codes(codes, self.facts.codec, "The prompt")
+        self._check_codes(codes, codec, name)
         return codes[: self.facts.num_codebooks].astype(np.int64)
 
     def _check_codes(self, codes: np.ndarray, codec: str, name: str) -> None:

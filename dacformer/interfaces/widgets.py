@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
 from dacformer.data import Conditions, Dataset
+from dacformer.data.dataset import spread
 from dacformer.errors import UserError
 from dacformer.evaluation.side_by_side import real_clip
 from dacformer.generation import Curve, Synthesizer, Take
@@ -150,7 +151,7 @@ def look_at(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: f
     sounds = {}
     for name in dataset.conditions.classes:
         rows = dataset.rows[dataset.rows["class"] == name]
-        for i in np.unique(np.linspace(0, len(rows) - 1, n).round().astype(int)):
+        for i in spread(len(rows), n):
             row = rows.iloc[i]
             values = {key: row[key] for key in dataset.conditions.parameters if not np.isnan(row[key])}
             title = ", ".join([f"{name} {i + 1}", *(f"{key} {value:g}" for key, value in values.items())])

@@ -108,13 +108,13 @@ def train(
         _check_resumable(saved[0], card)
         plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
     model, *optimizers = accelerator.prepare(plain, *make_optimizers(plain, training))
+    bare = [each.optimizer for each in optimizers]
     average = WeightAverage(model, training.ema_decay)
     step = 0
     if saved is not None:
         step = saved[0].step
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
         set_model_state_dict(model, saved[2]["model"], options=options)
-        bare = [each.optimizer for each in optimizers]
         set_optimizer_state_dict(model, bare, saved[2]["optimizer"], options=options)
         del saved  # two copies of the weights and the optimizer
     if accelerator.is_main_process:
@@ -137,7 +137,6 @@ def train(
         with average.in_place():
             averaged = _on_cpu(accelerator.get_state_dict(model))
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        bare = [each.optimizer for each in optimizers]
         state = {"model": weights, "optimizer": get_optimizer_state_dict(model, bare, options=options)}
         if accelerator.is_main_process:
             save_checkpoint(run, card.model_copy(update={"step": step, "metrics": metrics}), averaged, state)
