@@ -5,25 +5,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dacformer.codec.snake import Snake
+
 if TYPE_CHECKING:
     from dac.model.dac import DAC
-
-
-class Snake(nn.Module):
-    """`x + sin(alpha x)^2 / alpha` (Ziyin et al., arXiv:2006.08195), with one new tensor where `dac` makes five."""
-
-    alpha: Tensor
-    inverse: Tensor
-
-    def __init__(self, alpha: Tensor) -> None:
-        """Takes the slopes `(1, channels, 1)`."""
-        super().__init__()
-        self.register_buffer("alpha", alpha)
-        self.register_buffer("inverse", (alpha + 1e-9).reciprocal())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Works on `(B, channels, N)`; the input is left as it is."""
-        return (x * self.alpha).sin_().square_().mul_(self.inverse).add_(x)
 
 
 class Conv(nn.Conv1d):

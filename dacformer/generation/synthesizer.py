@@ -37,7 +37,7 @@ MovingControls = Controls | Callable[[float], Controls]
 DECODED_FRAMES = 64  # decoded in one call
 LOOP_CHOICE_SECONDS = 4.0  # so much longer than a loop is the take that it is cut from
 MIN_LOOP_SECONDS = 0.2
-COMPILED_STREAMS = 16  # side by side on a CPU; from there on torch's matrix products win
+COMPILED_STREAMS = 64  # side by side on a CPU; from there on torch's matrix products win
 
 
 class Synthesizer:

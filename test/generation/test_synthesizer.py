@@ -108,7 +108,7 @@ def test_guidance_one_uses_half_the_batch(synth: Synthesizer) -> None:
 
 def test_controls_are_heard(synth: Synthesizer) -> None:
     """Guidance amplifies what little of the classes is learned in 80 steps."""
-    one, other = (synth.generate(0.3, {"class": name}, seed=1, guidance=20.0) for name in ("wind", "pistons"))
+    one, other = (synth.generate(1.0, {"class": name}, seed=1, guidance=20.0) for name in ("wind", "pistons"))
     assert not np.array_equal(one.codes, other.codes)
 
 

@@ -30,7 +30,7 @@ def with_rounded_weights(model: DACFormer) -> DACFormer:
 
 @pytest.mark.parametrize("head", ["depth", "parallel"])
 @pytest.mark.parametrize("int8", [False, True])
-@pytest.mark.parametrize("streams", [1, 2, 7])
+@pytest.mark.parametrize("streams", [1, 2, 9])  # nine: on two threads, where there are two
 @torch.no_grad()
 def test_compiled_steps_draw_from_the_logits_of_one_banded_forward(head: str, int8: bool, streams: int) -> None:
     model = make_model(head)
@@ -55,8 +55,10 @@ def test_compiled_steps_draw_from_the_logits_of_one_banded_forward(head: str, in
         return
     rounded = with_rounded_weights(model)
     before = slice(0, 2 * W)  # later frames have heard three through the weights that were not rounded
-    torch.testing.assert_close(streamed[:, :, before], rounded(codes, condition)[:, :, before], atol=1e-4, rtol=0)
-    assert not torch.allclose(streamed[:, :, before], model(codes, condition)[:, :, before], atol=1e-4, rtol=0)
+    to_rounded, to_exact = (
+        (streamed - other(codes, condition)[:, :, drawn])[:, :, before].norm() for other in (rounded, model)
+    )
+    assert to_rounded < 0.2 * to_exact  # the input's 13 bits lose little beside the weights' 8
 
 
 @torch.no_grad()
