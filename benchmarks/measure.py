@@ -1,14 +1,14 @@
 """How rows are measured: two things in turns, so that a busy machine slows both; memory in processes of its own."""
 
 import multiprocessing
-import resource
 import statistics
-import sys
+import threading
 import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import psutil
 import torch
 
 Row = dict[str, Any]
@@ -78,7 +78,17 @@ def peak_memory(work: Callable[..., None], *arguments: Any) -> float:
 
 
 def _grown(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
-    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    process, done = psutil.Process(), threading.Event()
+    held = most = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal most
+        while not done.wait(0.002):
+            most = max(most, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     work(*arguments)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit
+    done.set()
+    watcher.join()
+    return (most - held) / 1e6

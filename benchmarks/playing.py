@@ -3,12 +3,14 @@
 import statistics
 import tempfile
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 import torch
+from torch import Tensor
 
 from benchmarks.measure import FRAME_RATE, C, K, Row, V, W, interleave, read_bandwidth, row, spread
-from dacformer.codec import load_codec
+from dacformer.codec import Codec, load_codec
 from dacformer.config import Config, ModelConfig, load_config
 from dacformer.data import ValidationSegments, load_dataset
 from dacformer.model import CompiledStep, DACFormer, State
@@ -16,19 +18,19 @@ from dacformer.model.heads import nll_per_code
 from dacformer.training import load_checkpoint, train
 
 
-def make_model(dim: int, num_layers: int, head: str = "depth") -> DACFormer:
+def make_model(dim: int, num_layers: int, head: str = "depth", num_codebooks: int = K) -> DACFormer:
     """A model with fresh weights: time does not depend on them."""
     torch.manual_seed(0)
     sizes = {"dim": dim, "num_layers": num_layers, "num_heads": min(8, dim // 16)}
-    return DACFormer(ModelConfig(**sizes, window_frames=W, head=head), K, V, C).eval()
+    return DACFormer(ModelConfig(**sizes, window_frames=W, head=head), num_codebooks, V, C).eval()
 
 
-def likeliest(logits: torch.Tensor, k: int) -> torch.Tensor:
+def likeliest(logits: Tensor, k: int) -> Tensor:
     """The cheapest choice, so that the model is what is measured."""
     return logits.argmax(dim=-1)
 
 
-def stepper(step: CompiledStep, batch_size: int = 1) -> Callable[[], object]:
+def stepper(step: CompiledStep, batch_size: int = 1) -> Callable[[], Tensor]:
     """Draws one frame of a stream that is past its first window."""
     state, condition = step.model.init_state(batch_size), torch.zeros(batch_size, 1, C)
     for _ in range(W):
@@ -42,7 +44,7 @@ def ring_against_window(dim: int, num_layers: int, target: float) -> Row:
     model = make_model(dim, num_layers)
     codes, condition = torch.randint(V, (1, K, W)), torch.zeros(1, 1, C)
 
-    def recompute() -> torch.Tensor:
+    def recompute() -> Tensor:
         return model.head.sample(model._trunk(codes, condition, None)[:, -1], likeliest)
 
     ours, baseline = interleave(stepper(CompiledStep(model)), recompute)
@@ -90,15 +92,13 @@ def ring_against_musicgen(dim: int, num_layers: int) -> Row | None:
 
 
 @torch.inference_mode()
-def streamed_nll(
-    step: Callable[..., torch.Tensor], model: DACFormer, codes: torch.Tensor, condition: torch.Tensor
-) -> float:
+def streamed_nll(step: Callable[..., Tensor], model: DACFormer, codes: Tensor, condition: Tensor) -> float:
     """Nats per code when a stream is fed `codes` (B, K, T) instead of what it would draw."""
     state: State = model.init_state(len(codes))
     nats = []
     for t in range(codes.shape[-1]):
 
-        def given(logits: torch.Tensor, k: int, t: int = t) -> torch.Tensor:
+        def given(logits: Tensor, k: int, t: int = t) -> Tensor:
             nats.append(nll_per_code(logits[:, None, None], codes[:, k : k + 1, t : t + 1]).mean())
             return codes[:, k, t]
 
@@ -132,18 +132,19 @@ def batch_against_single() -> Row:
 
 
 @torch.inference_mode()
-def endless(dim: int, num_layers: int) -> Row:
-    """Codes and audio together against the time that they last (guided: each frame with and without its condition)."""
-    codec = load_codec("small")
-    guided, decoder, chunk = stepper(CompiledStep(make_model(dim, num_layers)), 2), codec.stream_decoder(), 17
+def endless(dim: int, num_layers: int, codec: Codec, chunk: int, target: float) -> Row:
+    """Codes and audio together against the time that they last; guided: each frame with and without its condition."""
+    step = CompiledStep(make_model(dim, num_layers, num_codebooks=codec.num_codebooks))
+    decoder = codec.stream_decoder()
 
-    def play() -> None:
-        frames = [guided()[:1] for _ in range(chunk)]
-        decoder.push(torch.cat(frames, dim=-1))
+    def play(draw: Callable[[], Tensor]) -> None:
+        decoder.push(torch.cat([draw()[:1] for _ in range(chunk)], dim=-1))
 
-    ours, _ = interleave(play, lambda: None)
-    lasts, took = chunk / FRAME_RATE, statistics.median(ours)
-    return row(f"codes + audio D={dim} L={num_layers}, guided, small codec", took, lasts, lasts / took, 1, "s")
+    plain, guided = interleave(partial(play, stepper(step)), partial(play, stepper(step, 2)))
+    lasts, took = chunk / FRAME_RATE, statistics.median(plain)
+    note = f"guided {lasts / statistics.median(guided):.3g}; {chunk} frames at a time, {spread(plain)}"
+    name = f"codes + audio D={dim} L={num_layers}, {codec.identity.split('-')[0]}, against real time"
+    return row(name, took, lasts, lasts / took, target, "s", note)
 
 
 @torch.inference_mode()
