@@ -15,7 +15,7 @@ from dacformer.config import TrainingConfig
 from dacformer.data.dataset import Dataset, spread
 
 Item = dict[str, Tensor]
-"""`codes` `(K, T)` int64, `heard` `(K, T)` int64, `condition` `(1, C)` float32, `mask` `(T,)` bool (True: count it)."""
+"""`codes` and `heard` `(K, T)` int64, `condition` `(T or 1, C)` float32, `mask` `(T,)` bool (True: count it)."""
 
 
 FILES_HELD = 4096
@@ -46,6 +46,8 @@ class Excerpts(TorchDataset[Item]):
         self._conditions = dataset.conditions_of(self.rows)
         self._held: dict[int, np.ndarray] = {}
         self._files = self.rows["file"].to_numpy()
+        self._classes = self.rows["class"].to_numpy()
+        self._rows_of = {name: np.flatnonzero(self._classes == name) for name in dataset.conditions.classes}
         if len(self.rows) <= FILES_HELD:  # now, so that a damaged file is found before anything else happens
             for row in range(len(self.rows)):
                 self.codes(row)
@@ -71,10 +73,12 @@ class Excerpts(TorchDataset[Item]):
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng([self.training.seed, index])
         row = int(np.searchsorted(self._cumulative, rng.random(), side="right").clip(max=len(self.rows) - 1))
-        codes = self.codes(row)
-        start = int(rng.integers(0, max(codes.shape[1] - self.segment_frames, 0) + 1))
-        codes, mask = _segment(codes, start, self.segment_frames)
+        codes, mask = self._excerpt(row, rng)
         condition = self._conditions[row : row + 1]
+        if self.training.splices:
+            condition = np.repeat(condition, self.segment_frames, axis=0)
+            if rng.random() < self.training.splices:
+                self._splice(row, codes, mask, condition, rng)
         parameters = len(self.dataset.conditions.parameters)
         condition = self.dataset.conditions.drop_parameters(
             condition, rng.random(parameters) < self.training.parameter_dropout
@@ -87,6 +91,23 @@ class Excerpts(TorchDataset[Item]):
             "condition": torch.from_numpy(condition.astype(np.float32)),
             "mask": torch.from_numpy(mask),
         }
+
+    def _excerpt(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Codes `(K, T)` from anywhere in a file, and their mask `(T,)`."""
+        codes = self.codes(row)
+        start = int(rng.integers(0, max(codes.shape[1] - self.segment_frames, 0) + 1))
+        return _segment(codes, start, self.segment_frames)
+
+    def _splice(
+        self, row: int, codes: np.ndarray, mask: np.ndarray, condition: np.ndarray, rng: np.random.Generator
+    ) -> None:
+        """Lets an excerpt of a row go over into another file, of its class or of any, at any frame; in place."""
+        alike = self._rows_of[self._classes[row]]
+        other = int(rng.choice(alike) if rng.random() < 0.5 else rng.integers(len(self.rows)))
+        next_codes, next_mask = self._excerpt(other, rng)
+        at = int(rng.integers(1, mask.sum() + 1))
+        rest = len(mask) - at
+        codes[:, at:], mask[at:], condition[at:] = next_codes[:, :rest], next_mask[:rest], self._conditions[other]
 
     def _corrupt(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Replaces a random share of the frames by random codes, so that the model learns not to trust its past."""

@@ -124,6 +124,30 @@ def test_parameters_are_dropped_as_often_as_said(dataset: Dataset) -> None:
     assert not conditions[unknown, 2].any() and (conditions[:, :2].sum(dim=1) == 1).all()
 
 
+def test_a_splice_changes_codes_and_condition_at_the_same_frame(dataset: Dataset) -> None:
+    excerpts = Excerpts(dataset, T, plain(splices=1.0), 60)
+    files = {
+        tuple(dataset.condition(row)[0]): dataset.codes(row["file"]) for _, row in dataset.split("train").iterrows()
+    }
+    seen = set()
+    for i in range(60):
+        item = excerpts[i]
+        assert item["condition"].shape == (T, 4)
+        length = int(item["mask"].sum())
+        condition = item["condition"][:length].numpy()
+        (changes,) = np.nonzero(np.any(condition[1:] != condition[:-1], axis=1))
+        assert len(changes) <= 1
+        if not len(changes):
+            continue
+        at = int(changes[0]) + 1
+        seen.add(at)
+        for part in (slice(0, at), slice(at, length)):
+            piece, codes = item["codes"][:, part].numpy(), files[tuple(condition[part][0])]
+            windows = np.lib.stride_tricks.sliding_window_view(codes, piece.shape[1], axis=1)
+            assert any(np.array_equal(windows[:, start], piece) for start in range(windows.shape[1]))
+    assert len(seen) > 10
+
+
 def test_validation_is_every_frame_once(dataset: Dataset) -> None:
     segments = ValidationSegments(dataset, T, 99)
     assert len(segments) == 4  # 32 + 32 + 6, and 10
