@@ -33,8 +33,7 @@ def train_against_eager() -> Row:
     a, b = (BATCH * FRAMES / statistics.median(times) for times in (ours, baseline))
     bare = [statistics.median(times) for times in interleave(*(training_step(*how, False) for how in hows), 20.0)]
     memory = [peak_memory(_some_steps, *how) for how in hows]
-    weights = sum(p.numel() for p in _model().parameters() if p.dim() == 2) - 2 * K * V * SIZES["dim"]
-    share = 6 * weights * a / matrix_peak(torch.bfloat16)
+    share = 6 * multiplied_weights(make_training_model()) * a / matrix_peak(torch.bfloat16)
     peaks = matrix_peak(torch.bfloat16) / matrix_peak(torch.float32)
     note = (
         f"without the optimizer, which both have, {bare[1] / bare[0]:.2f}; bfloat16's matrix peak is {peaks:.2f} times "
@@ -44,23 +43,28 @@ def train_against_eager() -> Row:
     return row(name, a, b, a / b, 3.5, "frames/s", note) | {"limit_share": round(share, 3)}
 
 
-def training_step(precision: str, dense: bool, optimize: bool = True) -> Callable[[], None]:
+def training_step(
+    precision: str, dense: bool, optimize: bool = True, device: str = "cpu", batch_size: int = BATCH
+) -> Callable[[], None]:
     """Makes a call that takes one step, or only finds its gradients."""
     keep_freed_memory()
-    model = _model()
+    model = make_training_model().to(device)
     optimizers = make_optimizers(model, TrainingConfig())
-    autocast = choose_precision(precision, torch.device("cpu"))
-    codes, condition = torch.randint(V, (BATCH, K, FRAMES)), torch.zeros(BATCH, 1, C)
+    autocast = choose_precision(precision, torch.device(device))
+    codes = torch.randint(V, (batch_size, K, FRAMES), device=device)
+    condition = torch.zeros(batch_size, 1, C, device=device)
     attention = _dense_attention if dense else transformer.local_attention
 
     def step() -> None:
         with patch.object(transformer, "local_attention", attention):
             with autocast():
                 logits = model(codes, condition)
-            nll_per_code(logits, codes).mean().backward()
+            loss = nll_per_code(logits, codes).mean()
+            loss.backward()
         for optimizer in optimizers if optimize else ():
             optimizer.step()
         model.zero_grad()
+        loss.item()  # waits until it is done
 
     return step
 
@@ -71,7 +75,14 @@ def _some_steps(precision: str, dense: bool) -> None:
         step()
 
 
-def _model() -> DACFormer:
+def multiplied_weights(model: DACFormer) -> int:
+    """Weights that every frame is multiplied by: all matrices but the tables of codes."""
+    tables = 2 * K - 1  # what is heard, and what the head knows of a frame before its last codebook
+    return sum(p.numel() for p in model.parameters() if p.dim() == 2) - tables * V * SIZES["dim"]
+
+
+def make_training_model() -> DACFormer:
+    """A model with fresh weights."""
     torch.manual_seed(0)
     return DACFormer(ModelConfig(**SIZES, window_frames=W), K, V, C)
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from benchmarks import codecs, learning, playing
+import torch
+
+from benchmarks import codecs, gpu, learning, playing
 from benchmarks.measure import Row
 from dacformer.codec import load_codec
 
@@ -28,3 +30,5 @@ def all_rows() -> Iterator[Callable[[], Row | None]]:
     yield learning.train_against_eager
     for num_files in (1_000, 1_000_000):
         yield partial(learning.loading_against_training, num_files)
+    if torch.cuda.is_available():
+        yield from gpu.rows_on("cuda")
