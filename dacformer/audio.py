@@ -116,6 +116,8 @@ def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = _BLOC
             if held is not None:
                 yield resampler.resample_chunk(held, last=True)
     except (soundfile.LibsndfileError, OSError) as error:
+        if not Path(path).exists():
+            raise UserError(f"There is no file {path}.") from None
         raise UserError(f"{path} cannot be read as audio: {error}") from error
 
 

@@ -122,7 +122,9 @@ def generate(
     run: Annotated[Path, typer.Argument(help="A run or a checkpoint.")],
     seconds: Annotated[float, typer.Option(help="Length.")] = 10.0,
     control: Annotated[list[str] | None, typer.Option(help="class=rain; strength=0.3; strength=0:0.1,10:0.9")] = None,
-    out: Annotated[list[Path] | None, typer.Option(help="x.wav, x.flac, x.dac; may be repeated.")] = None,
+    out: Annotated[
+        list[Path] | None, typer.Option(help="x.wav, x.flac, x.dac; may be repeated. If none: a new take.wav.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of spectrogram and controls to write.")] = None,
     prompt: Annotated[Path | None, typer.Option(help="A sound or .dac file to go on from.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above wilder.")] = None,
@@ -135,13 +137,14 @@ def generate(
     device: DeviceOption = "cpu",
 ) -> None:
     """Generate sound from a trained run, steered over time."""
+    from dacformer.files import new_file
     from dacformer.generation import load
     from dacformer.generation.controls import parse_control
 
     controls = dict(parse_control(word) for word in control or [])
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     sampling = {name: value for name, value in asked.items() if value is not None}
-    paths = out or [Path("x.wav")]
+    paths = out or [new_file(Path("take.wav"))]
     _check_outputs(paths, plot)
     synth = load(run, checkpoint, codec, device)
     if prompt is None:

@@ -230,16 +230,20 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
     """
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no settings file {path}. The shipped ones are in params/.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder, expected a settings file, such as params/params_med.yaml.") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from error
+    if tree is None:
+        raise UserError(f"{path} is empty, expected settings such as 'training: {{steps: 500}}'.")
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds {type(tree).__name__}, expected settings such as 'training: {{steps: 500}}'.")
     for word in overrides or []:
         _override(tree, word)
-    return parse_config(tree, str(path), kind)
+    return parse_config(tree, " ".join([str(path), *(overrides or [])]), kind)
 
 
 def parse_config(tree: dict[str, Any], source: str, kind: type[C] = Config) -> C:
@@ -290,7 +294,8 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
         valid = _keys(kind)
         tails = {key.rpartition(".")[2]: key for key in valid}
         tail = difflib.get_close_matches(where.rpartition(".")[2], tails, n=1)
-        near = difflib.get_close_matches(where, valid, n=1, cutoff=0.5) or [tails[name] for name in tail]
+        sections = [key.partition(".")[0] for key in valid]
+        near = difflib.get_close_matches(where, [*sections, *valid], n=1, cutoff=0.5) or [tails[name] for name in tail]
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(valid)}"
         return f"unknown setting '{where}'. {hint}"
     given = "" if isinstance(problem["input"], dict | Section) else f" (given: {problem['input']!r})"

@@ -30,3 +30,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Writes text, the same bytes on every system."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def new_file(path: Path) -> Path:
+    """The path, or with a number behind it where it is taken."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}_{number}")
+    return free

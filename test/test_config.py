@@ -18,9 +18,26 @@ def test_every_shipped_file_loads(path: Path) -> None:
     assert isinstance(load_config(path, kind=kind), kind)
 
 
-def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
-    (tmp_path / "empty.yaml").write_text("")
-    assert load_config(tmp_path / "empty.yaml") == Config()
+def test_no_settings_are_all_defaults_but_an_empty_file_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "none.yaml").write_text("{}")
+    assert load_config(tmp_path / "none.yaml") == Config()
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    with pytest.raises(UserError, match=r"empty\.yaml is empty, expected settings"):
+        load_config(tmp_path / "empty.yaml")
+    with pytest.raises(UserError, match="is a folder, expected a settings file"):
+        load_config(tmp_path)
+
+
+def test_a_wrong_override_is_named_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("{}")
+    with pytest.raises(
+        UserError, match=r"a\.yaml trainin\.steps=3: unknown setting 'trainin'. Did you mean 'training'"
+    ):
+        load_config(tmp_path / "a.yaml", ["trainin.steps=3"])
+
+
+def test_a_notebook_shows_a_mistake_of_the_users_alone() -> None:
+    assert UserError("what to do")._render_traceback_() == ["UserError: what to do"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +105,7 @@ def test_no_file_a_folder_and_a_picture_are_refused(tmp_path: Path) -> None:
     (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\r\n\xff\xfe")
     for path, said in (
         (tmp_path / "none.yaml", "no settings file"),
-        (tmp_path, "cannot be read"),
+        (tmp_path, "is a folder"),
         (tmp_path / "picture.yaml" / "below.yaml", "cannot be read"),
         (tmp_path / "picture.yaml", "cannot be read"),
     ):

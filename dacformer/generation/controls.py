@@ -131,6 +131,8 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
     Raises:
         UserError: An unknown class or parameter (the known ones are listed), or a value that is no number.
     """
+    if not isinstance(controls, Mapping):
+        raise UserError(f"Controls are {controls!r}. Expected {{'class': NAME, PARAMETER: value, ...}}.")
     weights = class_controls(controls)
     for name in weights:
         if name not in conditions.classes:
@@ -154,7 +156,8 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
             )
     for name, weight in weights.items():
         for value in [value for _, value in weight.points] if isinstance(weight, Curve) else [weight]:
-            _number(f"class {name}", value)
+            if (_number(f"class {name}", value) or 0.0) < 0.0:
+                raise UserError(f"The weight of class '{name}' is {value}. Expected 0 or more.")
 
 
 def class_controls(controls: Controls) -> dict[str, Control]:

@@ -410,8 +410,8 @@ class Synthesizer:
         return torch.cat(codes, dim=-1), player
 
     def _num_frames(self, seconds: float) -> int:
-        if not 0.0 < seconds < float("inf"):
-            raise UserError(f"seconds={seconds}: expected a length above 0.")
+        if not (isinstance(seconds, int | float | np.number) and 0.0 < seconds < float("inf")):
+            raise UserError(f"seconds={seconds!r}: expected a length above 0.")
         return max(1, round(seconds * self.facts.frame_rate))
 
     def _conditions(self, controls: Controls, times: np.ndarray) -> Tensor:

@@ -119,7 +119,7 @@ class Take:
         seed: int | None = None,
         progress: bool = False,
         **sampling: Any,
-    ) -> "list[Take]":
+    ) -> "Branches":
         """Continuations to choose from, made side by side.
 
         Args:
@@ -136,7 +136,7 @@ class Take:
         Raises:
             UserError: As in `extend`.
         """
-        return self._player().go_on(self, n, seconds, controls, seed, progress, **sampling)
+        return Branches(self._player().go_on(self, n, seconds, controls, seed, progress, **sampling))
 
     def cut(self, at_seconds: float) -> "Take":
         """Keeps the beginning.
@@ -257,8 +257,18 @@ class Take:
             )
         return self.synth
 
+    def __repr__(self) -> str:
+        return f"<Take of {self.seconds:.2f} s, seed {self.recipe.get('seed')}, {dict(self.controls)}>"
+
     def _repr_html_(self) -> str:
         return player_html(self.audio, self.sample_rate, loop=self.loops)
+
+
+class Branches(list[Take]):
+    """Takes to choose from: in a notebook, a player each."""
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<div>[{number}] {take._repr_html_()}</div>" for number, take in enumerate(self))
 
 
 class Recipe(Section):
@@ -329,8 +339,9 @@ class History:
         ]
 
     def _repr_html_(self) -> str:
+        label = "flex: 0 0 auto; min-width: 24em; margin: auto 0; white-space: pre"
         rows = [
-            f'<div style="display: flex; gap: 1em"><pre style="flex: 0 0 24em; margin: auto 0">{line}</pre>'
+            f'<div style="display: flex; gap: 1em"><pre style="{label}">{line}</pre>'
             f'<div style="flex: 0 0 20em">{take._repr_html_()}</div></div>'
             for line, take in zip(self._lines(), self.takes, strict=True)
         ]

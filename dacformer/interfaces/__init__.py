@@ -1,5 +1,6 @@
 """Where people meet the sound: pictures, and what moves in a notebook."""
 
+from dacformer.data.check import check_sounds
 from dacformer.interfaces.label_table import LabelTable, label_sounds
 from dacformer.interfaces.live_controls import Hand, LiveControls, LiveMapping, load_mapping
 from dacformer.interfaces.player import Player, play
@@ -30,6 +31,7 @@ __all__ = [
     "Sheet",
     "SoundMap",
     "Steering",
+    "check_sounds",
     "conditions_table",
     "ensure_run",
     "label_sounds",

@@ -52,7 +52,9 @@ class LabelTable(widgets.VBox):
         self.cells = pd.DataFrame(columns=["class", *parameters], dtype=str)
         self.problems: Mapping[str, str] = {}
         self.message = widgets.HTML()
-        self.upload = widgets.FileUpload(multiple=True, description="Drop sounds here")
+        self.upload = widgets.FileUpload(
+            multiple=True, description="Drop sounds here", layout=widgets.Layout(width="max-content")
+        )
         self.page = widgets.BoundedIntText(1, min=1, max=1, description="page", layout=widgets.Layout(width="140px"))
         self.parameter = widgets.Text(placeholder="another parameter", layout=widgets.Layout(width="160px"))
         self._add, self._save = widgets.Button(description="Add column"), widgets.Button(description="Save labels")

@@ -236,8 +236,9 @@ class Sound {
     this.output.node.connect(this.gain).connect(this.analyser).connect(context.destination);
     this.answered = performance.now();
     this.timer = setInterval(() => this.watch(), REPORT_MS);
-    this.send({ type: "play" });
+    this.unanswered = false;
     this.say(why && `Scheduled buffers instead of an AudioWorklet: ${why}.`);
+    this.send({ type: "play" }); // last: where the kernel is gone, that is what is said
   }
 
   stop() {
@@ -277,6 +278,8 @@ class Sound {
     if (message.type === "ended") return this.end("");
     if (!this.output) return;
     this.answered = performance.now();
+    if (this.unanswered) this.say("");
+    this.unanswered = false;
     this.target = message.target;
     const { buffer, byteOffset, byteLength } = buffers[0];
     const audio = new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
@@ -306,6 +309,7 @@ class Sound {
 
   watch() {
     const silent = performance.now() - this.answered > NO_ANSWER_MS && !this.state.runs;
+    this.unanswered ||= silent;
     if (silent) this.say("The kernel does not answer. It is busy, or was restarted: then run the cell again.");
     if (performance.now() - this.told.at > REPORT_MS / 2) this.report(null);
   }

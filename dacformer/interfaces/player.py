@@ -28,9 +28,11 @@ def play(synth: Synthesizer, seed: int = 0) -> "Player":
         seed: Of the takes, to begin with. The same seed and the same moves give the same codes.
 
     Returns:
-        The player.
+        The player. The first one on a machine takes some ten seconds: what it runs is compiled, once.
     """
-    return Player(synth, seed)
+    player = Player(synth, seed)
+    Performance(synth).play(player.stance)  # now, so that the button finds everything compiled
+    return player
 
 
 class Player(anywidget.AnyWidget):

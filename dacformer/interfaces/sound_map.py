@@ -20,7 +20,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
 from dacformer.codec import Codec, load_codec
-from dacformer.data import Dataset
+from dacformer.data import Dataset, load_dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.side_by_side import real_clip
 from dacformer.files import write_text
@@ -118,7 +118,7 @@ class SoundMap:
 
 
 def sound_map(
-    dataset: Dataset,
+    dataset: Dataset | str | Path,
     codec: Codec | None = None,
     method: Literal["pca", "tsne"] = "pca",
     max_sounds: int = 120,
@@ -128,7 +128,7 @@ def sound_map(
     """Lays out a data set's sounds by the mean and the spread of their codec latents, standardised.
 
     Args:
-        dataset: What to draw.
+        dataset: What to draw, or its folder.
         codec: The data set's own, loaded by its name if None.
         method: `pca`: axes that can be read; `tsne`: neighbours that can be trusted (van der Maaten & Hinton, 2008).
         max_sounds: Of a larger data set, only so many, spread over its files.
@@ -141,6 +141,7 @@ def sound_map(
     Raises:
         UserError: Fewer than three sounds, an unknown method, or a codec that is not the data set's.
     """
+    dataset = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     facts = dataset.facts
     codec = codec or load_codec(facts.codec_name, facts.num_codebooks)
     rows = dataset.rows.iloc[:: -(-len(dataset.rows) // max_sounds)].reset_index(drop=True)

@@ -242,3 +242,16 @@ def test_a_parameter_may_be_left_open_for_a_while() -> None:
 def test_a_class_cannot_be_left_open() -> None:
     with pytest.raises(UserError, match="class wind"):
         check_controls({"class": {"wind": Curve([(0, 1.0), (1, None)], step=True)}}, CONDITIONS)
+
+
+@pytest.mark.parametrize(
+    ("controls", "said"),
+    [
+        ("rain", "Controls are 'rain'. Expected"),
+        ({"class": {"rain": -1.0}}, "weight of class 'rain' is -1.0. Expected 0 or more"),
+        ({"class": {"rain": Curve([(0, 1), (1, -0.1)])}}, "weight of class 'rain' is -0.1"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(controls: object, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_controls(controls, CONDITIONS)  # pyright: ignore[reportArgumentType]

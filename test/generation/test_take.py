@@ -104,6 +104,7 @@ def test_new_controls_start_where_the_take_ends(synth: Synthesizer, take: Take) 
 
 def test_branches_have_one_past_and_different_futures(take: Take) -> None:
     branches = take.branch(3, 0.3, seed=5)
+    assert branches._repr_html_().count("<audio") == 3 and repr(branches[0]).startswith("<Take of 1.30 s")
     for branch in branches:
         np.testing.assert_array_equal(branch.codes[:, :86], take.codes)
         assert branch.parent is take and branch.codes.shape == (4, 112)

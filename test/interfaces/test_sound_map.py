@@ -21,6 +21,7 @@ def test_every_sound_has_a_place_and_plays(dataset: Dataset, codec: Codec, tmp_p
     figure = map_.plot()
     assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections) == 5
     assert map_._repr_html_().startswith("<iframe srcdoc=")
+    assert sound_map(dataset.path, codec, method).rows.equals(map_.rows)  # type: ignore[arg-type]
 
 
 def test_too_few_sounds_or_another_method_are_refused(dataset: Dataset, codec: Codec) -> None:
