@@ -88,7 +88,7 @@ class TrainingConfig(Section):
     """Share of parameters trained as unknown, so that one may be left open at generation."""
     code_corruption: Share = 0.15
     """Each excerpt's share of input frames replaced at random is drawn between 0 and this."""
-    splices: Share = 0.0
+    splices: Share = 0.5
     """Share of excerpts that go over into another file midway, half of them into one of the same class, so that a
     control that moves is obeyed at once, whatever was heard before."""
     precision: Literal["auto", "float32", "bf16"] = "auto"

@@ -28,7 +28,7 @@ def dataset(write_dataset: Callable[..., Path]) -> Dataset:
 
 def plain(**changes: float) -> TrainingConfig:
     """Without anything random but the choice of the excerpt."""
-    quiet = {"condition_dropout": 0, "parameter_dropout": 0, "code_corruption": 0}
+    quiet = {"condition_dropout": 0, "parameter_dropout": 0, "code_corruption": 0, "splices": 0}
     return TrainingConfig(**(quiet | changes))  # pyright: ignore[reportArgumentType]
 
 

@@ -289,40 +289,6 @@ def test_a_disk_that_fills_up_leaves_a_run_that_can_be_resumed(configure: Config
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_an_excerpt_depends_on_seed_and_number_alone(configure: Configure, dataset_path: Path) -> None:
-    dataset, training = load_dataset(dataset_path), TrainingConfig(seed=3)
-    excerpts = Excerpts(dataset, 48, training, 100)
-    backwards = [excerpts[i] for i in reversed(range(20))][::-1]
-    again = Excerpts(dataset, 48, training, 20)
-    for i, item in enumerate(backwards):
-        assert all(torch.equal(item[name], again[i][name]) for name in item)
-    other = Excerpts(dataset, 48, TrainingConfig(seed=4), 100)
-    assert any(not torch.equal(backwards[i]["codes"], other[i]["codes"]) for i in range(20))
-
-
-def test_excerpts_are_pieces_of_training_files_with_their_condition(dataset_path: Path) -> None:
-    dataset = load_dataset(dataset_path)
-    training = TrainingConfig(condition_dropout=0.0, parameter_dropout=0.0, code_corruption=0.0)
-    excerpts = Excerpts(dataset, 48, training, 30)
-    sources = [(dataset.codes(row["file"]), dataset.condition(row)) for _, row in dataset.split("train").iterrows()]
-    for item in (excerpts[i] for i in range(30)):
-        assert torch.equal(item["codes"], item["heard"]) and item["mask"].all()
-        piece = item["codes"].numpy()
-        assert any(
-            np.array_equal(item["condition"], condition)
-            and any(np.array_equal(codes[:, t : t + 48], piece) for t in range(codes.shape[1] - 47))
-            for codes, condition in sources
-        )
-
-
-def test_a_file_shorter_than_a_segment_is_padded_and_masked(dataset_path: Path) -> None:
-    dataset = load_dataset(dataset_path)
-    item = Excerpts(dataset, 200, TrainingConfig(), 1)[0]
-    frames = dataset.codes(dataset.rows["file"][0]).shape[1]
-    assert item["mask"].tolist() == [t < frames for t in range(200)]
-    assert not item["codes"][:, frames:].any()
-
-
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
 def test_conditions_are_dropped_as_often_as_asked(dataset_path: Path, share: float, expected: float) -> None:
     training = TrainingConfig(condition_dropout=share, parameter_dropout=0.0)
