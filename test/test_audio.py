@@ -102,7 +102,7 @@ def make_bad(folder: Path, kind: str) -> Path:
         ("nan", "NaN or infinite"),
         ("inf", "NaN or infinite"),
         ("folder", "cannot be read as audio"),
-        ("missing", "cannot be read as audio"),
+        ("missing", "There is no file"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path: Path, kind: str, said: str) -> None:
