@@ -9,7 +9,7 @@ Everything is heard through the codec, the real clips as well: what the codec ta
 `F` frames, `D` dimensions of a latent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from dacformer.evaluation.side_by_side import real_clip
 from dacformer.evaluation.texture_statistics import texture_distance, texture_statistics
 from dacformer.generation import Synthesizer
 
+Embed = Callable[[np.ndarray, int], np.ndarray]
+"""One's own embedding (VGGish, CLAP, ...): audio `(N,)` float32 and its rate in Hz, to vectors `(F, D)` or `(D,)`."""
 MIN_CLIPS = 4
 """Held-out clips that a class needs: two halves of two."""
 EXCERPT_FRAMES, EXCERPT_HOP = 43, 4
@@ -48,7 +50,9 @@ class LikenessFigures:
         summary: One row per class: `texture`, generated against held-out; `texture_floor`, held-out against held-out,
             as many clips; `texture_ratio`, the one over the other; `frechet` and its 95 % interval `frechet_low`,
             `frechet_high`; `frechet_floor`, between halves of the held-out clips; `novelty`, median distance of
-            generated excerpts to the nearest training excerpt over that of held-out ones (1: as new as the unheard).
+            generated excerpts to the nearest training excerpt over that of held-out ones (1: as new as the unheard);
+            `variety`, the same from half of the takes to the other half, over that of held-out clips (below 1: seeds
+            sound more alike than recordings do). With an embedding also `embedded` (Fréchet), its interval and floor.
         kinds: The texture distances by kind of statistic: one row per class and kind.
         nearest: Distance of each excerpt to the nearest training excerpt: `class`, `source` (`generated`, `held out`),
             `distance`.
@@ -70,6 +74,7 @@ def measure_likeness(
     seconds: float = 5.0,
     max_clips: int = 32,
     seed: int = 0,
+    embed: Embed | None = None,
     **sampling: Any,
 ) -> LikenessFigures:
     """Generates a take for each held-out clip, under the same conditions, and compares.
@@ -81,6 +86,7 @@ def measure_likeness(
         seconds: Length of the takes, and what is heard of each clip at most.
         max_clips: Of each class.
         seed: Of the takes, and of the halves.
+        embed: A pretrained embedding, for a Fréchet distance in its vectors as well.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:
@@ -107,16 +113,15 @@ def measure_likeness(
         takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
         rate, frames = synth.facts.sample_rate, takes[0].codes.shape[1]
         real = [real_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
+        made_audio = [take.audio for take in takes]
         of_real, of_made = (
             list(Parallel(n_jobs=-1)(delayed(texture_statistics)(audio, rate) for audio in sounds))
-            for sounds in (real, [take.audio for take in takes])
+            for sounds in (real, made_audio)
         )
         against, floor = _texture(of_made, of_real, seed)
         kinds += [{"class": name, "kind": kind, "texture": against[kind], "floor": floor[kind]} for kind in against]
         latents = [latents_of(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
         made = [latents_of(synth.codec, take.codes) for take in takes]
-        half = np.random.default_rng(seed).permutation(len(latents))
-        near, low, high = frechet_between(made, latents)
         train = dataset.split("train")
         known = [latents_of(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
         distances = _nearest(made, known), _nearest(latents, known)
@@ -127,12 +132,15 @@ def measure_likeness(
             "texture": against["overall"],
             "texture_floor": floor["overall"],
             "texture_ratio": against["overall"] / floor["overall"],
-            "frechet": near,
-            "frechet_low": low,
-            "frechet_high": high,
-            "frechet_floor": frechet_distance(*(np.concatenate([latents[i] for i in half[j::2]]) for j in (0, 1))),
+            **_frechet("frechet", made, latents, seed),
             "novelty": float(np.median(distances[0]) / np.median(distances[1])),
+            "variety": _variety(made) / _variety(latents),
         }
+        if embed is not None:
+            of_made, of_real = (
+                [np.atleast_2d(embed(audio, rate)) for audio in sounds] for sounds in (made_audio, real)
+            )
+            summary[name] |= _frechet("embedded", of_made, of_real, seed)
     return LikenessFigures(pd.DataFrame.from_dict(summary, orient="index"), pd.DataFrame(kinds), pd.DataFrame(nearest))
 
 
@@ -185,6 +193,19 @@ def _texture(made: list[Any], real: list[Any], seed: int) -> tuple[dict[str, flo
         against.append(texture_distance(first, [made[i] for i in other[:half]]))
     mean = [pd.DataFrame(draws).mean().to_dict() for draws in (against, floor)]
     return mean[0], mean[1]
+
+
+def _frechet(name: str, made: list[np.ndarray], real: list[np.ndarray], seed: int) -> dict[str, float]:
+    """Between clips of vectors `(F, D)`: the distance, its 95 % interval, and that between halves of the real ones."""
+    half = np.random.default_rng(seed).permutation(len(real))
+    distance, low, high = frechet_between(made, real)
+    floor = frechet_distance(*(np.concatenate([real[i] for i in half[j::2]]) for j in (0, 1)))
+    return {name: distance, f"{name}_low": low, f"{name}_high": high, f"{name}_floor": floor}
+
+
+def _variety(clips: list[np.ndarray]) -> float:
+    """How far excerpts of every second clip are from the nearest of the others."""
+    return float(np.median(_nearest(clips[::2], clips[1::2])))
 
 
 @torch.inference_mode()

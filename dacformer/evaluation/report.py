@@ -155,7 +155,8 @@ SECTIONS = {
     "likeness": Section(
         "Likeness and novelty",
         "Texture statistics and Fréchet distance of the codec's latents, generated against held-out clips; _floor is "
-        "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones.",
+        "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones;"
+        "variety: the same between takes.",
         lambda q: measure_likeness(q.synth, q.dataset, q.classes, **q.sampling),
         write_likeness_report,
     ),

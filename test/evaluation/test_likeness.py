@@ -56,7 +56,16 @@ def with_copies(dataset_path: Path, tmp_path: Path) -> Dataset:
 
 @pytest.mark.slow
 def test_held_out_clips_that_are_copies_are_found_out(synth: Synthesizer, with_copies: Dataset, tmp_path: Path) -> None:
-    figures = measure_likeness(synth, with_copies, ["wind"], seconds=1.0)
+    heard: list[int] = []
+
+    def embed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+        heard.append(sample_rate)
+        return np.abs(audio[: 8 * 500].reshape(500, 8))
+
+    figures = measure_likeness(synth, with_copies, ["wind"], seconds=1.0, embed=embed)
+    assert heard == [synth.facts.sample_rate] * 8 and figures.summary.loc["wind", "variety"] > 0
+    row = figures.summary.loc["wind"]
+    assert row["embedded_low"] <= row["embedded"] <= row["embedded_high"] and row["embedded_floor"] >= 0
     assert list(figures.summary.index) == ["wind"] and figures.summary.loc["wind", "clips"] == 4
     assert figures.summary.loc["wind", "frechet_low"] <= figures.summary.loc["wind", "frechet"]
     copied = figures.nearest.groupby("source")["distance"].median()
