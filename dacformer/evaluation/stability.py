@@ -31,6 +31,8 @@ AT_ONCE = 8
 """Classes that are played side by side."""
 REAL_CLIPS = 24
 """Of each class, what it is compared with: those whose parameters are nearest to what is asked."""
+AGREED = 0.02
+"""Real clips that agree to less than so much of a measure's mean count as if they differed by that."""
 SILENCE_DB, SILENCE_BLOCK = -45.0, 0.02
 """A block of so many seconds is silent so far below the class's real clips."""
 
@@ -231,11 +233,12 @@ def _level_db(audio: np.ndarray) -> float:
 def _drift(windows: pd.DataFrame, measures: Sequence[str]) -> dict[str, Any]:
     """What became of a class, by its windows: its row of the summary, but for silence and repetition."""
     made = windows[windows["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
-    real = windows[windows["source"] == "real"].groupby("measure")["value"].std()
+    real = windows[windows["source"] == "real"].groupby("measure")["value"]
+    spread = np.maximum(real.std(), AGREED * real.mean().abs()).clip(lower=1e-9)
     lines = {}
     for measure in measures:
         line = linregress(made.index.to_numpy(float), made[measure].to_numpy(float))
-        whole = float(made.index.max()) / max(float(real[measure]), 1e-9)
+        whole = float(made.index.max()) / float(spread[measure])
         lines[measure] = (line.slope * whole, 1.96 * line.stderr * whole)
     worst = max(lines, key=lambda measure: abs(lines[measure][0]))
     drift, error = lines[worst]
