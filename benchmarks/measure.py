@@ -72,13 +72,14 @@ def matrix_peak(dtype: torch.dtype, device: str = "cpu") -> float:
     return 2 * size**3 / min(times)
 
 
-def peak_memory(work: Callable[..., None], *arguments: Any) -> float:
-    """MB that a call needs at most, in a new process, over what the process held when it began."""
+def peak_memory(work: Callable[..., Callable[[], object]], *arguments: Any) -> float:
+    """MB that a call needs at most, in a new process, beside what `work` holds, which prepares and returns the call."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_grown, (work, arguments))
 
 
-def _grown(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
+def _grown(work: Callable[..., Callable[[], object]], arguments: tuple[Any, ...]) -> float:
+    call = work(*arguments)
     process, done = psutil.Process(), threading.Event()
     held = most = process.memory_info().rss
 
@@ -89,7 +90,7 @@ def _grown(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    work(*arguments)
+    call()
     done.set()
     watcher.join()
     return (most - held) / 1e6

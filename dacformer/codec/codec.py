@@ -29,6 +29,9 @@ EMBEDDED = {"small": Path(__file__).parent / "weights" / "small.safetensors"}
 PRETRAINED = ("44khz", "24khz", "16khz")
 """Codecs whose weights `descript-audio-codec` downloads on first use."""
 
+PIECE_FRAMES = 172
+"""Longer codes are decoded piece by piece: the full-size codec needs 100 MB for each second that it decodes at once."""
+
 
 class Codec:
     """Waveform <-> codes.
@@ -135,8 +138,11 @@ class Codec:
         Returns:
             `(B, 1, T * hop_length)` float32.
         """
-        audio = self._decode(codes)
-        return F.pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
+        if codes.shape[-1] <= PIECE_FRAMES:
+            audio = self._decode(codes)
+            return F.pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
+        stream = self.stream_decoder(len(codes))
+        return torch.cat([*(stream.push(piece) for piece in codes.split(PIECE_FRAMES, dim=-1)), stream.flush()], dim=-1)
 
     @torch.inference_mode()
     def latents(self, codes: Tensor) -> Tensor:
@@ -176,9 +182,7 @@ class Codec:
             )
         codes = torch.from_numpy(file.codes)
         if file.padding:
-            stream = self.stream_decoder(len(codes))
-            pieces = [stream.push(piece.to(self.device)).cpu() for piece in codes.split(860, dim=-1)]
-            audio = torch.cat([*pieces, stream.flush().cpu()], dim=-1)
+            audio = self.decode(codes.to(self.device)).cpu()
         else:  # chunks of `python -m dac`: they overlap, and are decoded without padding
             self.model.padding = False
             try:
