@@ -132,7 +132,7 @@ def batch_against_single() -> Row:
 
 
 @torch.inference_mode()
-def endless(dim: int, num_layers: int, codec: Codec, chunk: int, target: float) -> Row:
+def endless(dim: int, num_layers: int, codec_name: str, codec: Codec, chunk: int, target: float) -> Row:
     """Codes and audio together against the time that they last; guided: each frame with and without its condition."""
     step = CompiledStep(make_model(dim, num_layers, num_codebooks=codec.num_codebooks))
     decoder = codec.stream_decoder()
@@ -143,7 +143,7 @@ def endless(dim: int, num_layers: int, codec: Codec, chunk: int, target: float) 
     plain, guided = interleave(partial(play, stepper(step)), partial(play, stepper(step, 2)))
     lasts, took = chunk / FRAME_RATE, statistics.median(plain)
     note = f"guided {lasts / statistics.median(guided):.3g}; {chunk} frames at a time, {spread(plain)}"
-    name = f"codes + audio D={dim} L={num_layers}, {codec.identity.split('-')[0]}, against real time"
+    name = f"codes + audio D={dim} L={num_layers}, {codec_name}, against real time"
     return row(name, took, lasts, lasts / took, target, "s", note)
 
 

@@ -19,8 +19,8 @@ def all_rows() -> Iterator[Callable[[], Row | None]]:
     for dim, num_layers in ((64, 2), (256, 3), (512, 6)):
         yield partial(playing.ring_against_musicgen, dim, num_layers)
     yield playing.batch_against_single
-    yield lambda: playing.endless(256, 3, load_codec("small"), 17, 10.0)
-    yield lambda: playing.endless(256, 3, codecs.full_size(), 86, 2.5)
+    yield lambda: playing.endless(256, 3, "small", load_codec("small"), 17, 10.0)
+    yield lambda: playing.endless(256, 3, "full-size DAC", codecs.full_size(), 86, 2.5)
     yield partial(codecs.decode_against_dac, "small", codecs.SMALL, 2.0, 10.0)
     yield partial(codecs.decode_against_dac, "full-size DAC", codecs.FULL_SIZE, 3.5, 2.0)
     yield partial(codecs.decoding_memory, "full-size DAC", codecs.FULL_SIZE, 5.0, 30.0)
