@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import nbformat
 
+OUTPUTS = "window.jupyterapp.shell.currentWidget.content.widgets.flatMap((cell) => cell.model.outputs?.toJSON() ?? [])"
+
 
 class Lab(NamedTuple):
     """A running JupyterLab."""
@@ -29,6 +31,11 @@ class Notebook:
         """Runs all cells; what fails is seen in the page."""
         self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
+    def wait_for(self, expression: str) -> None:
+        """Waits until this is true in the page, or until a cell has failed, which nothing more comes of."""
+        failed = f"{OUTPUTS}.some((output) => output.output_type === 'error')"
+        self.page.wait_for_function(f"{expression} || {failed}")
+
     def run(self, source: str) -> str:
         """Runs code in the notebook's kernel, as a cell at the end would, and returns what it prints."""
         return self.page.evaluate(
@@ -49,8 +56,7 @@ class Notebook:
     @property
     def outputs(self) -> list[dict[str, Any]]:
         """All that the cells show."""
-        cells = "window.jupyterapp.shell.currentWidget.content.widgets"
-        return self.page.evaluate(f"{cells}.flatMap((cell) => cell.model.outputs?.toJSON() ?? [])")
+        return self.page.evaluate(OUTPUTS)
 
     @property
     def complaints(self) -> list[str]:

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dacformer.generation import Synthesizer
-
 from .lab import Lab, Notebook, picture, write_notebook
 
 pytestmark = pytest.mark.browser
@@ -51,7 +49,7 @@ def open_notebook(lab: Lab, page: Any) -> Iterator[Open]:
         notebook = Notebook(lab, page, "player.ipynb")
         opened.append(notebook)
         notebook.run_all()
-        page.wait_for_function(f"document.querySelectorAll('{PLAYER}').length == {players}")
+        notebook.wait_for(f"document.querySelectorAll('{PLAYER}').length == {players}")
         assert notebook.complaints == []
         return notebook
 
@@ -198,17 +196,18 @@ def test_another_cell_runs_while_it_plays(trained: Path, open_notebook: Open, pa
 
 
 @pytest.mark.parametrize("parameters", [0, 50])
-def test_any_number_of_parameters_fits(
-    synth: Synthesizer, trained: Path, open_notebook: Open, page: Any, parameters: int
-) -> None:
+def test_any_number_of_parameters_fits(trained: Path, open_notebook: Open, page: Any, parameters: int) -> None:
     ranges = {
         f"a parameter with a long name {i}": {"low": -i, "high": i + 1, "classes": ("wind",)} for i in range(parameters)
     }
     open_notebook(
         LOAD.format(run=str(trained)),
         "from dacformer.data import Conditions\n"
-        f"synth.conditions = Conditions(classes=('wind',), parameters={ranges!r})\n"
-        "synth.play()",
+        "from dacformer.generation import Synthesizer\n"
+        "from dacformer.training.checkpoint import Checkpoint\n"
+        f"conditions = Conditions(classes=('wind',), parameters={ranges!r})\n"
+        "card = synth.checkpoint.card.model_copy(update={'conditions': conditions})\n"
+        "Synthesizer(Checkpoint(card, card.build_model(), 'knows nothing')).play()",
     )
     rows = page.locator(f"{PLAYER} .parameters .rows")
     assert rows.is_visible() == bool(parameters)
