@@ -166,6 +166,9 @@ def evaluate(
         str, typer.Option(help="Parts of the report, separated by commas: control,likeness,...; all that fit if empty.")
     ] = "",
     data: Annotated[Path | None, typer.Option(help="The run's data set, where it is not where it was.")] = None,
+    recordings: Annotated[
+        Path | None, typer.Option(help="What the data set was encoded from, to hear what the codec takes, too.")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.5, help="Of free running, to measure stability.")] = 10.0,
     again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
     codec: Annotated[
@@ -200,6 +203,7 @@ def evaluate(
     asked = Questions(
         load(subject, checkpoint, device=device),
         data,
+        recordings,
         _words(classes),
         values,
         seeds,

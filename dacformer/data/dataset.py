@@ -33,7 +33,7 @@ class Facts(Section):
     made_by: str = ""
     """The command that made the data set."""
     gains_db: dict[str, float] = {}
-    """What each class was amplified by before encoding, in the mean; taken back at generation."""
+    """How much louder the codes of each class sound than its recordings, in the mean; taken back at generation."""
 
     @property
     def frame_rate(self) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import soundfile
+import torch
 from tqdm import tqdm
 
 from dacformer import audio as sound
@@ -26,6 +27,10 @@ LEVEL_DB = -16.0
 
 BLOCK_SECONDS = 30.0
 """How much of a sound is in memory at a time."""
+
+LEVEL_FILES, LEVEL_SECONDS, MOST_LOST_DB = 8, 5.0, 20.0
+"""How many files of a class are decoded again, how much of each, to learn how much softer the codec makes them; what it
+takes beyond that is not level, but a sound that it does not know."""
 
 SHIFT_MARK = "--shift"
 """In the names of codes that begin a fraction of a frame later."""
@@ -159,9 +164,10 @@ def encode_folder(
 
     kept: list[dict[str, Any]] = []
     gains: dict[str, list[float]] = {}
+    sources: dict[str, list[tuple[Path, Path]]] = {}
     skipped: dict[str, str] = {}
     reused = 0
-    targets = _targets(paths, root)
+    targets = encoded_names(paths, root)
     splits = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
     progress = tqdm(list(zip(paths, found, splits, strict=True)), desc="encoding", unit="file", file=sys.stderr)
     for path, label, split in progress:
@@ -177,6 +183,8 @@ def encode_folder(
                 row = {"file": target.as_posix(), "class": label.class_name, "split": split}
                 kept.append(row | {FRAMES_COLUMN: file.num_frames} | label.parameters)
                 gains.setdefault(label.class_name, []).append(file.gain_db)
+                if not shift:
+                    sources.setdefault(label.class_name, []).append((path, output / target))
         except UserError as error:
             if strict:
                 raise
@@ -186,8 +194,10 @@ def encode_folder(
         raise UserError(f"None of the {len(paths)} sounds in {sounds} could be encoded.")
     table = pd.DataFrame(kept)
     write_text(output / MANIFEST_FILE, table.to_csv(index=False))
-    means = {name: round(float(np.mean(values)), 2) for name, values in sorted(gains.items())}
-    save_config(facts.model_copy(update={"gains_db": means}), facts_file)
+    louder = {
+        name: round(float(np.mean(gains[name])) - _lost_db(pairs, codec), 2) for name, pairs in sorted(sources.items())
+    }
+    save_config(facts.model_copy(update={"gains_db": louder}), facts_file)
     return EncodingReport(encoded=len(kept) - reused, reused=reused, skipped=skipped)
 
 
@@ -215,8 +225,29 @@ def split_recordings(files: list[tuple[Path, Label]], validation: float, seed: i
     return ["val" if recording in held else "train" for recording in recordings]
 
 
-def _targets(paths: list[Path], root: Path) -> dict[Path, Path]:
-    """Where each sound's codes go; two sounds that differ only in their suffix keep it in the name."""
+def _lost_db(pairs: list[tuple[Path, Path]], codec: Codec) -> float:
+    """How much softer the codec makes the beginnings of a few sounds, in the mean, given sounds and their codes."""
+    lost = []
+    for path, target in pairs[:: math.ceil(len(pairs) / LEVEL_FILES)]:
+        start, file = next(sound.read_blocks(path, codec.sample_rate, LEVEL_SECONDS)), read_dac(target)
+        codes = torch.from_numpy(file.codes[..., : math.ceil(len(start) / codec.hop_length)])
+        decoded = codec.decode(codes.to(codec.device))[0, 0, : len(start)].cpu().numpy()
+        before, after = (sound.loudness_db(audio, codec.sample_rate) for audio in (start, decoded))
+        if min(before, after) > sound.MIN_LOUDNESS_DB:  # it does not begin with silence
+            lost.append(np.clip(before + file.gain_db - after, -MOST_LOST_DB, MOST_LOST_DB))
+    return float(np.mean(lost)) if lost else 0.0
+
+
+def encoded_names(paths: list[Path], root: Path) -> dict[Path, Path]:
+    """Where the codes of sounds go in a data set; two sounds that differ only in their suffix keep it in the name.
+
+    Args:
+        paths: The sounds.
+        root: The folder that they are under.
+
+    Returns:
+        For each, a path in the data set's folder.
+    """
     plain = [path.relative_to(root).with_suffix(".dac") for path in paths]
     count = Counter(plain)
     return {

@@ -23,8 +23,10 @@ from matplotlib.figure import Figure
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
+from dacformer.audio import find_audio, read_audio
 from dacformer.codec import Codec
 from dacformer.data import Conditions, Dataset
+from dacformer.data.encode import encoded_names
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.frechet import frechet_between, frechet_distance
@@ -53,6 +55,8 @@ class LikenessFigures:
             generated excerpts to the nearest training excerpt over that of held-out ones (1: as new as the unheard);
             `variety`, the same from half of the takes to the other half, over that of held-out clips (below 1: seeds
             sound more alike than recordings do). With an embedding also `embedded` (Fréchet), its interval and floor.
+            With the recordings also `recorded_ratio`, texture distance of generated to recorded over recorded to
+            recorded, and `recorded_codec`, the same of held-out clips through the codec: the ceiling.
         kinds: The texture distances by kind of statistic: one row per class and kind.
         nearest: Distance of each excerpt to the nearest training excerpt: `class`, `source` (`generated`, `held out`),
             `distance`.
@@ -75,6 +79,7 @@ def measure_likeness(
     max_clips: int = 32,
     seed: int = 0,
     embed: Embed | None = None,
+    recordings: Path | None = None,
     **sampling: Any,
 ) -> LikenessFigures:
     """Generates a take for each held-out clip, under the same conditions, and compares.
@@ -87,13 +92,15 @@ def measure_likeness(
         max_clips: Of each class.
         seed: Of the takes, and of the halves.
         embed: A pretrained embedding, for a Fréchet distance in its vectors as well.
+        recordings: The folder that the data set was encoded from, to hear also what the codec takes away.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:
         The figures.
 
     Raises:
-        UserError: The data set is of another codec, lacks a class, or holds too few clips out.
+        UserError: The data set is of another codec, lacks a class, or holds too few clips out; or a clip's recording
+            is not in the folder.
     """
     held_out = dataset.split("val")
     counts = held_out["class"].value_counts()
@@ -106,18 +113,18 @@ def measure_likeness(
             )
     if not enough:
         raise UserError(f"{dataset.path} holds out fewer than {MIN_CLIPS} clips of every class that the model knows.")
+    chosen = list(classes) or enough
+    asked = held_out[held_out["class"].isin(chosen)]
+    originals = None if recordings is None else _originals(recordings, list(asked["file"]))
     summary, kinds, nearest = {}, [], []
-    for name in tqdm(list(classes) or enough, desc="comparing", unit="class"):
+    for name in tqdm(chosen, desc="comparing", unit="class"):
         rows = held_out[held_out["class"] == name].iloc[:max_clips]
         controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
         takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
         rate, frames = synth.facts.sample_rate, takes[0].codes.shape[1]
         real = [real_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
         made_audio = [take.audio for take in takes]
-        of_real, of_made = (
-            list(Parallel(n_jobs=-1)(delayed(texture_statistics)(audio, rate) for audio in sounds))
-            for sounds in (real, made_audio)
-        )
+        of_real, of_made = _statistics(real, rate), _statistics(made_audio, rate)
         against, floor = _texture(of_made, of_real, seed)
         kinds += [{"class": name, "kind": kind, "texture": against[kind], "floor": floor[kind]} for kind in against]
         latents = [latents_of(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
@@ -136,6 +143,12 @@ def measure_likeness(
             "novelty": float(np.median(distances[0]) / np.median(distances[1])),
             "variety": _variety(made) / _variety(latents),
         }
+        if originals is not None:
+            samples = frames * synth.facts.hop_length
+            of_recorded = _statistics([read_audio(originals[file], rate)[:samples] for file in rows["file"]], rate)
+            for column, sounds in (("recorded_ratio", of_made), ("recorded_codec", of_real)):
+                against, floor = _texture(sounds, of_recorded, seed)
+                summary[name][column] = against["overall"] / floor["overall"]
         if embed is not None:
             of_made, of_real = (
                 [np.atleast_2d(embed(audio, rate)) for audio in sounds] for sounds in (made_audio, real)
@@ -180,6 +193,23 @@ def controls_of(conditions: Conditions, row: "pd.Series[Any]") -> dict[str, Any]
     """What the manifest's row says of a clip, as controls."""
     parameters = {name: row[name] for name in conditions.parameters if name in row and not pd.isna(row[name])}
     return {"class": row["class"], **{name: float(value) for name, value in parameters.items()}}
+
+
+def _originals(recordings: Path, files: Sequence[str]) -> dict[str, Path]:
+    """The recording of each of a data set's files."""
+    names = encoded_names(find_audio(recordings), recordings)
+    found = {name.as_posix(): path for path, name in names.items()}
+    missing = [file for file in files if file not in found]
+    if missing:
+        raise UserError(
+            f"{recordings} has no recording of {missing[0]} ({len(missing)} of {len(files)} clips are missing). "
+            "Give the folder that the data set was encoded from."
+        )
+    return found
+
+
+def _statistics(sounds: list[np.ndarray], sample_rate: int) -> list[Any]:
+    return list(Parallel(n_jobs=-1)(delayed(texture_statistics)(audio, sample_rate) for audio in sounds))
 
 
 def _texture(made: list[Any], real: list[Any], seed: int) -> tuple[dict[str, float], dict[str, float]]:

@@ -44,6 +44,7 @@ class Questions:
     Attributes:
         synth: The run's model.
         data: Its data set's folder; that which it was trained on, if None.
+        recordings: What the data set was encoded from, to be compared with as well.
         classes: Which; all, if empty.
         values: Values of each parameter.
         seeds: Takes of each value.
@@ -54,6 +55,7 @@ class Questions:
 
     synth: Synthesizer
     data: Path | None = None
+    recordings: Path | None = None
     classes: Sequence[str] = ()
     values: int = 11
     seeds: int = 3
@@ -77,8 +79,8 @@ class Questions:
     def to_json(self) -> dict[str, Any]:
         """What the answers depend on."""
         asked = {name: getattr(self, name) for name in ("values", "seeds", "seconds", "minutes", "sampling")}
-        data = str(self.data) if self.data else None
-        return asked | {"checkpoint": self.synth.checkpoint.identity, "data": data, "classes": list(self.classes)}
+        places = {name: str(path) if (path := getattr(self, name)) else None for name in ("data", "recordings")}
+        return asked | places | {"checkpoint": self.synth.checkpoint.identity, "classes": list(self.classes)}
 
     def knows_textures(self) -> bool:
         """Whether any class is a procedural texture, whose parameter has a descriptor of its own."""
@@ -155,9 +157,10 @@ SECTIONS = {
     "likeness": Section(
         "Likeness and novelty",
         "Texture statistics and Fréchet distance of the codec's latents, generated against held-out clips; _floor is "
-        "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones;"
-        "variety: the same between takes.",
-        lambda q: measure_likeness(q.synth, q.dataset, q.classes, **q.sampling),
+        "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones; "
+        "variety: the same between takes. recorded_ and a word: texture statistics against the recordings themselves, "
+        "of what is generated and of held-out clips through the codec (with --recordings).",
+        lambda q: measure_likeness(q.synth, q.dataset, q.classes, recordings=q.recordings, **q.sampling),
         write_likeness_report,
     ),
     "stability": Section(

@@ -465,7 +465,7 @@ class Synthesizer:
             )
 
     def _gains(self, controls: Controls, times: np.ndarray) -> np.ndarray:
-        """Takes back what encoding amplified the classes by, weighted as they are asked for: factors `(T,)`."""
+        """Brings the classes to the level of their recordings, weighted as they are asked for: factors `(T,)`."""
         curves = steering.curves_at({"class": controls.get("class", {})}, times)
         known = {name: curve.clip(min=0.0) for name, curve in curves.items() if name in self.facts.gains_db}
         total = np.sum([np.zeros(len(times)), *known.values()], axis=0)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from dacformer.data import load_dataset
 from dacformer.data.encode import EncodingReport, encode_file, encode_folder, split_recordings
 from dacformer.data.labels import Label
 from dacformer.errors import UserError
+from dacformer.textures import synthesize
 
 WriteSounds = Callable[..., Path]
 
@@ -123,6 +125,28 @@ def test_nested_folders_become_a_data_set(tiny: Codec, write_sounds: WriteSounds
     assert set(dataset.facts.gains_db) == {"e", "rain", "wind"}
     assert sorted(dataset.rows["split"]) == ["train", "train", "train", "val", "val"]
     assert dataset.rows.set_index("file")["rate"].dropna().to_dict() == {"e--rate-2.dac": 2.0}
+
+
+def test_the_level_that_the_codec_takes_is_known(codec: Codec, tmp_path: Path) -> None:
+    levels = {}
+    for name, gain in (("wind", 0.3), ("rain", 1.0)):
+        audio = gain * synthesize(name, 0.5, 3.0, 44100, seed=0)
+        sound.write_audio(tmp_path / "sounds" / name / "a.flac", audio, 44100)
+        levels[name] = sound.loudness_db(audio, 44100)
+    encode(tmp_path / "sounds", codec)
+    dataset = load_dataset(tmp_path / "set")
+    for name, level in levels.items():
+        codes = read_dac(tmp_path / "set" / name / "a.dac").codes
+        decoded = codec.decode(torch.from_numpy(codes))[0, 0, : 3 * 44100].numpy()
+        assert sound.loudness_db(decoded, 44100) - dataset.facts.gains_db[name] == pytest.approx(level, abs=0.1)
+
+
+def test_sounds_that_begin_with_silence_keep_what_they_were_amplified_by(tiny: Codec, tmp_path: Path) -> None:
+    audio = np.concatenate([np.zeros(6 * 44100), 0.1 * np.random.default_rng(0).standard_normal(4410)])
+    sound.write_audio(tmp_path / "sounds" / "rain" / "a.wav", audio, 44100)
+    encode(tmp_path / "sounds", tiny)
+    gain = read_dac(tmp_path / "set" / "rain" / "a.dac").gain_db
+    assert load_dataset(tmp_path / "set").facts.gains_db["rain"] == pytest.approx(gain, abs=0.01)
 
 
 def test_encoded_again_nothing_is_encoded_and_all_is_the_same(tiny: Codec, write_sounds: WriteSounds) -> None:

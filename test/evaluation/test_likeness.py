@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from dacformer.data import Dataset, load_dataset
+from dacformer.data.make_textures import write_textures
 from dacformer.errors import UserError
 from dacformer.evaluation.likeness import (
     EXCERPT_FRAMES,
@@ -70,8 +71,20 @@ def test_held_out_clips_that_are_copies_are_found_out(synth: Synthesizer, with_c
     assert figures.summary.loc["wind", "frechet_low"] <= figures.summary.loc["wind", "frechet"]
     copied = figures.nearest.groupby("source")["distance"].median()
     assert copied["held out"] < 0.01 < copied["generated"]
+    assert "recorded_codec" not in figures.summary
     paths = write_likeness_report(figures, tmp_path / "report")
     assert all(path.stat().st_size for path in paths) and "texture_ratio" in figures.to_text()
+
+
+@pytest.mark.slow
+def test_the_recordings_show_what_the_codec_takes(synth: Synthesizer, with_copies: Dataset, tmp_path: Path) -> None:
+    sounds = tmp_path / "sounds"
+    write_textures(sounds, ["pistons", "wind"], values=2, takes=2, seconds=2.0)
+    shutil.rmtree(sounds / "pistons")
+    with pytest.raises(UserError, match=r"no recording of pistons/\S+ \(4 of 8 clips are missing\)"):
+        measure_likeness(synth, with_copies, seconds=1.0, recordings=sounds)
+    row = measure_likeness(synth, with_copies, ["wind"], seconds=1.0, recordings=sounds).summary.loc["wind"]
+    assert 0.5 < row["recorded_codec"] < row["recorded_ratio"]  # the model has hardly learned anything
 
 
 def test_too_few_clips_are_refused(synth: Synthesizer, dataset_path: Path) -> None:
