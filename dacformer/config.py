@@ -114,7 +114,7 @@ class SamplingConfig(Section):
     """Draw among the k likeliest; 0 for no limit; one value, or one per codebook."""
     top_p: Share | tuple[Share, ...] = 1.0
     """Draw among the likeliest that together have this probability; one value, or one per codebook."""
-    guidance: NonNegative = 2.0
+    guidance: NonNegative = 1.3
     """Classifier-free guidance: 1 is the plain model, more follows the condition more strictly."""
     precision: Literal["int8", "float32"] = "int8"
     """How the weights are held for a few streams on a CPU. int8 is faster and costs no likelihood (`make bench`)."""
