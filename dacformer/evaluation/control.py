@@ -229,7 +229,7 @@ def plot_control(figures: ControlFigures) -> Figure:
         axes.set(title=f"{name}: {figures.summary.loc[name, 'spearman']:.2f}", xlabel="asked", ylabel="measured")
     grid.flat[0].legend(fontsize="small")
     generated = figures.clips[figures.clips["source"] == "generated"]
-    heard = sorted({*classes, *generated["heard"]})
+    heard = [*classes, *sorted({*generated["heard"]} - {*classes})]
     confusion = pd.crosstab(generated["class"], generated["heard"], normalize="index")
     confusion = confusion.reindex(index=classes, columns=heard, fill_value=0.0)
     last = grid.flat[len(classes)]
