@@ -29,8 +29,9 @@ EMBEDDED = {"small": Path(__file__).parent / "weights" / "small.safetensors"}
 PRETRAINED = ("44khz", "24khz", "16khz")
 """Codecs whose weights `descript-audio-codec` downloads on first use."""
 
-PIECE_FRAMES = 172
-"""Longer codes are decoded piece by piece: the full-size codec needs 100 MB for each second that it decodes at once."""
+PIECE_CHANNELS = 172 * 1536
+"""Longer codes are decoded piece by piece, so many frames times channels at once: 2 s with the full-size codec, which
+needs 100 MB for each second, and 12 s with `small`, which is narrower."""
 
 
 class Codec:
@@ -138,11 +139,12 @@ class Codec:
         Returns:
             `(B, 1, T * hop_length)` float32.
         """
-        if codes.shape[-1] <= PIECE_FRAMES:
+        piece_frames = PIECE_CHANNELS // self.model.decoder_dim
+        if codes.shape[-1] <= piece_frames:
             audio = self._decode(codes)
             return F.pad(audio, (0, codes.shape[-1] * self.hop_length - audio.shape[-1]))
         stream = self.stream_decoder(len(codes))
-        return torch.cat([*(stream.push(piece) for piece in codes.split(PIECE_FRAMES, dim=-1)), stream.flush()], dim=-1)
+        return torch.cat([*(stream.push(piece) for piece in codes.split(piece_frames, dim=-1)), stream.flush()], dim=-1)
 
     @torch.inference_mode()
     def latents(self, codes: Tensor) -> Tensor:

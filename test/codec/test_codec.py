@@ -53,6 +53,15 @@ def test_it_is_the_function_of_dac(tiny: Codec, make_model: Any, noise: Noise) -
     torch.testing.assert_close(tiny.decode(codes), decoded, atol=1e-5, rtol=0)
 
 
+def test_long_codes_are_decoded_in_pieces_to_the_same(
+    codec: Codec, noise: Noise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = codec.encode(torch.from_numpy(noise(50 * 512))[None, None])
+    whole = codec.decode(codes)
+    monkeypatch.setattr("dacformer.codec.codec.PIECE_CHANNELS", 11 * codec.model.decoder_dim)
+    torch.testing.assert_close(codec.decode(codes), whole, atol=1e-5, rtol=0)
+
+
 def test_in_bfloat16_it_is_nearly_the_same(codec: Codec, noise: Noise) -> None:
     half = load_codec("small", precision=torch.bfloat16)
     audio = torch.from_numpy(noise(30 * 512))[None, None]
