@@ -36,6 +36,7 @@ def row(name: str, ours: float, baseline: float, ratio: float, target: float, un
         "baseline": f"{baseline:.3g} {unit}",
         "ratio": round(ratio, 2),
         "target": target,
+        "limit_share": None,  # of what the machine could do at most, where there is a limit
         "met": bool(ratio >= target),
         "note": note,
     }
