@@ -137,6 +137,29 @@ def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
     return np.concatenate(list(read_blocks(path, sample_rate)))
 
 
+def read_start(path: str | Path, sample_rate: int, seconds: float) -> np.ndarray:
+    """Reads the beginning of a sound file as mono at the rate wanted; the rest of an hour is not read for that.
+
+    Args:
+        path: A sound file of any rate, channel count and length.
+        sample_rate: The rate wanted, in Hz.
+        seconds: At most so much of it.
+
+    Returns:
+        `(N,)` float32.
+
+    Raises:
+        UserError: As in `read_blocks`.
+    """
+    wanted, pieces, length = round(seconds * sample_rate), [], 0
+    for piece in read_blocks(path, sample_rate, seconds):
+        pieces.append(piece)
+        length += len(piece)
+        if length >= wanted:
+            break
+    return np.concatenate(pieces)[:wanted]
+
+
 def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     """Resamples `(N,)` or `(N, channels)` audio between two rates in Hz."""
     return audio if from_rate == to_rate else soxr.resample(audio, from_rate, to_rate)

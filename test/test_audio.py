@@ -24,6 +24,16 @@ def sine(seconds: float, rate: int, hz: float = 440.0, channels: int = 1) -> np.
 # Reading
 
 
+@pytest.mark.parametrize("rate", [44100, 48000])
+@pytest.mark.parametrize("seconds", [0.01, 0.3, 2.0])
+def test_a_start_is_the_start_of_the_whole(tmp_path: Path, rate: int, seconds: float) -> None:
+    path = sound.write_audio(tmp_path / "a.wav", sine(1.0, rate), rate)
+    whole = sound.read_audio(path, 44100)
+    start = sound.read_start(path, 44100, seconds)
+    assert len(start) == min(round(seconds * 44100), len(whole))
+    np.testing.assert_allclose(start, whole[: len(start)], atol=1e-5)
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (48000, 2), (22050, 1), (8000, 2)])
 def test_any_format_rate_and_channel_count_is_read(tmp_path: Path, suffix: str, rate: int, channels: int) -> None:

@@ -139,6 +139,7 @@ class Codec:
         Returns:
             `(B, 1, T * hop_length)` float32.
         """
+        codes = codes.to(self.device)
         piece_frames = PIECE_CHANNELS // self.model.decoder_dim
         if codes.shape[-1] <= piece_frames:
             audio = self._decode(codes)
@@ -184,7 +185,7 @@ class Codec:
             )
         codes = torch.from_numpy(file.codes)
         if file.padding:
-            audio = self.decode(codes.to(self.device)).cpu()
+            audio = self.decode(codes).cpu()
         else:  # chunks of `python -m dac`: they overlap, and are decoded without padding
             self.model.padding = False
             try:

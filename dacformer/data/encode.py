@@ -229,9 +229,9 @@ def _lost_db(pairs: list[tuple[Path, Path]], codec: Codec) -> float:
     """How much softer the codec makes the beginnings of a few sounds, in the mean, given sounds and their codes."""
     lost = []
     for path, target in pairs[:: math.ceil(len(pairs) / LEVEL_FILES)]:
-        start, file = next(sound.read_blocks(path, codec.sample_rate, LEVEL_SECONDS)), read_dac(target)
+        start, file = sound.read_start(path, codec.sample_rate, LEVEL_SECONDS), read_dac(target)
         codes = torch.from_numpy(file.codes[..., : math.ceil(len(start) / codec.hop_length)])
-        decoded = codec.decode(codes.to(codec.device))[0, 0, : len(start)].cpu().numpy()
+        decoded = codec.decode(codes)[0, 0, : len(start)].cpu().numpy()
         before, after = (sound.loudness_db(audio, codec.sample_rate) for audio in (start, decoded))
         if min(before, after) > sound.MIN_LOUDNESS_DB:  # it does not begin with silence
             lost.append(np.clip(before + file.gain_db - after, -MOST_LOST_DB, MOST_LOST_DB))

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
-from dacformer.audio import find_audio, read_audio
+from dacformer.audio import find_audio, read_start
 from dacformer.codec import Codec
 from dacformer.data import Conditions, Dataset
 from dacformer.data.encode import encoded_names
@@ -144,8 +144,8 @@ def measure_likeness(
             "variety": _variety(made) / _variety(latents),
         }
         if originals is not None:
-            samples = frames * synth.facts.hop_length
-            of_recorded = _statistics([read_audio(originals[file], rate)[:samples] for file in rows["file"]], rate)
+            heard = frames / synth.facts.frame_rate
+            of_recorded = _statistics([read_start(originals[file], rate, heard) for file in rows["file"]], rate)
             for column, sounds in (("recorded_ratio", of_made), ("recorded_codec", of_real)):
                 against, floor = _texture(sounds, of_recorded, seed)
                 summary[name][column] = against["overall"] / floor["overall"]
@@ -196,7 +196,7 @@ def controls_of(conditions: Conditions, row: "pd.Series[Any]") -> dict[str, Any]
 
 
 def _originals(recordings: Path, files: Sequence[str]) -> dict[str, Path]:
-    """The recording of each of a data set's files."""
+    """All recordings in a folder, by the names of their codes; each of a data set's files must be among them."""
     names = encoded_names(find_audio(recordings), recordings)
     found = {name.as_posix(): path for path, name in names.items()}
     missing = [file for file in files if file not in found]
