@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "files": set(),
     "memory": set(),
     "kernels": set(),
+    "hardware": set(),
     "config": {"errors", "files"},
     "audio": LEFT,
     "textures": LEFT,
@@ -21,7 +22,7 @@ MAY_IMPORT = {
     "codec": LEFT | {"memory", "kernels", "audio", "textures"},
     "data": LEFT | {"audio", "textures", "codec"},
     "model": LEFT | {"kernels"},
-    "training": LEFT | {"memory", "data", "model"},
+    "training": LEFT | {"hardware", "memory", "data", "model"},
     "generation": LEFT | {"audio", "pictures", "pages", "codec", "data", "model", "training.checkpoint"},
 }
 EVERYTHING = {*MAY_IMPORT, "training"}

@@ -33,6 +33,7 @@ from dacformer.data import Excerpts, ValidationSegments, load_dataset
 from dacformer.data.dataset import check_classes, unigram_nll
 from dacformer.errors import UserError
 from dacformer.files import write_text
+from dacformer.hardware import computes_in_bfloat16
 from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer
 from dacformer.model.heads import nll_per_code
@@ -46,6 +47,7 @@ from dacformer.training.checkpoint import (
     remove_checkpoint,
     save_checkpoint,
 )
+from dacformer.training.muon import Muon
 
 METRICS_FILE = "metrics.jsonl"
 FLUSH_EVERY = 10  # steps whose losses stay on the device, so that logging seldom waits for it
@@ -276,17 +278,12 @@ def validate(
 
 
 def make_optimizers(model: DACFormer, training: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of linear layers, AdamW for embeddings and biases.
-
-    Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon) steps as far in all directions of a matrix; in
-    the scale of Liu et al., arXiv:2502.16982, equation 4, one learning rate does for both. AdamW: Loshchilov & Hutter,
-    arXiv:1711.05101.
-    """
+    """Muon for the matrices of linear layers, AdamW (Loshchilov & Hutter, arXiv:1711.05101) for the rest."""
     linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
     others = [p for p in model.parameters() if all(p is not weight for weight in linear)]
     rate, decay = training.learning_rate, training.weight_decay
     return [
-        torch.optim.Muon(linear, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+        Muon(linear, lr=rate, weight_decay=decay),
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
@@ -314,11 +311,7 @@ def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], training: Tra
 
 def choose_precision(wanted: str, device: torch.device) -> Callable[[], torch.autocast]:
     """Makes autocast contexts: bf16 where asked for, or (`auto`) where the hardware computes in it."""
-    native = {
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "cpu": lambda: torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported(),
-    }.get(device.type, lambda: False)
-    enabled = wanted == "bf16" or (wanted == "auto" and native())
+    enabled = wanted == "bf16" or (wanted == "auto" and computes_in_bfloat16(device.type))
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 

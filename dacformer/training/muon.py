@@ -1,0 +1,128 @@
+"""Muon, in the arithmetic that the hardware computes natively.
+
+`torch.optim.Muon` multiplies in bfloat16 whatever the machine. A processor without bfloat16 emulates it, and the
+optimizer then takes six times as long as the model (docs/log.md). This one has the same state and the same steps.
+
+`m`, `n` are the sides of a matrix, `m <= n`; `b` matrices of one shape are worked on together.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from dacformer.hardware import computes_in_bfloat16
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic iteration `a X + b (X X^T) X + c (X X^T)^2 X` (Jordan et al., 2024)."""
+
+ITERATIONS = 5
+EPSILON = 1e-7
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps equally far in all directions of a matrix.
+
+    Muon is by Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the scale of its steps by Liu et al.,
+    arXiv:2502.16982, equation 4, so that one learning rate does for Muon and AdamW.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95) -> None:
+        """Takes matrices.
+
+        Args:
+            params: Each `(rows, columns)`; a shard of one under FSDP.
+            lr: Learning rate.
+            weight_decay: Decoupled from the gradient, as in AdamW.
+            momentum: Of the moving average of gradients, with Nesterov's look ahead.
+        """
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Takes one step along `param.grad`; matrices of one shape are orthogonalised together."""
+        assert closure is None
+        for group in self.param_groups:
+            by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            for param in group["params"]:
+                if param.grad is not None:
+                    by_shape[param.shape].append((param, self._update(param, group["momentum"])))
+            for shape, pairs in by_shape.items():
+                directions = orthogonalize(torch.stack([_whole(update) for _, update in pairs]))
+                scale = 0.2 * math.sqrt(max(shape))
+                for (param, _), direction in zip(pairs, directions, strict=True):
+                    param.mul_(1.0 - group["lr"] * group["weight_decay"])
+                    param.add_(_sharded_like(param, direction), alpha=-group["lr"] * scale)
+
+    def _update(self, param: Tensor, momentum: float) -> Tensor:
+        state = self.state[param]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(param)
+        average = state["momentum_buffer"].lerp_(param.grad, 1.0 - momentum)
+        return param.grad.lerp(average, momentum)
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Replaces the singular values of matrices by numbers of about 1 (0.7 to 1.2), unless they are tiny.
+
+    Args:
+        matrices: `(b, rows, columns)` float32.
+
+    Returns:
+        `(b, rows, columns)`, bfloat16 where the hardware computes in it, else float32.
+    """
+    iterate = _iterate if computes_in_bfloat16(matrices.device.type) else _iterate_on_gram
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return iterate(_normalized(matrices.mT)).mT
+    return iterate(_normalized(matrices))
+
+
+def _normalized(x: Tensor) -> Tensor:
+    return x / x.norm(dim=(-2, -1), keepdim=True).clamp_min(EPSILON)
+
+
+def _iterate(x: Tensor) -> Tensor:
+    """The iteration as published, in bfloat16: `(b, m, n)` to `(b, m, n)`."""
+    a, b, c = COEFFICIENTS
+    x = x.bfloat16()
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _iterate_on_gram(x: Tensor) -> Tensor:
+    """The same iteration on the Gram matrix, in float32: `(b, m, n)` to `(b, m, n)`.
+
+    Each step multiplies `x` from the left by a polynomial `p` of `x x^T`. All of these commute, so they are collected
+    in an `m x m` product, which meets the wide `x` only once: two thirds of the multiplications of `_iterate`.
+    bfloat16 is too coarse for the squares of singular values.
+    """
+    a, b, c = COEFFICIENTS
+    gram = x @ x.mT
+    product: Tensor | None = None
+    for i in range(ITERATIONS):
+        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        p.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = p if product is None else p @ product
+        if i < ITERATIONS - 1:
+            gram = p @ gram @ p
+    return product @ x
+
+
+def _whole(update: Tensor) -> Tensor:
+    """A shard's whole matrix; all processes must ask."""
+    return update.full_tensor() if isinstance(update, DTensor) else update
+
+
+def _sharded_like(param: Tensor, direction: Tensor) -> Tensor:
+    """The share of a whole matrix that belongs to this process's shard of a parameter, in its type."""
+    direction = direction.to(param.dtype)
+    if not isinstance(param, DTensor):
+        return direction
+    # Every process has the whole matrix already: none needs to send it.
+    return distribute_tensor(direction.contiguous(), param.device_mesh, param.placements, src_data_rank=None)
