@@ -7,7 +7,12 @@ take = synth.generate(seconds=10, controls={"class": "rain", "density": dacforme
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# Threads that wait for each other sleep instead of spinning: on a machine that is busy with something else, a training
+# step or a decoded chunk is several times faster (docs/log.md). OpenMP reads this when torch is first imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from dacformer.codec import load_codec
