@@ -103,7 +103,7 @@ class CompiledStep:
 
         def run(streams: slice) -> None:
             for film, (keys, values), matrices in zip(films, rings, self._blocks, strict=True):
-                _block(x[streams], film[:, :, streams], cos, sin, keys[streams], values[streams], seen, slot, *matrices)
+                _block(x[streams], film[streams], cos, sin, keys[streams], values[streams], seen, slot, *matrices)
 
         in_parallel(run, len(x), STREAMS_WORTH_A_THREAD)
         state.position += 1
@@ -111,11 +111,12 @@ class CompiledStep:
         return state.previous
 
     def _modulation(self, condition: Tensor) -> np.ndarray:
-        """Of each block its two norms' gamma and beta, `(L, 2, 2, B, D)`; computed anew when the condition changes."""
+        """Of each block its two norms' gamma and beta, `(L, B, 2, 2, D)`; computed anew when the condition changes."""
         latest = self._latest  # read once: another thread's stream may replace it
         if latest is None or not torch.equal(condition, latest[0]):
             film = F.linear(self.model.embed_condition(condition[:, 0]), self._film_weight, self._film_bias)
-            parts = film.view(len(film), len(self._blocks), 2, 2, -1).permute(1, 2, 3, 0, 4)
+            # Streams first: a share of them is contiguous like the whole, and no kernel is compiled twice.
+            parts = film.view(len(film), len(self._blocks), 2, 2, -1).transpose(0, 1)
             self._latest = latest = condition.clone(), parts.contiguous().numpy()
         return latest[1]
 
@@ -200,11 +201,13 @@ def _norm(x: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled
-def _film_norm(x: np.ndarray, film: np.ndarray, out: np.ndarray) -> None:
+def _film_norm(x: np.ndarray, film: np.ndarray, norm: int, out: np.ndarray) -> None:
+    """Layer norm and FiLM of one of a block's two norms, `film` `(B, 2, 2, D)`."""
     _norm(x, out)
     for b in range(x.shape[0]):
+        gamma, beta = film[b, norm, 0], film[b, norm, 1]
         for j in range(x.shape[1]):
-            out[b, j] = (np.float32(1.0) + film[0, b, j]) * out[b, j] + film[1, b, j]
+            out[b, j] = (np.float32(1.0) + gamma[j]) * out[b, j] + beta[j]
 
 
 @compiled
@@ -294,7 +297,7 @@ def _block(
     y, attended = np.empty_like(x), np.empty_like(x)
     projected = np.empty((batch, 3 * dim), np.float32)
     query = np.empty(head_dim, np.float32)
-    _film_norm(x, film[0], y)
+    _film_norm(x, film, 0, y)
     _linear(y, project_in, projected)
     for b in range(batch):
         for h in range(num_heads):
@@ -305,7 +308,7 @@ def _block(
             _attend(query, keys[b, h], values[b, h], seen, attended[b, at : at + head_dim])
     _linear(attended, project_out, y)
     x += y
-    _film_norm(x, film[1], y)
+    _film_norm(x, film, 1, y)
     _mlp(y, widen, narrow, x)
 
 
