@@ -2,11 +2,17 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# TORCH=cpu takes torch from its index of builds without CUDA: `make install TORCH=cpu`, `make demo TORCH=cpu`.
+TORCH ?= default
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+# The arithmetic of a processor without AVX-512 and bfloat16, on one that has them.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=haswell \
+    NUMBA_CPU_FEATURES=+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba-avx2
 
-.PHONY: help install demo lab test test-fast browser-test lint bench clean
+.PHONY: help install demo lab test test-fast test-all test-avx2 browser-test lint bench bench-avx2 clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: .venv/.installed ## make .venv (PYTHON=/path/to/python3.11 chooses the Python, 3.10 to 3.14, unless .venv is there)
 
@@ -17,7 +23,15 @@ install: .venv/.installed ## make .venv (PYTHON=/path/to/python3.11 chooses the 
 	         "Name another: make install PYTHON=/path/to/python3.11"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv || { \
 	    echo "'$(PYTHON) -m venv' failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+ifeq ($(TORCH),cpu)
+	@echo "Installing torch's build without CUDA."
+	grep -vE '^(nvidia|cuda|triton)' requirements.txt > .venv/requirements-cpu.txt
+	$(BIN)/python -m pip install -r .venv/requirements-cpu.txt --extra-index-url $(CPU_INDEX)
+else
+	@echo "Installing. On Linux: 3.1 GB to download, 6.2 GB on disk, two thirds of it for GPUs." \
+	     "Without a GPU, 'make $(or $(MAKECMDGOALS),install) TORCH=cpu' leaves these out."
 	$(BIN)/python -m pip install -r requirements.txt
+endif
 	$(BIN)/python -m pip install --no-deps -e .
 	@touch $@
 
@@ -33,11 +47,17 @@ demo: .venv/.installed ## train a tiny model, steer it, write codes, sound and a
 lab: .venv/.installed ## open JupyterLab here (Train.ipynb first)
 	$(BIN)/jupyter lab
 
-test: .venv/.installed ## all tests
-	$(BIN)/pytest
+test: .venv/.installed ## the suite, notebooks and browser included: at most ten minutes on two cores
+	$(BIN)/pytest -m "not heavy"
 
 test-fast: .venv/.installed ## the tests that take no time: neither slow ones nor notebooks nor a browser
-	$(BIN)/pytest -m "not slow and not notebook and not browser"
+	$(BIN)/pytest -m "not heavy and not slow and not notebook and not browser"
+
+test-all: .venv/.installed ## what `make test` leaves out: fresh process trees, a wheel in an empty environment, long ones
+	$(BIN)/pytest -m heavy
+
+test-avx2: ## `make test` in the arithmetic of a processor without AVX-512 and bfloat16
+	$(AVX2) $(MAKE) test
 
 browser-test: .venv/.installed ## the notebooks and the player in a real JupyterLab, seen with Chromium
 	$(BIN)/pytest -m browser -s -v
@@ -51,6 +71,9 @@ lint: .venv/.installed ## style, types, notebooks without outputs, Dockerfile
 
 bench: .venv/.installed ## the speed table
 	$(BIN)/python -m benchmarks
+
+bench-avx2: ## `make bench` in the arithmetic of a processor without AVX-512 and bfloat16
+	$(AVX2) $(MAKE) bench
 
 clean: ## remove caches and build leftovers (.venv, runs/ and data/ stay)
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
