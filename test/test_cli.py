@@ -63,7 +63,7 @@ def test_help_does_not_wait_for_torch() -> None:
     assert not {"torch", "dac", "numpy", "pandas", "soundfile"} & modules
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_info_does_without_dac(tmp_path: Path, dataset_path: Path) -> None:
     path = write_dac(tmp_path / "a.dac", DacFile(np.zeros((1, 4, 9), int), 44100, 4608, -20.0, 9))
     text, modules = in_another_process(["info", path], ["info", dataset_path])

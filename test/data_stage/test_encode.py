@@ -184,7 +184,7 @@ encode_folder(sys.argv[1], sys.argv[2], codec, "tiny")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_killed_midway_it_goes_on(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds(*(f"rain/{i:02}.wav" for i in range(16)), seconds=2)
     output = sounds.parent / "set"

@@ -217,7 +217,7 @@ def test_a_stopped_one_stays_stopped_and_keeps_its_take(play: Callable[[Listener
     assert len(listener.chunks) == count and live.performance.take.codes.shape[1] == count * CHUNK_FRAMES
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_program_may_end_while_it_plays(trained: Path) -> None:
     program = f"""
 from dacformer.generation import Live, Stance, load

@@ -206,7 +206,7 @@ print(max(read_card(path).step for path in list_checkpoints(run)))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_killed_while_writing_never_leaves_half_a_checkpoint(trained: Path, tmp_path: Path) -> None:
     """15 times `kill -9`, at a random moment of writing and pruning, on top of what the one before left."""
     command = [sys.executable, "-c", WRITER, str(find_checkpoint(trained)), str(tmp_path), str(random.randrange(10**6))]

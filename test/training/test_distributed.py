@@ -62,7 +62,7 @@ def assert_close_training(one: Path, other: Path) -> None:
         torch.testing.assert_close(value, expected[key], atol=1e-3, rtol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_two_processes_give_the_losses_of_one(configure: Configure, tmp_path: Path, kind: str) -> None:
     """Validation, samples and checkpoints included; either goes on with what the other began."""

@@ -125,7 +125,7 @@ def start_training(params: Path, *words: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_killed_at_a_random_moment_and_resumed_is_uninterrupted(configure: Configure, tmp_path: Path) -> None:
     """`kill -9` of `dacformer train`, with a checkpoint every two steps, so that it often hits the writing of one."""
     steps = {"steps": 30, "validate_every": 2, "keep_checkpoints": 1, "validation_batches": 1}
