@@ -107,9 +107,6 @@ def encode_folder(
     kept = manifest[~manifest["file"].isin(list(own))]
     if before is None:
         save_config(facts, output / FACTS_FILE)
-    elif len(kept):
-        commands = [before.made_by] + [facts.made_by] * (facts.made_by not in before.made_by)
-        facts = facts.model_copy(update={"made_by": " && ".join(commands)})
     encoder.sources.save()
     encoded, skipped = encoder.encode_all(todo, strict)
     if not encoded:
@@ -119,9 +116,7 @@ def encode_folder(
     _train_all_classes(encoded, kept)
     _write_manifest(output, kept, encoded)
     gains = _gains(output, encoded, kept, encoder.sources, codec, strict)
-    classes = set(kept["class"])
-    others = {name: gain for name, gain in (before or facts).gains_db.items() if name in classes}
-    save_config(facts.model_copy(update={"gains_db": dict(sorted((others | gains).items()))}), output / FACTS_FILE)
+    save_config(_joined(facts, before or facts, gains, set(kept["class"])), output / FACTS_FILE)
     left = {own[file].path for file in manifest["file"] if file in own} - {one.place for one in todo}
     return EncodingReport(
         encoded=sum(one.how != "reused" for one in encoded),
@@ -198,8 +193,17 @@ def _facts(codec: Codec, codec_name: str, made_by: str) -> Facts:
         hop_length=codec.hop_length,
         num_codebooks=codec.num_codebooks,
         codebook_size=codec.codebook_size,
-        made_by=made_by,
+        made_by=made_by.encode(errors="backslashreplace").decode(),  # a path may be no Unicode
     )
+
+
+def _joined(facts: Facts, before: Facts, gains: dict[str, float], others: set[str]) -> Facts:
+    """The facts, with the gains of its classes and what is kept of those before: the other classes of the data set."""
+    kept = {name: gain for name, gain in before.gains_db.items() if name in others}
+    made_by = facts.made_by
+    if others:
+        made_by = before.made_by if made_by in before.made_by else f"{before.made_by} && {made_by}"
+    return facts.model_copy(update={"gains_db": dict(sorted((kept | gains).items())), "made_by": made_by})
 
 
 def _train_all_classes(encoded: list[EncodedFile], kept: pd.DataFrame) -> None:
