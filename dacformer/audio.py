@@ -1,11 +1,14 @@
-"""Sound files in and out: read, resample, measure loudness, write. Knows nothing of codes.
+"""Sound files in and out: find, read, resample, measure loudness, write. Knows nothing of codes.
 
 Shapes: `audio` is `(N,)`, mono float32 in [-1, 1], unless said otherwise.
 """
 
 import math
+import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pyloudnorm
 import soundfile
 import soxr
 
+from dacformer.decoding import MOST_FRAMES_PER_BYTE, SILENCE, Measured, mono_blocks, open_sound
 from dacformer.errors import UserError
 from dacformer.files import replacing
 
@@ -24,43 +28,86 @@ MIN_LOUDNESS_DB = -70.0
 MAX_COMMENT = 2000
 """Characters that every format's comment holds: libsndfile does not read longer ones back from a `.wav`."""
 
-SILENCE = 1e-4
-"""Peak below which a sample is silent (-80 dB)."""
-
 _BLOCK_SECONDS = 60.0  # what is held in memory while a file of any length goes by
+_COUNTED_BYTES = 16_000_000  # files up to this size are decoded to tell their length
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies in a folder of sounds.
+
+    Attributes:
+        sounds: The sound files, sorted.
+        left_out: What else is there and how much of it, in words; '' where there is nothing else.
+    """
+
+    sounds: list[Path]
+    left_out: str
+
+
+def list_folder(folder: str | Path) -> Listing:
+    """Looks for sound files in a folder and all its subfolders.
+
+    Hidden files and folders, links to folders, and what only looks like a file (broken links, pipes) are left out.
+
+    Args:
+        folder: Any folder, also a hidden one. A single sound file is a list of one.
+
+    Returns:
+        The sound files, in the same order everywhere, and what was left out.
+
+    Raises:
+        UserError: The folder does not exist, or holds no sound.
+    """
+    folder = Path(folder)
+    if os.path.isfile(folder):
+        return Listing([folder], "")
+    if not os.path.isdir(folder):
+        raise UserError(f"There is no folder {folder}. Give the folder that holds your recordings.")
+    sounds: list[Path] = []
+    left_out, kinds = Counter[str](), Counter[str]()
+
+    def unreadable(_: OSError) -> None:
+        left_out["unreadable folder"] += 1
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
+        left_out["hidden folder"] += sum(name.startswith(".") for name in folders)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        left_out["linked folder"] += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
+        for path in (Path(parent, name) for name in files):
+            if path.name.startswith("."):
+                left_out["hidden file"] += 1
+            elif path.suffix.lower() not in AUDIO_SUFFIXES:
+                kinds[path.suffix.lower() or "no suffix"] += 1
+            elif not os.path.isfile(path):
+                left_out["broken link" if path.is_symlink() else "special file"] += 1
+            else:
+                sounds.append(path)
+    words = [f"{count} {name}{'s' if count > 1 else ''}" for name, count in sorted(left_out.items()) if count]
+    if kinds:
+        names, count = ", ".join(sorted(kinds, key=lambda name: (-kinds[name], name))[:8]), kinds.total()
+        words.insert(0, f"{count} file{'s' if count > 1 else ''} of other kinds ({names})")
+    if not sounds:
+        known = " ".join(sorted(AUDIO_SUFFIXES))
+        found = f" There is: {', '.join(words)}." if words else ""
+        raise UserError(f"No sound file below {folder}. Expected files that end in one of: {known}.{found}")
+    return Listing(sorted(sounds), ", ".join(words))
 
 
 def find_audio(folder: str | Path, exclude: Sequence[str] = ()) -> list[Path]:
     """Lists the sound files below a folder.
 
     Args:
-        folder: Any folder; searched with all its subfolders. A single sound file is a list of one.
+        folder: As in `list_folder`.
         exclude: Paths that contain one of these are left out.
 
     Returns:
-        The paths, sorted, so that the same folder gives the same order everywhere. Hidden files are left out.
+        The paths, in the same order everywhere.
 
     Raises:
-        UserError: The folder does not exist, or holds no sound.
+        UserError: As in `list_folder`.
     """
-    folder = Path(folder)
-    if folder.is_file():
-        return _without([folder], exclude)
-    if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}. Give the folder that holds your recordings.")
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-    if not found:
-        known = " ".join(sorted(AUDIO_SUFFIXES))
-        raise UserError(f"No sound file below {folder}. Expected files that end in one of: {known}")
-    return _without(found, exclude)
-
-
-def _without(paths: list[Path], exclude: Sequence[str]) -> list[Path]:
-    return [path for path in paths if not any(word in str(path) for word in exclude)]
+    return [path for path in list_folder(folder).sounds if not any(word in str(path) for word in exclude)]
 
 
 def recording_of(path: str | Path) -> str:
@@ -85,40 +132,36 @@ def split_by_recording(paths: list[Path], held_out: float, seed: int) -> tuple[l
     return [p for p in paths if recording_of(p) not in chosen], [p for p in paths if recording_of(p) in chosen]
 
 
-def read_blocks(path: str | Path, sample_rate: int, block_seconds: float = _BLOCK_SECONDS) -> Iterator[np.ndarray]:
+def read_blocks(
+    path: str | Path,
+    sample_rate: int | None,
+    block_seconds: float = _BLOCK_SECONDS,
+    measured: Measured | None = None,
+) -> Iterator[np.ndarray]:
     """Reads a sound file piece by piece: mixed to mono, resampled, in bounded memory.
 
     Args:
-        path: A sound file of any rate, channel count and length.
-        sample_rate: The rate wanted, in Hz.
+        path: A sound file of any channel count and length, and of a rate from 1 kHz to 1 MHz.
+        sample_rate: The rate wanted, in Hz; None for the file's own.
         block_seconds: How much of the file is held at a time, in seconds.
+        measured: Is filled in with what was read, if given.
 
     Yields:
-        Pieces `(n,)` float32 of varying length; laid end to end they are the whole file.
+        Pieces `(n,)` float32 of varying length; laid end to end they are all that the decoder delivers.
 
     Raises:
         UserError: The file cannot be read, is empty, or holds NaN or infinite samples.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.frames == 0:
-                raise UserError(f"{path} holds no audio (0 samples). Remove it or export it again.")
-            resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
-            # One block is held back, so that the resampler is told which one is the last.
-            held: np.ndarray | None = None
-            for block in file.blocks(int(block_seconds * file.samplerate), dtype="float32", always_2d=True):
-                mono = block.mean(axis=1)
-                if not np.isfinite(mono).all():
-                    raise UserError(f"{path} holds NaN or infinite samples. Export it again.")
-                if held is not None:
-                    yield resampler.resample_chunk(held)
-                held = mono
+    with open_sound(path) as file:
+        resampler = soxr.ResampleStream(file.samplerate, sample_rate or file.samplerate, 1, dtype="float32")
+        # One block is held back, so that the resampler is told which one is the last.
+        held: np.ndarray | None = None
+        for block in mono_blocks(file, max(1, int(block_seconds * file.samplerate)), measured or Measured()):
             if held is not None:
-                yield resampler.resample_chunk(held, last=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        if not Path(path).exists():
-            raise UserError(f"There is no file {path}.") from None
-        raise UserError(f"{path} cannot be read as audio: {error}") from error
+                yield resampler.resample_chunk(held)
+            held = block
+        if held is not None:
+            yield resampler.resample_chunk(held, last=True)
 
 
 def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
@@ -208,8 +251,12 @@ def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: 
 
 
 def read_comment(path: str | Path) -> str:
-    """Returns the text in a sound file's comment field ('' where there is none)."""
-    with soundfile.SoundFile(path) as file:
+    """Returns the text in a sound file's comment field ('' where there is none).
+
+    Raises:
+        UserError: The file is missing or no sound.
+    """
+    with open_sound(path) as file:
         return file.comment
 
 
@@ -264,15 +311,17 @@ def trim_trailing_silence(audio: np.ndarray) -> np.ndarray:
 
 
 def describe_file(path: str | Path) -> str:
-    """One line on a sound file.
+    """One line on a sound file. Its length is counted up to 16 MB; of larger files it is what the header says.
 
     Raises:
         UserError: It is missing or no sound.
     """
-    try:
-        about = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{path} cannot be read as audio: {error}") from error
-    return (
-        f"{about.duration:.2f} s at {about.samplerate} Hz, {about.channels} channel(s), {about.format} {about.subtype}"
-    )
+    with open_sound(path) as file:
+        form = f"{file.samplerate} Hz, {file.channels} channel(s), {file.format} {file.subtype}"
+        if (size := os.path.getsize(path)) > _COUNTED_BYTES:
+            stated = 0 < file.frames <= MOST_FRAMES_PER_BYTE * size
+            return f"{f'{file.frames / file.samplerate:.2f} s' if stated else 'no length'} by its header at {form}"
+        measured = Measured()
+        for _ in mono_blocks(file, file.samplerate, measured):
+            pass
+    return f"{measured.frames / measured.sample_rate:.2f} s at {form}"

@@ -54,6 +54,8 @@ def encode(
     loaded = load_codec(codec).to(device)
     report = encode_folder(sounds, dataset, loaded, codec, labels, validation, seed, trim, strict, shifts)
     print(f"{dataset}: {report.encoded} encoded, {report.reused} already there, {len(report.skipped)} skipped.")
+    for line in report.remarks():
+        print(line)
     _print_dataset(dataset)
 
 

@@ -18,7 +18,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    # Most file systems allow 255 bytes: the longest names leave no room for what is added here.
+    part = path.with_name(f".{path.name.encode(errors='ignore')[:240].decode(errors='ignore')}.part")
     try:
         yield part
         os.replace(part, path)

@@ -151,6 +151,36 @@ def test_sounds_are_found_below_all_folders_in_order(tmp_path: Path) -> None:
     assert found == ["a/deep/er/x.ogg", "b/a.flac", "b/z.WAV", "c.mp3"]
 
 
+def test_hidden_folders_links_and_other_kinds_are_left_out_and_counted(tmp_path: Path) -> None:
+    kept, elsewhere = tmp_path / "sounds", tmp_path / "elsewhere"
+    hidden = (".ipynb_checkpoints/a.wav", ".Trash-1000/files/b.wav", ".c.wav")
+    for name in ("a.wav", "d.m4a", "e.wma", "f", "g.M4A", *hidden):
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        (kept / name).touch()
+    elsewhere.mkdir()
+    (elsewhere / "x.wav").touch()
+    (kept / "link").symlink_to(elsewhere)
+    (kept / "loop").symlink_to(kept)
+    (kept / "h.wav").symlink_to(elsewhere / "x.wav")
+    (kept / "i.wav").symlink_to(elsewhere / "none.wav")
+    os.mkfifo(kept / "j.wav")
+    listing = sound.list_folder(kept)
+    assert [path.name for path in listing.sounds] == ["a.wav", "h.wav"]
+    assert listing.left_out == (
+        "4 files of other kinds (.m4a, .wma, no suffix), "
+        "1 broken link, 1 hidden file, 2 hidden folders, 2 linked folders, 1 special file"
+    )
+    assert sound.list_folder(elsewhere).left_out == ""
+
+
+def test_a_hidden_folder_can_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / ".sounds" / "rain").mkdir(parents=True)
+    (tmp_path / ".sounds" / "rain" / "a.wav").touch()
+    assert len(sound.find_audio(tmp_path / ".sounds")) == 1
+    with pytest.raises(UserError, match="There is: 1 hidden folder"):
+        sound.find_audio(tmp_path)
+
+
 def test_one_file_is_a_list_of_one(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     assert sound.find_audio(tmp_path / "a.wav") == [tmp_path / "a.wav"]
@@ -306,5 +336,5 @@ def test_resampling_keeps_length_and_channels() -> None:
 def test_a_file_is_described(tmp_path: Path) -> None:
     path = sound.write_audio(tmp_path / "a.flac", sine(0.5, 22050, channels=2), 22050)
     assert sound.describe_file(path) == "0.50 s at 22050 Hz, 2 channel(s), FLAC PCM_16"
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="There is no file"):
         sound.describe_file(tmp_path / "none.wav")

@@ -169,7 +169,7 @@ BAD = {
     "no data set": (["train", "p.yaml", "data.path=empty"], "is no data set"),
     "no run": (["generate", "none"], "none"),
     "info on nothing": (["info", "none"], "none"),
-    "info on no sound": (["info", "none.wav"], "none.wav cannot be read"),
+    "info on no sound": (["info", "none.wav"], "There is no file none.wav"),
     "info on text": (["info", "text.dac"], "text.dac"),
     "unknown command": (["sing"], "sing"),
     "missing argument": (["decode"], "Missing argument"),

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 
 from dacformer import audio as sound
 from dacformer.errors import UserError
@@ -24,7 +23,8 @@ def check_sounds(folder: str | Path) -> pd.DataFrame:
 
     Returns:
         A row per sound: `file` (below the folder), `seconds`, `peak`, and `problem`, what is wrong, or empty: cannot be
-        read, is silent, very short, clipped, off centre (a constant is added to it), or the same sound as another.
+        read, holds nothing to hear (see `Measured.problem`), is very short, clipped, off centre (a constant is added to
+        it), or the same sound as another.
 
     Raises:
         UserError: The folder does not exist, or holds no sound.
@@ -49,28 +49,20 @@ def check_sounds(folder: str | Path) -> pd.DataFrame:
 
 def _look_at(path: Path) -> tuple[float, float, list[str], str]:
     """Length in seconds, peak, what is wrong, and a digest of the samples; in bounded memory."""
-    try:
-        rate = soundfile.info(path).samplerate
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"cannot be read as audio: {error.error_string}") from error
-    digest, peak, total, count = hashlib.sha256(), 0.0, 0.0, 0
-    for block in sound.read_blocks(path, rate):
-        digest.update(np.round(block * 2**15).astype(np.int16).tobytes())
-        peak, total, count = (
-            max(peak, float(np.abs(block).max(initial=0.0))),
-            total + float(block.sum()),
-            count + len(block),
-        )
-    problems = []
-    if peak <= sound.SILENCE:
-        problems.append("silent")
+    digest, total, measured = hashlib.sha256(), 0.0, sound.Measured()
+    for block in sound.read_blocks(path, None, measured=measured):
+        digest.update(np.clip(np.round(block * 2**15), -(2**15), 2**15 - 1).astype(np.int16).tobytes())
+        total += float(block.sum())
+    peak, count, rate = max(measured.high, -measured.low), measured.frames, measured.sample_rate
+    problem = measured.problem()
+    problems = [problem] if problem else []
     if count < SHORTEST_SECONDS * rate:
         problems.append(f"shorter than {SHORTEST_SECONDS} s")
     if peak > 0.9:
-        still = sum(_still(np.abs(block) >= peak - 2**-15) for block in sound.read_blocks(path, rate))
+        still = sum(_still(np.abs(block) >= peak - 2**-15) for block in sound.read_blocks(path, None))
         if still > CLIPPED_SHARE * count:
             problems.append(f"clipped ({still} samples at {peak:.3f})")
-    if abs(total) > OFFSET * max(count, 1):
+    if not problem and abs(total) > OFFSET * count:
         problems.append(f"off centre by {total / count:.3f}")
     return count / rate, peak, problems, digest.hexdigest()
 

@@ -1,105 +1,56 @@
 """From a folder of sounds to a data set: label, split, encode, write. Can be interrupted and repeated."""
 
-import math
-import sys
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import soundfile
-import torch
-from tqdm import tqdm
 
 from dacformer import audio as sound
-from dacformer.codec import Codec, DacFile, read_dac, write_dac
+from dacformer.codec import Codec, read_dac
 from dacformer.config import load_config, save_config
-from dacformer.data.dataset import FACTS_FILE, FRAMES_COLUMN, MANIFEST_FILE, Facts
+from dacformer.data.dataset import COLUMNS, FACTS_FILE, FRAMES_COLUMN, MANIFEST_FILE, Facts
+from dacformer.data.encoder import EncodedFile, Encoder, encode_file
 from dacformer.data.labels import Label, label_files
+from dacformer.data.levels import Leveled, class_gains
+from dacformer.data.sources import Sources
 from dacformer.errors import UserError
 from dacformer.files import write_text
 
-LEVEL_DB = -16.0
-"""Loudness that sounds are brought to before encoding, in LUFS; the same as `python -m dac encode`."""
-
-BLOCK_SECONDS = 30.0
-"""How much of a sound is in memory at a time."""
-
-LEVEL_FILES, LEVEL_SECONDS, MOST_LOST_DB = 8, 5.0, 20.0
-"""How many files of a class are decoded again, how much of each, to learn how much softer the codec makes them; what it
-takes beyond that is not level, but a sound that it does not know."""
-
-SHIFT_MARK = "--shift"
-"""In the names of codes that begin a fraction of a frame later."""
+__all__ = ["EncodingReport", "encode_file", "encode_folder", "split_recordings"]
 
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """What became of a folder of sounds: how many were encoded now, were there already, or were skipped, and why."""
+    """What became of a folder of sounds.
+
+    Attributes:
+        encoded: How many `.dac` files were made now.
+        reused: How many were there already.
+        skipped: Sounds that could not be encoded, and why.
+        renewed: How many of `encoded` had been made before, of other bytes or with other settings, or were damaged.
+        gone: How many sounds have left the folder since, and the data set with it.
+        kept: How many rows of the data set are of other folders.
+        left_out: What else is in the folder, in words.
+    """
 
     encoded: int
     reused: int
     skipped: dict[str, str]
+    renewed: int = 0
+    gone: int = 0
+    kept: int = 0
+    left_out: str = ""
 
-
-def encode_file(path: Path, codec: Codec, trim: bool = True, skip_samples: int = 0) -> DacFile:
-    """Encodes one sound of any length, rate and channel count (mixed to mono), in bounded memory.
-
-    Args:
-        path: The sound.
-        codec: The codec.
-        trim: Cut the digital silence at its end.
-        skip_samples: Begin so many samples of the codec's rate later, if that leaves anything.
-
-    Returns:
-        Codes and metadata; `input_db` restores the level when decoded.
-
-    Raises:
-        UserError: The sound is broken, empty, or silent throughout.
-    """
-    level, peak, length = _survey(path, codec.sample_rate, trim)
-    if peak == 0.0:
-        raise UserError(f"{path} is silent throughout. Remove it.")
-    gain = min(10.0 ** ((LEVEL_DB - level) / 20.0), 1.0 / peak)  # as `dac` does: to its level, but never clipped
-    first = min(skip_samples, length - 1)
-
-    def prepared() -> Iterator[np.ndarray]:
-        at = 0
-        for block in sound.read_blocks(path, codec.sample_rate, BLOCK_SECONDS):
-            yield block[max(first - at, 0) : max(length - at, 0)] * gain
-            at += len(block)
-
-    codes = np.concatenate(list(codec.encode_blocks(prepared())), axis=1)
-    original_rate = soundfile.info(path).samplerate
-    return DacFile(
-        codes=codes[None],
-        sample_rate=original_rate,
-        original_length=round((length - first) * original_rate / codec.sample_rate),
-        input_db=level,
-        chunk_length=codes.shape[1],
-        gain_db=20.0 * math.log10(gain),
-        codec=codec.identity,
-    )
-
-
-def _survey(path: Path, sample_rate: int, trim: bool) -> tuple[float, float, int]:
-    """A first pass: loudness in LUFS, peak, and the length in samples that is to be encoded."""
-    peak, length, loud_until = 0.0, 0, 0
-
-    def blocks() -> Iterator[np.ndarray]:
-        nonlocal peak, length, loud_until
-        for block in sound.read_blocks(path, sample_rate, BLOCK_SECONDS):
-            peak = max(peak, float(np.abs(block).max(initial=0.0)))
-            loud = np.flatnonzero(np.abs(block) > sound.SILENCE)
-            loud_until = length + int(loud[-1]) + 1 if len(loud) else loud_until
-            length += len(block)
-            yield block
-
-    level = sound.blockwise_loudness_db(blocks(), sample_rate)
-    return level, peak, (loud_until or length) if trim else length
+    def remarks(self) -> list[str]:
+        """What else is worth knowing, a sentence each."""
+        sentences = [
+            (self.renewed, f"encoded again, as sound or settings have changed or codes were damaged: {self.renewed}"),
+            (self.gone, f"no longer in the folder, and taken out of the data set: {self.gone}"),
+            (self.kept, f"of other folders, and left as they are: {self.kept}"),
+            (self.left_out, f"left out: {self.left_out}"),
+        ]
+        return [sentence for true, sentence in sentences if true]
 
 
 def encode_folder(
@@ -113,10 +64,12 @@ def encode_folder(
     trim: bool = True,
     strict: bool = False,
     shifts: int = 1,
+    root: str | Path | None = None,
 ) -> EncodingReport:
-    """Turns a folder of sounds into a data set.
+    """Turns a folder of sounds into a data set, or adds it to one.
 
-    Files that were encoded before, by the same codec, are not encoded again: interrupted work goes on.
+    A sound that was encoded before, of the same bytes and with the same settings, is not encoded again: interrupted
+    work goes on. Rows of other folders stay as they are. What of this folder is no longer there leaves the manifest.
 
     Args:
         sounds: The folder; nested folders are searched.
@@ -130,75 +83,50 @@ def encode_folder(
         strict: Make a broken file an error instead of skipping it.
         shifts: Encode each sound for training so many times, each time a fraction of a frame later. To the codec that
             is another sound, to the ear the same: few recordings become more to learn from.
+        root: The folder that names are relative to, `sounds` if not given; `sounds` lies in it.
 
     Returns:
         What was done.
 
     Raises:
-        UserError: No sound, a label that is missing, a data set of another codec in the way, or (`strict`) a broken
-            file.
+        UserError: No sound, a label that is missing, a data set of another codec or codes of unknown origin in the
+            way, no room to write, or (`strict`) a broken file.
     """
     sounds, output = Path(sounds), Path(output)
-    root = sounds if sounds.is_dir() else sounds.parent
-    paths = sound.find_audio(sounds)
+    root = Path(root) if root is not None else sounds if sounds.is_dir() else sounds.parent
+    listing = sound.list_folder(sounds)
+    paths = [path for path in listing.sounds if not _within_dataset(path, output, root)]
     found = label_files(paths, root, None if labels is None else Path(labels))
-    facts_file = output / FACTS_FILE
-    if facts_file.is_file():
-        before = load_config(facts_file, kind=Facts)
-        if before.codec != codec.identity:
-            raise UserError(
-                f"{output} holds codes of {before.codec}, which are noise to {codec.identity}. "
-                f"Choose another folder, or delete this one."
-            )
-    facts = Facts(
-        codec=codec.identity,
-        codec_name=codec_name,
-        sample_rate=codec.sample_rate,
-        hop_length=codec.hop_length,
-        num_codebooks=codec.num_codebooks,
-        codebook_size=codec.codebook_size,
-        made_by=f"dacformer encode {sounds} {output} --codec {codec_name}",
+    sides = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
+    before, manifest = _open(output, codec)
+    facts = _facts(codec, codec_name, made_by=f"dacformer encode {sounds} {output} --codec {codec_name}")
+    encoder = Encoder(output, root.resolve(), codec, trim, shifts, Sources(output))
+    todo = encoder.plan(paths, root, found, sides, manifest)
+    home = encoder.root / sounds.relative_to(root)
+    own = {record.file: record for record in encoder.sources if record.path.is_relative_to(home)}
+    kept = manifest[~manifest["file"].isin(list(own))]
+    if before is None:
+        save_config(facts, output / FACTS_FILE)
+    encoder.sources.save()
+    encoded, skipped = encoder.encode_all(todo, strict)
+    if not encoded:
+        reason = next(iter(skipped.values()), "all lie in the data set's own folder")
+        raise UserError(f"None of the {len(todo)} sounds in {sounds} could be encoded: {reason}")
+    encoder.sources.save()
+    _train_all_classes(encoded, kept)
+    _write_manifest(output, kept, encoded)
+    gains = _gains(output, encoded, kept, encoder.sources, codec, strict)
+    save_config(_joined(facts, before or facts, gains, set(kept["class"])), output / FACTS_FILE)
+    left = {own[file].path for file in manifest["file"] if file in own} - {one.place for one in todo}
+    return EncodingReport(
+        encoded=sum(one.how != "reused" for one in encoded),
+        reused=sum(one.how == "reused" for one in encoded),
+        skipped=skipped,
+        renewed=sum(one.how == "renewed" for one in encoded),
+        gone=len(left),
+        kept=len(kept),
+        left_out=listing.left_out,
     )
-    if not facts_file.is_file():
-        save_config(facts, facts_file)
-
-    kept: list[dict[str, Any]] = []
-    gains: dict[str, list[float]] = {}
-    sources: dict[str, list[tuple[Path, Path]]] = {}
-    skipped: dict[str, str] = {}
-    reused = 0
-    targets = encoded_names(paths, root)
-    splits = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
-    progress = tqdm(list(zip(paths, found, splits, strict=True)), desc="encoding", unit="file", file=sys.stderr)
-    for path, label, split in progress:
-        try:
-            for shift in range(shifts if split == "train" else 1):
-                target = targets[path]
-                target = target.with_name(f"{target.stem}{SHIFT_MARK}{shift}.dac") if shift else target
-                file = _encoded_before(output / target, path)
-                reused += file is not None
-                if file is None:
-                    file = encode_file(path, codec, trim, shift * codec.hop_length // shifts)
-                    write_dac(output / target, file)
-                row = {"file": target.as_posix(), "class": label.class_name, "split": split}
-                kept.append(row | {FRAMES_COLUMN: file.num_frames} | label.parameters)
-                gains.setdefault(label.class_name, []).append(file.gain_db)
-                if not shift:
-                    sources.setdefault(label.class_name, []).append((path, output / target))
-        except UserError as error:
-            if strict:
-                raise
-            skipped[str(path)] = str(error)
-            progress.write(f"skipped: {error}", file=sys.stderr)
-    if not kept:
-        raise UserError(f"None of the {len(paths)} sounds in {sounds} could be encoded.")
-    table = pd.DataFrame(kept)
-    write_text(output / MANIFEST_FILE, table.to_csv(index=False))
-    louder = {
-        name: round(float(np.mean(gains[name])) - _lost_db(pairs, codec), 2) for name, pairs in sorted(sources.items())
-    }
-    save_config(facts.model_copy(update={"gains_db": louder}), facts_file)
-    return EncodingReport(encoded=len(kept) - reused, reused=reused, skipped=skipped)
 
 
 def split_recordings(files: list[tuple[Path, Label]], validation: float, seed: int) -> list[str]:
@@ -225,42 +153,89 @@ def split_recordings(files: list[tuple[Path, Label]], validation: float, seed: i
     return ["val" if recording in held else "train" for recording in recordings]
 
 
-def _lost_db(pairs: list[tuple[Path, Path]], codec: Codec) -> float:
-    """How much softer the codec makes the beginnings of a few sounds, in the mean, given sounds and their codes."""
-    lost = []
-    for path, target in pairs[:: math.ceil(len(pairs) / LEVEL_FILES)]:
-        start, file = sound.read_start(path, codec.sample_rate, LEVEL_SECONDS), read_dac(target)
-        codes = torch.from_numpy(file.codes[..., : math.ceil(len(start) / codec.hop_length)])
-        decoded = codec.decode(codes)[0, 0, : len(start)].cpu().numpy()
-        before, after = (sound.loudness_db(audio, codec.sample_rate) for audio in (start, decoded))
-        if min(before, after) > sound.MIN_LOUDNESS_DB:  # it does not begin with silence
-            lost.append(np.clip(before + file.gain_db - after, -MOST_LOST_DB, MOST_LOST_DB))
-    return float(np.mean(lost)) if lost else 0.0
+def _within_dataset(path: Path, output: Path, root: Path) -> bool:
+    """Whether a sound lies in the data set's own folder, where that is inside the folder of sounds."""
+    home, top = output.resolve(), root.resolve()
+    return home != top and home.is_relative_to(top) and (top / path.relative_to(root)).is_relative_to(home)
 
 
-def encoded_names(paths: list[Path], root: Path) -> dict[Path, Path]:
-    """Where the codes of sounds go in a data set; two sounds that differ only in their suffix keep it in the name.
-
-    Args:
-        paths: The sounds.
-        root: The folder that they are under.
-
-    Returns:
-        For each, a path in the data set's folder.
-    """
-    plain = [path.relative_to(root).with_suffix(".dac") for path in paths]
-    count = Counter(plain)
-    return {
-        path: target if count[target] == 1 else target.with_name(f"{path.name}.dac")
-        for path, target in zip(paths, plain, strict=True)
-    }
-
-
-def _encoded_before(target: Path, source: Path) -> DacFile | None:
-    """What a sound was encoded to before; None where it was not, or has changed since, or its codes are damaged."""
-    if not target.is_file() or target.stat().st_mtime < source.stat().st_mtime:
-        return None
+def _open(output: Path, codec: Codec) -> tuple[Facts | None, pd.DataFrame]:
+    """The facts and rows of a data set that is to be gone on with; None and no rows where there is none."""
+    facts_file, manifest = output / FACTS_FILE, output / MANIFEST_FILE
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file. Give the folder of the data set to make.")
+    if not facts_file.is_file():
+        if manifest.exists():
+            raise UserError(f"{manifest} is of no data set: there is no {FACTS_FILE}. Choose another folder.")
+        return None, pd.DataFrame(columns=list(COLUMNS))
+    facts = load_config(facts_file, kind=Facts)
+    if facts.codec != codec.identity:
+        raise UserError(
+            f"{output} holds codes of {facts.codec}, which are noise to {codec.identity}. "
+            f"Choose another folder, or delete this one."
+        )
+    if not manifest.is_file():
+        return facts, pd.DataFrame(columns=list(COLUMNS))
     try:
-        return read_dac(target)
-    except UserError:
-        return None
+        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{manifest} cannot be read as a table: {error}. Delete it to have it made anew.") from error
+    if missing := [name for name in COLUMNS if name not in rows]:
+        raise UserError(f"{manifest} has no column '{missing[0]}'. Delete it to have it made anew.")
+    return facts, rows
+
+
+def _facts(codec: Codec, codec_name: str, made_by: str) -> Facts:
+    return Facts(
+        codec=codec.identity,
+        codec_name=codec_name,
+        sample_rate=codec.sample_rate,
+        hop_length=codec.hop_length,
+        num_codebooks=codec.num_codebooks,
+        codebook_size=codec.codebook_size,
+        made_by=made_by.encode(errors="backslashreplace").decode(),  # a path may be no Unicode
+    )
+
+
+def _joined(facts: Facts, before: Facts, gains: dict[str, float], others: set[str]) -> Facts:
+    """The facts, with the gains of its classes and what is kept of those before: the other classes of the data set."""
+    kept = {name: gain for name, gain in before.gains_db.items() if name in others}
+    made_by = facts.made_by
+    if others:
+        made_by = before.made_by if made_by in before.made_by else f"{before.made_by} && {made_by}"
+    return facts.model_copy(update={"gains_db": dict(sorted((kept | gains).items())), "made_by": made_by})
+
+
+def _train_all_classes(encoded: list[EncodedFile], kept: pd.DataFrame) -> None:
+    """Moves a class to the training side whose sounds of that side were all skipped: else it could not be learned."""
+    trained = {one.row["class"] for one in encoded if one.row["split"] == "train"}
+    trained |= set(kept[kept["split"] == "train"]["class"])
+    for one in encoded:
+        if one.row["class"] not in trained:
+            one.row["split"] = "train"
+
+
+def _write_manifest(output: Path, kept: pd.DataFrame, encoded: list[EncodedFile]) -> None:
+    table = pd.DataFrame([one.row for one in encoded])
+    if len(kept):
+        if FRAMES_COLUMN not in kept:
+            kept = kept.assign(**{FRAMES_COLUMN: [read_dac(output / file).num_frames for file in kept["file"]]})
+        table = pd.concat([kept, table])
+    write_text(output / MANIFEST_FILE, table.to_csv(index=False))
+
+
+def _gains(
+    output: Path, encoded: list[EncodedFile], kept: pd.DataFrame, sources: Sources, codec: Codec, strict: bool
+) -> dict[str, float]:
+    """The gains of all classes that were encoded now; what of them is of other folders counts, too."""
+    files = [
+        Leveled(one.row["class"], one.gain_db, output / one.row["file"], None if one.shift else one.sound.path)
+        for one in encoded
+    ]
+    classes = {file.class_name for file in files}
+    for file, name in zip(kept["file"], kept["class"], strict=True):
+        if name in classes:
+            source = sources.of_file(file)
+            at_hand = source.path if source and source.shift == "0" and source.path.is_file() else None
+            files.append(Leveled(name, read_dac(output / file).gain_db, output / file, at_hand))
+    return class_gains(files, codec, strict)

@@ -8,13 +8,16 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from dacformer.audio import write_audio
+from dacformer.audio import read_comment, write_audio
 from dacformer.codec import Codec
 from dacformer.config import load_config, save_config
 from dacformer.data.dataset import FACTS_FILE, Facts
 from dacformer.data.encode import encode_folder
 from dacformer.errors import UserError
 from dacformer.textures import TEXTURES, synthesize
+
+MOST_VALUES = 1001
+"""Names hold a parameter's value, from 0 to 1, with three decimals."""
 
 
 def write_textures(
@@ -25,8 +28,10 @@ def write_textures(
     seconds: float = 5.0,
     seed: int = 0,
     sample_rate: int = 44_100,
-) -> None:
-    """Writes sounds `<class>/<class>--<parameter>-<value>--take<n>.flac`. Sounds that are there are left as they are.
+) -> list[Path]:
+    """Writes sounds `<class>/<class>--<parameter>-<value>--take<n>.flac`. What is there already is not made again.
+
+    Each sound's comment says how it was made; one that was made otherwise is replaced.
 
     Args:
         folder: Where to.
@@ -37,28 +42,41 @@ def write_textures(
         seed: Another seed, other takes.
         sample_rate: In Hz.
 
+    Returns:
+        The files.
+
     Raises:
-        UserError: An unknown texture.
+        UserError: An unknown texture, or more values than names can tell apart.
     """
+    if values > MOST_VALUES:
+        raise UserError(f"{values} values of a parameter are more than names can tell apart. Ask for {MOST_VALUES}.")
     for name in names:
         if name not in TEXTURES:
             raise UserError(f"Unknown texture '{name}'. Known: {', '.join(TEXTURES)}.")
-    chosen = [TEXTURES[name] for name in names or TEXTURES]
+    chosen = [TEXTURES[name] for name in dict.fromkeys(names or TEXTURES)]
     jobs = [
         (texture, value, take) for texture in chosen for value in np.linspace(0, 1, values) for take in range(takes)
     ]
-    calls = []
+    calls, paths = [], []
     for i, (texture, value, take) in enumerate(jobs):
         path = folder / texture.name / f"{texture.name}--{texture.parameter}-{value:.3f}--take{take}.flac"
-        if not path.is_file():
-            calls.append(delayed(_write)(path, texture.name, float(value), seconds, sample_rate, seed * len(jobs) + i))
+        paths.append(path)
+        made = (texture.name, float(value), seconds, sample_rate, seed * len(jobs) + i)
+        if not path.is_file() or read_comment(path) != _comment(*made):
+            calls.append(delayed(_write)(path, *made))
     written = Parallel(n_jobs=-1, return_as="generator_unordered")(calls)
     for _ in tqdm(written, desc="textures", unit="sound", initial=len(jobs) - len(calls), total=len(jobs)):
         pass
+    return paths
 
 
 def _write(path: Path, name: str, value: float, seconds: float, sample_rate: int, seed: int) -> None:
-    write_audio(path, synthesize(name, value, seconds, sample_rate, seed), sample_rate)
+    audio = synthesize(name, value, seconds, sample_rate, seed)
+    write_audio(path, audio, sample_rate, _comment(name, value, seconds, sample_rate, seed))
+
+
+def _comment(name: str, value: float, seconds: float, sample_rate: int, seed: int) -> str:
+    return f"dacformer texture {name} value={value} seconds={seconds} rate={sample_rate} seed={seed}"
 
 
 def make_texture_dataset(
@@ -74,13 +92,20 @@ def make_texture_dataset(
 ) -> None:
     """Writes textures and encodes them; the arguments are those of `write_textures` and `encode_folder`.
 
-    The sounds lie in `<output>/.sounds` until all are encoded, so that interrupted work goes on.
+    The sounds lie in `<output>/.sounds` until all are encoded, so that interrupted work goes on. Classes that are in
+    the data set already and not among `names` stay as they are.
     """
     sounds = output / ".sounds"
-    write_textures(sounds, names, values, takes, seconds, seed, codec.sample_rate)
-    encode_folder(sounds, output, codec, codec_name, validation=validation, seed=seed)
+    before = load_config(output / FACTS_FILE, kind=Facts).made_by if (output / FACTS_FILE).is_file() else ""
+    written = write_textures(sounds, names, values, takes, seconds, seed, codec.sample_rate)
+    for stray in set(sounds.rglob("*.flac")) - set(written):  # of a run with other settings that was interrupted
+        stray.unlink()
+    for name in sorted(set(names or TEXTURES)):
+        encode_folder(sounds / name, output, codec, codec_name, validation=validation, seed=seed, root=sounds)
     shutil.rmtree(sounds)
     facts = load_config(output / FACTS_FILE, kind=Facts)
     command = f"dacformer textures {output} --values {values} --takes {takes} --seconds {seconds:g} --seed {seed}"
     command += f" --classes {','.join(names)}" if names else ""
+    if set(facts.gains_db) - set(names or TEXTURES) and command not in before:
+        command = f"{before} && {command}"
     save_config(facts.model_copy(update={"made_by": command}), output / FACTS_FILE)

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from dacformer.audio import find_audio, read_start
 from dacformer.codec import Codec
 from dacformer.data import Conditions, Dataset
-from dacformer.data.encode import encoded_names
+from dacformer.data.sources import Sources
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.frechet import frechet_between, frechet_distance
@@ -115,7 +115,7 @@ def measure_likeness(
         raise UserError(f"{dataset.path} holds out fewer than {MIN_CLIPS} clips of every class that the model knows.")
     chosen = list(classes) or enough
     asked = held_out[held_out["class"].isin(chosen)]
-    originals = None if recordings is None else _originals(recordings, list(asked["file"]))
+    originals = None if recordings is None else _originals(recordings, dataset.path, list(asked["file"]))
     summary, kinds, nearest = {}, [], []
     for name in tqdm(chosen, desc="comparing", unit="class"):
         rows = held_out[held_out["class"] == name].iloc[:max_clips]
@@ -195,10 +195,10 @@ def controls_of(conditions: Conditions, row: "pd.Series[Any]") -> dict[str, Any]
     return {"class": row["class"], **{name: float(value) for name, value in parameters.items()}}
 
 
-def _originals(recordings: Path, files: Sequence[str]) -> dict[str, Path]:
+def _originals(recordings: Path, dataset: Path, files: Sequence[str]) -> dict[str, Path]:
     """All recordings in a folder, by the names of their codes; each of a data set's files must be among them."""
-    names = encoded_names(find_audio(recordings), recordings)
-    found = {name.as_posix(): path for path, name in names.items()}
+    found = {path.relative_to(recordings).with_suffix(".dac").as_posix(): path for path in find_audio(recordings)}
+    found |= {one.file: recordings / one.source for one in Sources(dataset) if (recordings / one.source).is_file()}
     missing = [file for file in files if file not in found]
     if missing:
         raise UserError(

@@ -26,6 +26,8 @@ def test_what_is_broken_is_listed_and_what_is_not_is_not(tmp_path: Path) -> None
         "short.wav": tone(seconds=0.05),
         "clipped.wav": np.clip(tone(3.0, hz=110), -1, 1),
         "offset.wav": tone(hz=550) + 0.1,
+        "dither.wav": 2.0**-15 * np.tile([1, -1], RATE // 2),
+        "apart.wav": np.stack([tone(hz=660), -tone(hz=660)], axis=1),
     }
     for name, audio in sounds.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -40,6 +42,8 @@ def test_what_is_broken_is_listed_and_what_is_not_is_not(tmp_path: Path) -> None
         "short.wav": "shorter than 0.1 s",
         "clipped.wav": "clipped",
         "offset.wav": "off centre by 0.1",
+        "dither.wav": "silent",
+        "apart.wav": "cancel each other out",
         "torn.wav": "cannot be read",
         "empty.wav": "cannot be read",
     }.items():

@@ -1,0 +1,44 @@
+"""Textures become a data set, class by class and setting by setting."""
+
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from dacformer import audio as sound
+from dacformer.codec import Codec
+from dacformer.data import load_dataset
+from dacformer.data.make_textures import make_texture_dataset, write_textures
+from dacformer.errors import UserError
+
+SIZES = {"values": 2, "takes": 1, "seconds": 0.2}
+
+
+def test_other_classes_are_added_and_the_same_are_made_again(tiny: Codec, tmp_path: Path) -> None:
+    output = tmp_path / "set"
+    make_texture_dataset(output, tiny, "tiny", ["wind"], validation=0.0, **SIZES)  # pyright: ignore
+    wind = load_dataset(output)
+    codes = {file: (output / file).read_bytes() for file in wind.rows["file"]}
+    make_texture_dataset(output, tiny, "tiny", ["hits"], validation=0.0, **SIZES)  # pyright: ignore
+    both = load_dataset(output)
+    assert both.rows["class"].to_list() == ["wind", "wind", "hits", "hits"]
+    assert codes == {file: (output / file).read_bytes() for file in wind.rows["file"]}
+    assert wind.facts.made_by in both.facts.made_by and "--classes hits" in both.facts.made_by
+    make_texture_dataset(output, tiny, "tiny", ["hits"], validation=0.0, **SIZES | {"seconds": 0.4})  # pyright: ignore
+    frames = load_dataset(output).rows.groupby("class")["frames"].max()
+    assert frames["hits"] == 35 and frames["wind"] == 18
+
+
+def test_sounds_of_other_settings_are_made_again_and_others_are_not(tmp_path: Path) -> None:
+    paths = write_textures(tmp_path, ["wind"], **SIZES)  # pyright: ignore
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert write_textures(tmp_path, ["wind"], **SIZES) == paths  # pyright: ignore
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    write_textures(tmp_path, ["wind"], **SIZES | {"seconds": 0.3})  # pyright: ignore
+    assert [soundfile.info(path).duration for path in paths] == pytest.approx([0.3, 0.3], abs=1e-4)
+    assert "seconds=0.3" in sound.read_comment(paths[0])
+
+
+def test_more_values_than_names_can_tell_apart_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1002 values"):
+        write_textures(tmp_path, ["wind"], values=1002)
