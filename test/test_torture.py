@@ -39,7 +39,10 @@ def test_a_short_campaign_finds_nothing(tmp_path: Path) -> None:
     assert done.returncode in (0, 1), done.stderr  # 1: something was found
     tried = dict(re.findall(r"^(\S+/\S+) +(\d+) ", done.stdout, re.MULTILINE))
     assert {kind: int(count) for kind, count in tried.items() if kind.startswith("input/")} == dict.fromkeys(
-        [f"input/{name}" for name in ("dac", "sound", "labels", "settings", "manifest", "checkpoint", "recipe", "words")],
+        [
+            f"input/{name}"
+            for name in ("dac", "sound", "labels", "settings", "manifest", "checkpoint", "recipe", "words")
+        ],
         200,
     )
     assert tried.keys() >= {"kill/encode", "kill/train", "kill/codec"}

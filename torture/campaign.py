@@ -181,7 +181,10 @@ def _work_through(units: list[Unit], plan: Plan, bench: Bench, progress: Progres
     total = sum(len(unit.numbers) for unit in units)
     done = sum(len(unit.numbers) for unit in units if unit.name in progress.done)
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(plan.workers, context, end_with_parent) as pool, tqdm(total=total, initial=done, desc="torture") as bar:
+    with (
+        ProcessPoolExecutor(plan.workers, context, end_with_parent) as pool,
+        tqdm(total=total, initial=done, desc="torture") as bar,
+    ):
         running = {pool.submit(do_unit, unit) for unit in itertools.islice(waiting, 2 * plan.workers)}
         while running:
             ended, running = wait(running, return_when=FIRST_COMPLETED)
@@ -213,7 +216,9 @@ def make_table(units: list[Unit], progress: Progress, findings: Collection, seco
     lines.append(f"all in {seconds:.0f} s")
     for cause, finding in sorted(findings.first.items()):
         kind, error, where = cause
-        lines.append(f"{findings.counts[cause]:>6} x {kind}: {error} in {where or '-'}: {findings.folder / finding.file_name}")
+        lines.append(
+            f"{findings.counts[cause]:>6} x {kind}: {error} in {where or '-'}: {findings.folder / finding.file_name}"
+        )
     return "\n".join(lines) + "\n"
 
 

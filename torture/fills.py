@@ -126,7 +126,9 @@ def full_take_round(workshop: Workshop, folder: Path, seed: int, number: int) ->
             how = f"{form} over an older one, disk of {size} bytes, {used} used"
             failed = _failure(new, path)
             if isinstance(failed, UserError):
-                wrong += [] if _tells_of_space(str(failed)) else [("does not say so", where_raised(failed), str(failed))]
+                wrong += (
+                    [] if _tells_of_space(str(failed)) else [("does not say so", where_raised(failed), str(failed))]
+                )
             elif failed is not None:
                 wrong.append((type(failed).__name__, where_raised(failed), str(failed)))
             expected = [new] if failed is None else [old, new]

@@ -85,8 +85,8 @@ def load_finding(path: Path) -> tuple[Finding, bytes | None]:
 
 def where_raised(error: BaseException) -> str:
     """The innermost frame within dacformer of an exception, as `file.py:function`."""
-    frames = [(f.filename, f.name) for f in traceback.extract_tb(error.__traceback__)]
-    return _innermost(frames[::-1])
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return _innermost([(code.co_filename, code.co_name) for code in reversed(codes)])
 
 
 def where_dumped(stack: str) -> str:

@@ -50,7 +50,8 @@ YAML_DOORS = (
     "<<: *none",
     "? [a, b]\n: c",
     "[" * 2000,
-    "a: &a [x,x,x,x,x,x,x,x,x]\n" + "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    "a: &a [x,x,x,x,x,x,x,x,x]\n"
+    + "\n".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
 )
 """Tags that run code, circles, and a billion laughs."""
 
@@ -79,8 +80,7 @@ def _npy_header(head: bytes, rng: random.Random) -> bytes:
 
 def _pickle_dict(body: bytes, rng: random.Random) -> bytes:
     """The dict in a workshop's own file, with other values, pickled again."""
-    tree = pickle.loads(body)  # ours, not yet mutated
-    tree = tree[()] if isinstance(tree, np.ndarray) else tree
+    tree: Any = np.asarray(pickle.loads(body), dtype=object)[()]  # ours, not yet mutated
     codes, rest = tree.pop("codes"), tree
     rest["metadata"]["input_db"] = float(np.ravel(rest["metadata"]["input_db"])[0])
     rest = mutate_tree(rest, rng)
@@ -123,7 +123,9 @@ def mutate_pickle(body: bytes, rng: random.Random) -> bytes:
             case 3:
                 parts.insert(at, rng.choice(OPENED_DOORS))
             case 4:
-                parts.insert(at, rng.choice((b"0", b"2", b"1", b"R", b"b", b"\x81", b"a", b"s", b"u", b"t", b"}", b"Q", b"N")))
+                parts.insert(
+                    at, rng.choice((b"0", b"2", b"1", b"R", b"b", b"\x81", b"a", b"s", b"u", b"t", b"}", b"Q", b"N"))
+                )
             case 5:
                 part = bytearray(parts[at])
                 write_number(part, 1, rng.choice((1, 2, 4, 8)), "<", random_number(rng))
@@ -150,7 +152,21 @@ def mutate_sound(data: bytes, rng: random.Random) -> bytes:
     return bytes(out) if rng.random() < 0.8 else mutate_bytes(bytes(out), rng)
 
 
-CHUNKS = (b"fmt ", b"data", b"fact", b"LIST", b"COMM", b"SSND", b"desc", b"pakt", b"chan", b"Xing", b"Info", b"ID3", b"fLaC")
+CHUNKS = (
+    b"fmt ",
+    b"data",
+    b"fact",
+    b"LIST",
+    b"COMM",
+    b"SSND",
+    b"desc",
+    b"pakt",
+    b"chan",
+    b"Xing",
+    b"Info",
+    b"ID3",
+    b"fLaC",
+)
 
 
 def _occurrences(data: bytes, name: bytes) -> list[int]:
@@ -236,10 +252,29 @@ def mutate_xml(data: bytes, rng: random.Random) -> bytes:
         word = rng.choice((random_word(rng), *CELLS))
         word = word.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;") if rng.random() < 0.8 else word
         text = text[:start] + word + text[end:]
-    return text.encode("utf-8", "replace") if rng.random() < 0.85 else mutate_bytes(text.encode("utf-8", "replace"), rng, 1)
+    return (
+        text.encode("utf-8", "replace")
+        if rng.random() < 0.85
+        else mutate_bytes(text.encode("utf-8", "replace"), rng, 1)
+    )
 
 
-CELLS = ("A1", "XFD1048576", "A1048576", "XFD1", "ZZZZ9", "A0", "A1:XFD1048576", "s", "e", "b", "n", "d", "inlineStr", "str")
+CELLS = (
+    "A1",
+    "XFD1048576",
+    "A1048576",
+    "XFD1",
+    "ZZZZ9",
+    "A0",
+    "A1:XFD1048576",
+    "s",
+    "e",
+    "b",
+    "n",
+    "d",
+    "inlineStr",
+    "str",
+)
 
 
 def _spans(text: str) -> list[tuple[int, int]]:
@@ -264,7 +299,9 @@ def mutate_yaml(data: bytes, rng: random.Random, words: tuple[str, ...] = ()) ->
     """Changes the tree, the text, or puts in what YAML can do and settings never need."""
     text, choice = data.decode(), rng.random()
     if choice < 0.55:
-        return yaml.safe_dump(mutate_tree(yaml.safe_load(text), rng, words), allow_unicode=True).encode("utf-8", "replace")
+        return yaml.safe_dump(mutate_tree(yaml.safe_load(text), rng, words), allow_unicode=True).encode(
+            "utf-8", "replace"
+        )
     if choice < 0.7:
         lines = text.split("\n")
         at = rng.randrange(len(lines))
@@ -281,7 +318,9 @@ def mutate_json(data: bytes, rng: random.Random, words: tuple[str, ...] = ()) ->
     if choice < 0.75:
         return json.dumps(mutate_tree(json.loads(data), rng, words)).encode("utf-8", "replace")
     if choice < 0.9:
-        return mutate_text(data.decode(), rng, ",: ", ("NaN", "Infinity", "[" * 3000, '{"a":' * 3000)).encode("utf-8", "replace")
+        return mutate_text(data.decode(), rng, ",: ", ("NaN", "Infinity", "[" * 3000, '{"a":' * 3000)).encode(
+            "utf-8", "replace"
+        )
     return mutate_bytes(data, rng)
 
 

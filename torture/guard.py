@@ -65,13 +65,11 @@ class Guard:
         self.escapes: list[str] = []
         self._watching = False
         self._sandbox = str(sandbox.resolve())
-        self._status = open("/proc/self/status", "rb", buffering=0) if os.path.exists("/proc/self/status") else None
-        limit = self._field(b"VmSize:") + MOST_ADDRESSES
+        limit = _memory(b"VmSize:") + MOST_ADDRESSES
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an OSError instead
-        if self._status:
-            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         sys.addaudithook(self._hook)
 
     def begin(self) -> None:
@@ -79,7 +77,7 @@ class Guard:
         self.escapes.clear()
         with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as clear:
             clear.write("5")  # the high-water mark falls to what is in use
-        self._before = self._field(b"VmRSS:")
+        self._before = _memory(b"VmRSS:")
         self._watching = True
 
     def end(self) -> None:
@@ -88,23 +86,17 @@ class Guard:
 
     def grown(self) -> int:
         """Bytes of memory that the input took at its highest."""
-        return self._field(b"VmHWM:") - self._before
+        return _memory(b"VmHWM:") - self._before
 
     def resident(self) -> int:
         """Bytes of memory in use."""
-        return self._field(b"VmRSS:")
-
-    def _field(self, name: bytes) -> int:
-        if self._status is None:
-            return 0
-        self._status.seek(0)
-        return int(self._status.read(4096).partition(name)[2].split(None, 1)[0]) << 10
+        return _memory(b"VmRSS:")
 
     def _hook(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._watching:
             return
         if event == "open":
-            path, mode, flags = arguments
+            path, _, flags = arguments
             changes = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
             if isinstance(path, str | bytes | os.PathLike) and isinstance(flags, int) and flags & changes:
                 self._inside(event, path)
@@ -121,14 +113,31 @@ class Guard:
     def _inside(self, event: str, path: Any) -> None:
         if isinstance(path, str | bytes | os.PathLike):
             place = os.path.realpath(os.fsdecode(path))
-            if not place.startswith(self._sandbox) and not place.startswith(("/proc/", "/dev/null")):
+            if not f"{place}/".startswith((f"{self._sandbox}/", "/proc/", "/dev/null/")):
                 self._escape(f"{event} {place}")
 
     def _escape(self, what: str) -> None:
+        if _importing():
+            return
         self.escapes.append(what + "\n" + "".join(traceback.format_stack(limit=12)[:-2]))
         raise Escape(what)
+
+
+def _memory(name: bytes) -> int:
+    """A figure of this process's memory in bytes, as Linux tells it."""
+    return int(Path("/proc/self/status").read_bytes().partition(name)[2].split(None, 1)[0]) << 10
 
 
 def _belongs(file_name: str) -> bool:
     """Whether code is of an installed module (which is executed when it is imported), and not of an input."""
     return os.path.isabs(file_name) or file_name.startswith("<frozen")
+
+
+def _importing() -> bool:
+    """Whether a module is imported now: that runs its code, and keeps it compiled."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap_external>":
+            return True
+        frame = frame.f_back
+    return False

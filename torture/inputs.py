@@ -81,7 +81,15 @@ def try_batch(kind: Kind, workshop: Workshop, seed: int, numbers: range, folder:
             name = kind.make(seed, last)[0].file
             dump = (folder / "stack").read_text(errors="replace") if (folder / "stack").exists() else ""
             found.append(
-                Finding(f"input/{kind.name}", error, where_dumped(dump), dump[:3000] or ended.output[-3000:], seed, last, name)
+                Finding(
+                    f"input/{kind.name}",
+                    error,
+                    where_dumped(dump),
+                    dump[:3000] or ended.output[-3000:],
+                    seed,
+                    last,
+                    name,
+                )
             )
             at = last + 1
     finally:
@@ -145,7 +153,9 @@ def _work(kind: Kind, workshop: Workshop, seed: int, numbers: range, folder: Pat
                 return
 
 
-def try_one(variant: Variant, data: bytes, workshop: Workshop, sandbox: Path, guard: Guard) -> list[tuple[str, str, str]]:
+def try_one(
+    variant: Variant, data: bytes, workshop: Workshop, sandbox: Path, guard: Guard
+) -> list[tuple[str, str, str]]:
     """Tries one input.
 
     Args:
@@ -177,7 +187,7 @@ def try_one(variant: Variant, data: bytes, workshop: Workshop, sandbox: Path, gu
         where = where_raised(error)
     except BaseException as error:
         where = where_raised(error)
-        text = "".join(traceback.format_exception(error)[-3:])
+        text = "".join(traceback.format_tb(error.__traceback__, limit=-3))
         own = isinstance(error, AssertionError) and not where  # a check of `kinds`, which says what it checks
         name = str(error).partition(":")[0] if own else type(error).__name__
         wrong.append((name, where, f"{type(error).__name__}: {error!s:.500}\n{text[-1500:]}"))
@@ -219,6 +229,3 @@ def replay(kind: Kind, finding: Finding, data: bytes, workshop: Workshop, folder
     path.write_bytes(data)
     os.chdir(folder)
     variant.try_one(path, workshop)
-
-
-__all__ = ["Ended", "replay", "try_batch", "try_one"]

@@ -67,8 +67,10 @@ class Encode:
 
     def check(self, out: Path) -> list[str]:  # noqa: D102
         wrong = [_refused(read_dac, path) for path in visible(out, "*.dac")]
-        if (out / MANIFEST_FILE).exists() or (out / FACTS_FILE).exists() and visible(out, MANIFEST_FILE):
-            wrong.append(_refused(lambda path: [load_dataset(path).codes(f) for f in load_dataset(path).rows.file], out))
+        if (out / MANIFEST_FILE).exists() or ((out / FACTS_FILE).exists() and visible(out, MANIFEST_FILE)):
+            wrong.append(
+                _refused(lambda path: [load_dataset(path).codes(f) for f in load_dataset(path).rows.file], out)
+            )
         return [each for each in wrong if each]
 
     def results(self, out: Path) -> Results:  # noqa: D102

@@ -1,5 +1,6 @@
 """`kill -9` and SIGTERM at random moments: what is there is whole, and going on gives what would have been."""
 
+import contextlib
 import os
 import random
 import select
@@ -117,8 +118,8 @@ def _complaints(ended: Ended, how: str) -> list[tuple[str, str]]:
 def _interrupted(
     job: Job, reference: Reference, folder: Path, chosen: signal.Signals, rng: random.Random
 ) -> tuple[Ended, str]:
-    """Starts a job and sends it a signal: at any time, at a file operation, or shortly after one."""
-    how = rng.choice(["at a time", "in a file operation", "after a file operation"])
+    """Starts a job and sends it a signal: at any time, at a file operation, shortly after one, or as a file grows."""
+    how = rng.choice(["at a time", "in a file operation", "after a file operation", "as a file changes"])
     delay = rng.uniform(0.0, reference.seconds) if how == "at a time" else rng.uniform(0.0, LONGEST_DELAY)
     event = rng.randint(1, reference.file_events)
     read, write = os.pipe()
@@ -137,13 +138,33 @@ def _interrupted(
     os.close(write)
     if how == "after a file operation":
         select.select([read], [], [], 60.0)  # or until it has ended
+    if how == "as a file changes":
+        _await_changes(pid, folder / "out", event)
     if how != "in a file operation":
         time.sleep(delay)
         os.kill(pid, chosen)  # it is not waited for yet, so the number is still its own
     ended = wait(pid, folder / "log", 60.0)
     os.close(read)
     moment = f"after {delay * 1e3:.1f} ms" if how == "at a time" else f"{how}, number {event} of the run"
-    return ended, moment + (f" + {delay * 1e3:.1f} ms" if how == "after a file operation" else "")
+    return ended, moment + (f" + {delay * 1e3:.1f} ms" if how.endswith(("changes", "after a file operation")) else "")
+
+
+def _await_changes(pid: int, folder: Path, count: int) -> None:
+    """Waits until a file below a folder has changed so many times (libraries write what Python sees nothing of)."""
+    last: list[tuple[str, int]] = []
+    while count and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        now = _sizes(str(folder))
+        count -= now != last
+        last = now
+        time.sleep(0.0003)
+
+
+def _sizes(folder: str) -> list[tuple[str, int]]:
+    sizes = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            sizes += _sizes(entry.path) if entry.is_dir() else [(entry.path, entry.stat().st_size)]
+    return sizes
 
 
 def _on_file_events(call: Callable[[int], object]) -> None:

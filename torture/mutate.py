@@ -79,7 +79,9 @@ def mutate_bytes(data: bytes, rng: random.Random, times: int = 0) -> bytes:
 
 def random_number(rng: random.Random) -> int:
     """A whole number at an edge, or near one, or any."""
-    return rng.choice((rng.choice(NUMBERS), rng.choice(NUMBERS) + rng.choice((-1, 1)), rng.getrandbits(rng.choice((8, 16, 32, 64)))))
+    return rng.choice(
+        (rng.choice(NUMBERS), rng.choice(NUMBERS) + rng.choice((-1, 1)), rng.getrandbits(rng.choice((8, 16, 32, 64))))
+    )
 
 
 def write_number(out: bytearray, at: int, size: int, order: str, value: int) -> None:
@@ -128,6 +130,7 @@ def mutate_tree(tree: Any, rng: random.Random, words: Sequence[str] = ()) -> Any
     """Changes a tree of dicts, lists and values at one to three places."""
     tree = copy.deepcopy(tree)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        holder: Any
         holder, key = rng.choice(_places(tree) or [([tree], 0)])
         match rng.randrange(8):
             case 0 if isinstance(holder, dict):
@@ -162,4 +165,6 @@ def _places(tree: Any) -> list[tuple[Any, Any]]:
 def _random_value(rng: random.Random, words: Sequence[str]) -> Any:
     simple = (None, True, False, [], {}, [[]], {"": None}, {"points": [[0, 1]]}, {"points": []}, [0, 1], [None])
     number = random_number(rng)
-    return copy.deepcopy(rng.choice((rng.choice(simple), number, 10 ** rng.randrange(400), rng.choice(FLOATS), random_word(rng, words))))
+    return copy.deepcopy(
+        rng.choice((rng.choice(simple), number, 10 ** rng.randrange(400), rng.choice(FLOATS), random_word(rng, words)))
+    )

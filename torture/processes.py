@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm import auto, tqdm
 
 GRACE_SECONDS = 2.0
 """After a process has ended, its own children have so long to notice."""
@@ -56,7 +56,8 @@ def fork(work: Callable[[], object], log: Path) -> int:
     try:
         os.setsid()
         end_with_parent()
-        tqdm.set_lock(threading.RLock())  # its own is shared by forks, and one that was killed would keep it
+        for bar in (tqdm, auto.tqdm):  # their own locks are shared by forks, and one that was killed would keep them
+            bar.set_lock(threading.RLock())
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
