@@ -28,7 +28,9 @@ def campaign(
     kills: Annotated[int, typer.Option(min=0, help="Of each of the three jobs.")] = 100,
     fills: Annotated[int, typer.Option(min=0, help="Full disks, for each of the jobs and for saving takes.")] = 20,
     inputs: Annotated[int, typer.Option(min=0, help="Mutated inputs, shared among the kinds.")] = 100_000,
-    only: Annotated[str, typer.Option(help=f"Kinds of input, separated by commas: {','.join(SHARES)}.")] = "",
+    only: Annotated[
+        str, typer.Option(help=f"Of all that, separated by commas: kill, full/take, train, {', '.join(SHARES)}.")
+    ] = "",
     each: Annotated[int, typer.Option(min=0, help="Inputs of each kind, in place of --inputs.")] = 0,
     seed: Annotated[int, typer.Option(help="Another seed, other moments and inputs.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes side by side.")] = cores(),
@@ -38,8 +40,8 @@ def campaign(
     if context.invoked_subcommand:
         return
     counts = dict.fromkeys(SHARES, each) if each else share_inputs(inputs)
-    counts = {name: count for name, count in counts.items() if not only or name in only.split(",")}
-    table, findings = run_campaign(Plan(seed, kills, fills, counts, workers), folder)
+    plan = Plan(seed, kills, fills, counts, workers, tuple(only.split(",")) if only else ())
+    table, findings = run_campaign(plan, folder)
     print(table, end="")
     raise SystemExit(bool(findings.first))
 

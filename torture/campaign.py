@@ -40,6 +40,7 @@ class Plan:
         fills: Full disks, of each job and of saving takes.
         inputs: Mutated inputs of each kind.
         workers: Processes side by side.
+        only: Kinds, or either half of their names; all, if empty.
     """
 
     seed: int
@@ -47,6 +48,11 @@ class Plan:
     fills: int
     inputs: dict[str, int]
     workers: int
+    only: tuple[str, ...] = ()
+
+    def wants(self, kind: str) -> bool:
+        """Whether `kind`, such as `kill/train`, is asked for."""
+        return not self.only or bool({kind, *kind.split("/")} & set(self.only))
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,9 @@ def make_bench(plan: Plan, scratch: Path) -> Bench:
     (scratch / "workshop").mkdir()
     workshop = make_workshop(scratch / "workshop")
     jobs = make_jobs(workshop)
-    needed = jobs if plan.kills or plan.fills else {}
-    references = {name: measure_reference(job, scratch / f"reference_{name}") for name, job in needed.items()}
+    asked = [(f"kill/{name}", plan.kills) for name in jobs] + [(f"full/{name}", plan.fills) for name in jobs]
+    needed = {kind.partition("/")[2] for kind, count in asked if count and plan.wants(kind)}
+    references = {name: measure_reference(jobs[name], scratch / f"reference_{name}") for name in sorted(needed)}
     return Bench(workshop, jobs, references, make_kinds(workshop), plan.seed, scratch)
 
 
@@ -107,6 +114,7 @@ def make_units(plan: Plan, bench: Bench) -> list[Unit]:
     for name, count in plan.inputs.items():
         batches = (range(start, min(start + BATCH, count)) for start in range(0, count, BATCH))
         lanes.append([Unit(f"input/{name}", numbers) for numbers in batches])
+    lanes = [lane for lane in lanes if lane and plan.wants(lane[0].kind)]
     longest = max((len(lane) for lane in lanes), default=1)
     placed = [((i + 0.5) / len(lane) * longest, unit) for lane in lanes for i, unit in enumerate(lane)]
     return [unit for _, unit in sorted(placed, key=lambda pair: pair[0])]

@@ -105,7 +105,7 @@ def make_workshop(folder: Path) -> Workshop:
         run = train(config, on_sample=SampleWriter(codec), judge=FreeRunning(codec, seconds=SECONDS))
         synth = load(run)
         controls = {"class": {"wind": Curve([(0.0, 1.0), (0.1, 0.2)]), "rain": 0.5}, "level": 1.5}
-        takes = synth.generate(0.15, controls, seed=1), synth.generate(0.1, {"class": "rain"}, seed=2).extend(0.05)
+        takes = synth.generate(0.15, controls, seed=1), synth.generate(0.1, {"class": "rain"}, seed=2).extend(0.1)
         _save_takes(folder, takes)
     return Workshop(folder, codec, synth, takes)
 
