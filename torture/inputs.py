@@ -5,6 +5,7 @@ import faulthandler
 import json
 import mmap
 import os
+import resource
 import shutil
 import signal
 import struct
@@ -228,4 +229,10 @@ def replay(kind: Kind, finding: Finding, data: bytes, workshop: Workshop, folder
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     os.chdir(folder)
-    variant.try_one(path, workshop)
+    faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
+    before = time.process_time()
+    try:
+        variant.try_one(path, workshop)
+    finally:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        print(f"{time.process_time() - before:.2f} s of processor time; {peak} MB at the highest, the imports included")

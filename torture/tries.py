@@ -109,9 +109,9 @@ def try_checkpoint(path: Path, workshop: Workshop) -> None:
 
 
 def try_resume(path: Path, workshop: Workshop) -> None:
-    """Loads a training's state, and, of one file in eight, goes on from it."""
+    """Loads a training's state, and, of one file in sixteen, goes on from it."""
     load_state(path.parent)
-    if path.read_bytes()[-1000] % 8:
+    if path.read_bytes()[-1000] % 16:
         return
     run = path.parents[2]
     before = {each: each.read_bytes() for each in run.rglob("*") if each.is_file()}
