@@ -81,7 +81,12 @@ def kill_round(job: Job, reference: Reference, folder: Path, seed: int, number: 
     log, out = folder / "log", folder / "out"
     wrong: list[tuple[str, str]] = []
     try:
-        ended, moment = _interrupted(job, reference, folder, chosen, rng)
+        while True:
+            ended, moment = _interrupted(job, reference, folder, chosen, rng)
+            if moment:
+                break
+            shutil.rmtree(folder)
+            folder.mkdir()
         wrong += _complaints(ended, f"{chosen.name} {moment}")
         wrong += [(f"after {chosen.name}: not whole", f"{moment}: {each}") for each in job.check(out)]
         log.unlink(missing_ok=True)
@@ -120,10 +125,14 @@ def _complaints(ended: Ended, how: str) -> list[tuple[str, str]]:
 def _interrupted(
     job: Job, reference: Reference, folder: Path, chosen: signal.Signals, rng: random.Random
 ) -> tuple[Ended, str]:
-    """Starts a job and sends it a signal: at any time, at a file operation, shortly after one, or as a file grows."""
+    """Starts a job and sends it a signal: at any time, at a file operation, shortly after one, or as a file grows.
+
+    Returns:
+        How it ended, and the moment in words; '' if it had ended before the signal.
+    """
     how = rng.choice(["at a time", "in a file operation", "after a file operation", "as a file changes"])
     delay = rng.uniform(0.0, reference.seconds) if how == "at a time" else rng.uniform(0.0, LONGEST_DELAY)
-    event = rng.randint(1, reference.file_events)
+    event = rng.randint(1, reference.file_events // (2 if how == "as a file changes" else 1))
     read, write = os.pipe()
 
     def on_event(count: int) -> None:
@@ -144,9 +153,13 @@ def _interrupted(
         _await_changes(pid, folder / "out", event)
     if how != "in a file operation":
         time.sleep(delay)
+    late = how != "in a file operation" and not _runs(pid)
+    if how != "in a file operation" and not late:
         os.kill(pid, chosen)  # it is not waited for yet, so the number is still its own
     ended = wait(pid, folder / "log", 60.0)
     os.close(read)
+    if late:
+        return ended, ""
     moment = f"after {delay * 1e3:.1f} ms" if how == "at a time" else f"{how}, number {event} of the run"
     return ended, moment + (f" + {delay * 1e3:.1f} ms" if how.endswith(("changes", "after a file operation")) else "")
 
@@ -154,11 +167,15 @@ def _interrupted(
 def _await_changes(pid: int, folder: Path, count: int) -> None:
     """Waits until a file below a folder has changed so many times (libraries write what Python sees nothing of)."""
     last: list[tuple[str, int]] = []
-    while count and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    while count and _runs(pid):
         now = _sizes(str(folder))
         count -= now != last
         last = now
         time.sleep(0.0003)
+
+
+def _runs(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 def _sizes(folder: str) -> list[tuple[str, int]]:
