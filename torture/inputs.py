@@ -191,7 +191,7 @@ def try_one(
         text = "".join(traceback.format_tb(error.__traceback__, limit=-3))
         own = isinstance(error, AssertionError) and not where  # a check of `kinds`, which says what it checks
         name = str(error).partition(":")[0] if own else type(error).__name__
-        wrong.append((name, where, f"{type(error).__name__}: {error!s:.500}\n{text[-1500:]}"))
+        wrong.append((name, variant.file if own else where, f"{type(error).__name__}: {error!s:.500}\n{text[-1500:]}"))
     finally:
         guard.end()
     seconds, grown = time.process_time() - started, guard.grown()
