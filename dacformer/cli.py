@@ -302,8 +302,7 @@ def _print_dataset(path: Path) -> None:
     dataset = load_dataset(path)
     facts = dataset.facts
     print(f"{path}: {len(dataset.rows)} files, codec {facts.codec}, K={facts.num_codebooks}, V={facts.codebook_size}")
-    frames = {row["file"]: dataset.codes(row["file"]).shape[1] for _, row in dataset.rows.iterrows()}
-    seconds = dataset.rows["file"].map(frames) / facts.frame_rate
+    seconds = dataset.frames_of(dataset.rows) / facts.frame_rate
     for split, rows in dataset.rows.groupby("split"):
         print(f"  {split}: {len(rows)} files, {seconds[rows.index].sum():.1f} s")
     for name in dataset.conditions.classes:

@@ -174,9 +174,10 @@ def _read_text(path: Path, text: str, is_header: IsHeader) -> list[Row]:
     def rows(delimiter: str) -> Iterator[Row]:
         lines = io.StringIO(text, newline="")
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
-        yield from ((number, [*cells]) for number, cells in enumerate(reader, 1))
+        for number, cells in enumerate(reader, 1):
+            yield number, [*cells]
 
-    hint = re.match(r"sep=(.)\r?\n", text, re.IGNORECASE)  # Excel's own way to say it
+    hint = re.match(r'sep=([^\w"\r\n])\r?\n', text, re.IGNORECASE)  # Excel's own way to say it
     best, most = ",", -1
     for delimiter in hint[1] if hint else DELIMITERS:
         head: list[Row] = []

@@ -179,10 +179,10 @@ def test_what_unpacks_without_end_is_refused_before(write_book: Callable[..., Pa
 @pytest.mark.parametrize("declared", [b'SYSTEM "file:///etc/hostname"', b'"rain"'])
 def test_entities_are_not_followed(write_book: Callable[..., Path], declared: bytes) -> None:
     def add_entity(xml: bytes) -> bytes:
-        root = xml[xml.index(b"<sst") :]
-        return b"<!DOCTYPE sst [<!ENTITY e " + declared + b">]>" + root.replace(b">rain<", b">&e;<")
+        root = xml[xml.index(b"<worksheet") :]
+        return b"<!DOCTYPE worksheet [<!ENTITY e " + declared + b">]>" + root.replace(b">rain<", b">&e;<")
 
-    path = changed(write_book(Sheet=LABELS), "xl/sharedStrings.xml", add_entity)
+    path = changed(write_book(Sheet=LABELS), "xl/worksheets/sheet1.xml", add_entity)
     with pytest.raises(UserError, match="cannot be read as a workbook"):
         read_label_table(path)
 
