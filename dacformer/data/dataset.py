@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 from pydantic import Field
 
-from dacformer.codec.file import DacFile, read_dac
+from dacformer.codec.file import DacFile, read_dac, same_codec
 from dacformer.config import PositiveInt, Section, load_config
 from dacformer.data.conditions import Conditions, ParameterRange
 from dacformer.data.label_numbers import MAX_MAGNITUDE
@@ -90,7 +90,7 @@ class Dataset:
                 f"{self.path / file} has {contents.num_frames} frames, but {MANIFEST_FILE} states "
                 f"{self._stated_frames[file]}. Encode it again, or mend the manifest."
             )
-        if contents.codec not in ("", self.facts.codec):
+        if contents.codec and not same_codec(contents.codec, self.facts.codec):
             raise UserError(
                 f"{self.path / file} holds codes of {contents.codec}, but the data set is of {self.facts.codec}. "
                 f"Encode it again."

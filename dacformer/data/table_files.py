@@ -116,7 +116,7 @@ def _read_bytes(path: Path) -> bytes:
             raise UserError(f"{path} is larger than {MAX_BYTES // 2**20} MB, which no table of labels is.")
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"There is no table {path}.") from None
+        raise UserError(f"There is no label table {path}.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read as a table: {error.strerror}.") from error
 

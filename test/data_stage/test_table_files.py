@@ -58,6 +58,7 @@ def changed(path: Path, member: str, change: Callable[[bytes], bytes]) -> Path:
         [[" File ", "Class\nName", "depth"], ["./a.wav", "rain ", "0,5"], [".\\b.wav", "wind", "n/a"]],
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*which is text")
 def test_titles_notes_and_blank_rows_do_not_matter(write_book: Callable[..., Path], rows: Rows) -> None:
     assert read_label_table(write_book(Sheet=rows)) == MEANT
 
@@ -151,7 +152,7 @@ def zipped(**members: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (None, "There is no table"),
+        (None, "There is no label table"),
         (b"", "needs a column 'file'.*it has: nothing"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), r"old Excel file \(\.xls\).*Save it as \.xlsx or \.csv"),
         (zipped(mimetype=b"application/vnd.oasis.opendocument.spreadsheet"), r"is no \.xlsx workbook"),
