@@ -19,9 +19,13 @@ MAX_MAGNITUDE = float(np.finfo(np.float32).max)
 
 _UNKNOWN = re.compile(r"|nan|n/a|n\.a\.|#?na|#n/a|<na>|none|null|unknown|\?|--?|[–—−]", re.IGNORECASE)
 _UNITS = re.compile(
-    r"[%‰°x]|°?[CFK]|dB(FS|A)?|LU(FS)?|[kM]?Hz|[mµμu]?s|sec|min|h|[cmk]?m|m/s|km/h|mph|kn|k?g|N|[kh]?Pa|bar|"
-    r"m?V|W|A|[Bb][Pp][Mm]|rpm|st|ct|cents?|oct"
+    r"[%‰°]|°[CFK]|dB(FS|A)?|LU(FS)?|[kM]?Hz|[mµμu]?s|sec|min|[cmk]?m|m/s|km/h|mph|kn|kg|[kh]?Pa|bar|mV|"
+    r"[Bb][Pp][Mm]|rpm|st|ct|cents?|oct"
 )
+"""Without those of one letter (A, C, g) that most often tell takes apart: 2A, 2C."""
+
+_SCALED = re.compile(r"[%‰]|true or false|[kMmµμuch].+")
+"""Units beside which a bare number may mean another one: 0.5 beside 50%, 440 beside 1 kHz."""
 
 _SPELLINGS = str.maketrans("−–－＋．，٫٬’\u00a0\u202f\u2009", "---+.,.''   ")
 _NUMBER = re.compile(r"(?P<body>[+-]?[\d.,'_ ]*?\d[.]?)(?P<exponent>[eE][+-]?\d+)?(?P<unit> ?[^\d\s.,'_+-]\S*)?")
@@ -104,11 +108,11 @@ def read_numbers(cells: Sequence[Cell], sources: Sequence[str], name: str) -> li
             raise UserError(f"{sources[i]}: {name} is {_shown(cell)}, which is no number. {hint}")
     if known and not readings:
         return None
-    first = next(iter(readings), 0)
+    first = next((i for i, reading in readings.items() if reading.unit), next(iter(readings), 0))
     styles: set[Style] = {reading.style for reading in readings.values()}
     values = [math.nan] * len(cells)
     for i, reading in readings.items():
-        if reading.unit != readings[first].unit:
+        if reading.unit != readings[first].unit and (reading.unit or _SCALED.fullmatch(readings[first].unit)):
             raise UserError(
                 f"{sources[i]}: {name} is {_shown(cells[i])}, but {_shown(cells[first])} in {sources[first]}. "
                 "Write one unit only."

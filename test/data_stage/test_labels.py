@@ -277,7 +277,9 @@ def test_any_number_in_a_name_is_read(value: float) -> None:
         assert by_name(f"wind--strength-{text}--take0.wav")[0].parameters == pytest.approx({"strength": value})
 
 
-@pytest.mark.parametrize("part", ["take-2b", "strength-0.5foo", "date-2024-11-24", "cut-off-0.5", "ratio-1.2.3"])
+@pytest.mark.parametrize(
+    "part", ["take-2b", "take-2A", "strength-0.5foo", "date-2024-11-24", "cut-off-0.5", "ratio-1.2.3"]
+)
 def test_what_looks_like_a_parameter_and_is_none_is_named(part: str) -> None:
     with pytest.warns(UserWarning, match="1 parts of names look like parameters and are not: '" + part):
         assert by_name(f"rec/wind--{part}--take1.wav") == [Label("rec")]
@@ -305,6 +307,14 @@ def test_a_name_that_is_not_understood_is_refused(names: list[str], said: str) -
 def test_the_values_of_a_parameter_are_read_together() -> None:
     values = [label.parameters["x"] for label in by_name("a--x-1,234.wav", "a--x-0,5.wav")]
     assert values == [1.234, 0.5]
+
+
+def test_a_bare_number_has_the_unit_beside_it_unless_that_is_scaled() -> None:
+    names = [f"grain--x-{value}.wav" for value in ("1e-3", "0,5", ".5", "+1", "0.50dB", "2")]
+    assert [label.parameters["x"] for label in by_name(*names)] == [1e-3, 0.5, 0.5, 1.0, 0.5, 2.0]
+    for other in ("1kHz", "50%"):
+        with pytest.raises(UserError, match="Write one unit only"):
+            by_name("a--x-0.5.wav", f"b--x-{other}.wav")
 
 
 def test_the_folder_above_gives_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
