@@ -36,7 +36,9 @@ class Which(str, Enum):
 def encode(
     sounds: Annotated[Path, typer.Argument(help="A folder of recordings; nested folders are searched.")],
     dataset: Annotated[Path, typer.Argument(help="The data set to make, or to go on with.")],
-    codec: CodecOption = "small",
+    codec: Annotated[
+        str | None, typer.Option(help="small (the default), 44khz, 24khz, 16khz, or a weight file.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Table of classes and parameters, .csv or .xlsx.")] = None,
     validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of recordings for validation.")] = 0.15,
     seed: Annotated[int, typer.Option(min=0, help="Chooses them.")] = 0,
@@ -47,10 +49,17 @@ def encode(
     ] = 1,
     device: DeviceOption = "cpu",
 ) -> None:
-    """Turn a folder of recordings into a data set. Run it again to go on after an interruption."""
+    """Turn a folder of recordings, or of .dac files, into a data set. Run it again to go on after an interruption."""
     from dacformer.codec import load_codec
     from dacformer.data.encode import encode_folder
+    from dacformer.data.import_dac import find_codes, import_folder
 
+    if find_codes(sounds):
+        taken = import_folder(sounds, dataset, codec, labels, validation, seed, strict, device)
+        print(f"{dataset}: {taken.taken} .dac files taken as they are, {len(taken.skipped)} skipped.")
+        _print_dataset(dataset)
+        return
+    codec = codec or "small"
     loaded = load_codec(codec).to(device)
     report = encode_folder(sounds, dataset, loaded, codec, labels, validation, seed, trim, strict, shifts)
     print(f"{dataset}: {report.encoded} encoded, {report.reused} already there, {len(report.skipped)} skipped.")
@@ -304,8 +313,7 @@ def _print_dataset(path: Path) -> None:
     dataset = load_dataset(path)
     facts = dataset.facts
     print(f"{path}: {len(dataset.rows)} files, codec {facts.codec}, K={facts.num_codebooks}, V={facts.codebook_size}")
-    frames = {row["file"]: dataset.codes(row["file"]).shape[1] for _, row in dataset.rows.iterrows()}
-    seconds = dataset.rows["file"].map(frames) / facts.frame_rate
+    seconds = dataset.frames_of(dataset.rows) / facts.frame_rate
     for split, rows in dataset.rows.groupby("split"):
         print(f"  {split}: {len(rows)} files, {seconds[rows.index].sum():.1f} s")
     for name in dataset.conditions.classes:

@@ -1,5 +1,6 @@
 """What a person types, and what comes back: results, or one clear line and exit code 2."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -93,6 +94,26 @@ def test_a_folder_is_encoded_told_of_and_decoded(run: Run, sounds: Path, tmp_pat
     audio, rate = soundfile.read(tmp_path / "new" / "a.wav")
     assert (len(audio), rate) == (22050, 44100)
     assert loudness_db(audio, rate) == pytest.approx(read_dac(output / "rain/a.dac").input_db, abs=0.5)
+
+
+def test_codes_that_are_there_become_a_data_set(run: Run, sounds: Path, tmp_path: Path) -> None:
+    run("encode", sounds, tmp_path / "set")
+    codes = tmp_path / "codes"
+    for path in (tmp_path / "set").rglob("*.dac"):
+        write_dac(codes / path.name, dataclasses.replace(read_dac(path), codec=""))
+    (tmp_path / "t.csv").write_text("Full File Name;Class Name\na.dac;x\nb.npy;x\nc.dac;y\nd--rate-3.dac;y\n")
+    code, _, err = run("encode", codes, tmp_path / "moved", "--labels", tmp_path / "t.csv")
+    assert code == 2 and "does not say which codec made its codes" in err
+    code, out, _ = run("encode", codes, tmp_path / "moved", "--labels", tmp_path / "t.csv", "--codec", "small")
+    assert code == 0 and "4 .dac files taken as they are, 0 skipped" in out and "class y: 2 files" in out
+
+
+def test_info_counts_frames_without_opening_files(run: Run, sounds: Path, tmp_path: Path) -> None:
+    run("encode", sounds, tmp_path / "set")
+    for path in (tmp_path / "set").rglob("*.dac"):
+        path.write_bytes(b"")
+    code, out, _ = run("info", tmp_path / "set")
+    assert code == 0 and "train: 3 files, 1.5 s" in out
 
 
 def test_a_codec_is_measured(run: Run, sounds: Path, tmp_path: Path) -> None:

@@ -61,6 +61,16 @@ class DacFile:
         return self.codes.shape[2]
 
 
+def same_codec(one: str, other: str) -> bool:
+    """Whether two identities are of one codec.
+
+    An identity is a name and a hash of the weights. Of codes that were imported without the weights only the name is
+    known, such as `44khz`; it stands for the published weights of that name.
+    """
+    names = {one.rpartition("-")[0], other.rpartition("-")[0]} - {""}
+    return one == other or bool({one, other} & names)
+
+
 def write_dac(path: str | Path, file: DacFile) -> Path:
     """Writes a `.dac` file that `python -m dac decode` reads too; whole or not at all.
 

@@ -7,6 +7,7 @@ which is what condition dropout trains and what guidance compares with.
 from collections.abc import Collection, Mapping
 
 import numpy as np
+from pydantic import FiniteFloat
 
 from dacformer.config import Section
 from dacformer.errors import UserError
@@ -15,8 +16,8 @@ from dacformer.errors import UserError
 class ParameterRange(Section):
     """A parameter's range in the training data, in its own units, and the classes that have it."""
 
-    low: float
-    high: float
+    low: FiniteFloat
+    high: FiniteFloat
     classes: tuple[str, ...] = ()
 
     def normalise(self, value: float | np.ndarray) -> float | np.ndarray:

@@ -1,15 +1,22 @@
 """A data set on disk: `dataset.yaml` (facts), `manifest.csv` (rows) and `.dac` files."""
 
+import csv
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PureWindowsPath
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import yaml
+from pydantic import Field
 
-from dacformer.codec.file import DacFile, read_dac
-from dacformer.config import Section, load_config
+from dacformer.codec.file import DacFile, read_dac, same_codec
+from dacformer.config import PositiveInt, Section, load_config
 from dacformer.data.conditions import Conditions, ParameterRange
+from dacformer.data.label_numbers import MAX_MAGNITUDE
+from dacformer.data.names import check_name, parameter_name
 from dacformer.errors import UserError
 
 FACTS_FILE, MANIFEST_FILE = "dataset.yaml", "manifest.csv"
@@ -19,6 +26,9 @@ FRAMES_COLUMN = "frames"
 """The manifest's own columns, `frames` may be missing; every other is a parameter."""
 
 
+Decibels = Annotated[float, Field(ge=-200.0, le=200.0)]
+
+
 class Facts(Section):
     """What all files of a data set have in common; travels into every checkpoint."""
 
@@ -26,13 +36,13 @@ class Facts(Section):
     """Identity of the codec that made the codes."""
     codec_name: str
     """What `load_codec` finds it by."""
-    sample_rate: int
-    hop_length: int
-    num_codebooks: int
-    codebook_size: int
+    sample_rate: PositiveInt
+    hop_length: PositiveInt
+    num_codebooks: PositiveInt
+    codebook_size: PositiveInt
     made_by: str = ""
     """The command that made the data set."""
-    gains_db: dict[str, float] = {}
+    gains_db: dict[str, Decibels] = {}
     """How much louder the codes of each class sound than its recordings, in the mean; taken back at generation."""
 
     @property
@@ -71,10 +81,16 @@ class Dataset:
             The file.
 
         Raises:
-            UserError: The file is missing, damaged, or has codes of another shape than the data set.
+            UserError: The file is missing, damaged, or has codes of another shape than the data set or the manifest
+                states.
         """
         contents = read_dac(self.path / file)
-        if contents.codec not in ("", self.facts.codec):
+        if contents.num_frames != self._stated_frames.get(file, contents.num_frames):
+            raise UserError(
+                f"{self.path / file} has {contents.num_frames} frames, but {MANIFEST_FILE} states "
+                f"{self._stated_frames[file]}. Encode it again, or mend the manifest."
+            )
+        if contents.codec and not same_codec(contents.codec, self.facts.codec):
             raise UserError(
                 f"{self.path / file} holds codes of {contents.codec}, but the data set is of {self.facts.codec}. "
                 f"Encode it again."
@@ -85,6 +101,13 @@ class Dataset:
                 f"but the data set is of K={self.facts.num_codebooks}, V={self.facts.codebook_size}. Encode it again."
             )
         return contents
+
+    @cached_property
+    def _stated_frames(self) -> dict[str, int]:
+        """Frames by file, where the manifest has them."""
+        if FRAMES_COLUMN not in self.rows:
+            return {}
+        return dict(zip(self.rows["file"], self.rows[FRAMES_COLUMN], strict=True))
 
     def codes(self, file: str) -> np.ndarray:
         """The codes of one file, `(K, T)` int64 (the first channel's)."""
@@ -128,23 +151,8 @@ def load_dataset(path: str | Path) -> Dataset:
             f"{path} is no data set (it needs {FACTS_FILE} and {MANIFEST_FILE}). "
             f"Make one: dacformer encode SOUNDS {path}"
         )
-    facts = load_config(path / FACTS_FILE, kind=Facts)
-    try:
-        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False).fillna("")  # as text: a class may be called None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{manifest} cannot be read as a table: {error}") from error
-    for name in COLUMNS:
-        if name not in rows or (rows[name] == "").any():
-            raise UserError(f"{manifest}: column '{name}' is missing or has empty cells.")
-    parameters = [name for name in rows.columns if name not in (*COLUMNS, FRAMES_COLUMN)]
-    for name in [name for name in rows.columns if name not in COLUMNS]:
-        try:
-            rows[name] = pd.to_numeric(rows[name])
-        except ValueError as error:
-            raise UserError(f"{manifest}: parameter '{name}' holds something that is no number ({error}).") from error
-    wrong = sorted(set(rows["split"]) - set(SPLITS))
-    if wrong:
-        raise UserError(f"{manifest}: split '{wrong[0]}'. Expected one of: {', '.join(SPLITS)}.")
+    facts = _read_facts(path / FACTS_FILE)
+    rows, parameters = _read_manifest(manifest)
     if not (rows["split"] == "train").any():
         raise UserError(f"{path} has no training rows: there is nothing to learn from.")
     missing = _missing(path, rows["file"])
@@ -156,17 +164,107 @@ def load_dataset(path: str | Path) -> Dataset:
     return Dataset(path, facts, rows, conditions_of(rows, parameters))
 
 
+def _read_facts(path: Path) -> Facts:
+    """The facts. An alias stands for a part that may hold ten aliases, and so on: a few lines could fill the memory."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise UserError(
+                f"{path} holds YAML aliases (*name), which no data set needs. Write out what they stand for."
+            )
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        pass  # said by the reader of settings
+    return load_config(path, kind=Facts)
+
+
+def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The rows, checked, and which of their columns are parameters."""
+    try:
+        rows = pd.read_csv(manifest, dtype=str, keep_default_na=False).fillna("")  # as text: a class may be called None
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            header = next(
+                filter(None, csv.reader(file))
+            )  # pandas gives other names to columns without one, or with the same
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{manifest} cannot be read as a table: {error}") from error
+    for name in header:
+        if not name.strip() or header.count(name) > 1:
+            what = f"two columns '{name}'" if name.strip() else "a column without a name"
+            raise UserError(f"{manifest} has {what}. Give each its own name, or remove it.")
+    for name in COLUMNS:
+        if name not in rows or (rows[name] == "").any():
+            raise UserError(f"{manifest}: column '{name}' is missing or has empty cells; it has: {', '.join(header)}.")
+    parameters = [name for name in header if name not in (*COLUMNS, FRAMES_COLUMN)]
+    for name in parameters:
+        parameter_name(name, str(manifest))
+        rows[name] = _numbers(manifest, rows[name])
+    if FRAMES_COLUMN in rows:
+        frames = _numbers(manifest, rows[FRAMES_COLUMN])
+        _refuse(manifest, rows[FRAMES_COLUMN], ~((frames >= 1) & (frames % 1 == 0)), "is not a number of frames")
+        rows[FRAMES_COLUMN] = frames.astype(np.int64)
+    for name in rows["class"].unique():
+        check_name(name, "class", str(manifest))
+    _refuse(manifest, rows["split"], ~rows["split"].isin(SPLITS), f"is no split. Expected one of: {', '.join(SPLITS)}")
+    _refuse(manifest, rows["file"], rows["file"].map(_leads_away), "leads out of the data set's folder")
+    twice = rows["file"].duplicated(keep=False)
+    if twice.any():
+        numbers = " and ".join(str(row + 2) for row in np.flatnonzero(rows["file"] == rows["file"][twice].iloc[0]))
+        raise UserError(f"{manifest} names '{rows['file'][twice].iloc[0]}' in rows {numbers}. Leave one.")
+    return rows, parameters
+
+
+def _numbers(manifest: Path, column: "pd.Series[str]") -> "pd.Series[float]":
+    """The numbers of a column, NaN where a cell is empty."""
+    numbers = pd.to_numeric(column, errors="coerce").astype(float)
+    known = ~column.str.strip().str.lower().isin(["", "nan"])
+    _refuse(manifest, column, known & numbers.isna(), "is no number")
+    _refuse(manifest, column, numbers.abs() > MAX_MAGNITUDE, "is infinite or too large")
+    return numbers
+
+
+def _refuse(manifest: Path, column: "pd.Series[str]", wrong: "pd.Series[bool]", problem: str) -> None:
+    """Names the first row whose cell is wrong, as a spreadsheet counts."""
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise UserError(f"{manifest}, row {row + 2}: {column.name} '{column[row]}' {problem}.")
+
+
+def _leads_away(file: str) -> bool:
+    """Whether a path is no path below a folder, on any system."""
+    path = PureWindowsPath(file)  # knows both kinds of slashes
+    return bool(path.root) or ".." in path.parts or bool(Path(file).drive)
+
+
 def _missing(path: Path, files: "pd.Series[str]") -> list[str]:
-    """Those that are not there. Each folder is listed once: a million questions would take minutes on a network."""
+    """Those that are not there. Each folder is listed once: a million questions would take minutes on a network.
+
+    Raises:
+        UserError: One is a link that leads out of the data set's folder.
+    """
     there: dict[str, set[str]] = {}
     missing = []
     for file in files:
         folder, _, name = file.rpartition("/")
         if folder not in there:
-            there[folder] = set(os.listdir(path / folder)) if (path / folder).is_dir() else set()
+            there[folder] = _names_in(path, folder)
         if name not in there[folder]:
             missing.append(file)
     return missing
+
+
+def _names_in(path: Path, folder: str) -> set[str]:
+    """What is in a folder of a data set."""
+    root = path.resolve()
+    if not (path / folder).is_dir():
+        return set()
+    with os.scandir(path / folder) as entries:
+        names = {entry.name: entry.is_symlink() for entry in entries}
+    for target in [folder, *(f"{folder}/{name}" for name, is_link in names.items() if is_link)]:
+        if not (path / target.lstrip("/")).resolve().is_relative_to(root):
+            raise UserError(
+                f"{path / target.lstrip('/')} leads out of the data set's folder. Put the file itself there."
+            )
+    return set(names)
 
 
 def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:

@@ -4,27 +4,28 @@ import itertools
 import math
 import re
 import shutil
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
+from dacformer.data.label_numbers import is_unknown, read_number, read_numbers
+from dacformer.data.label_rows import Label, find_labels, portable
+from dacformer.data.names import check_name, class_name, clean_name, parameter_name, twins
+from dacformer.data.table_files import Cell, Table, Unreadable, read_table
 from dacformer.errors import UserError
 from dacformer.files import write_text
 
-FILE_COLUMNS, CLASS_COLUMNS = ("file", "Full File Name"), ("class", "Class Name")
-"""Ours, and those of DACSynthformer's tables."""
+FILE_COLUMNS, CLASS_COLUMNS = ("file", "full file name"), ("class", "class name")
+"""Ours, and those of DACSynthformer's tables; capitals do not matter."""
 
-_PARAMETER = re.compile(r"--([A-Za-z_]\w*)-(-?\d+(?:\.\d+)?)(?=--|\Z)")
-
-
-@dataclass(frozen=True)
-class Label:
-    """A class, and the parameters that are known, in their own units."""
-
-    class_name: str
-    parameters: dict[str, float] = field(default_factory=dict)
+# A part `name-value` of a file's name, whose value begins as a number does; which it may turn out not to be.
+_PART = re.compile(
+    r"--(?P<name>[^\W\d](?:(?!--).)*?)-(?P<value>(?:[+−-]?[.,٫]?\d|(?:inf|nan)\b)[^-]*(?:-[^-]+)*)(?=--|\Z)",
+    re.IGNORECASE,
+)
 
 
 def label_files(paths: Sequence[Path], root: Path, table: Path | None = None) -> list[Label]:
@@ -36,81 +37,190 @@ def label_files(paths: Sequence[Path], root: Path, table: Path | None = None) ->
         table: A `.csv` or `.xlsx` with a row per sound; without one, names and folders speak.
 
     Returns:
-        A label for each path.
+        A label for each path. A warning names what looks like a label and is not used.
 
     Raises:
-        UserError: The table cannot be read or lacks a column or a row.
+        UserError: The table cannot be read or lacks a column or a row; a label that may mean two things; or a class
+            or parameter whose name cannot be kept.
     """
-    if table is not None:
-        rows = read_label_table(table)
-        labels = [_look_up(path, root, rows, table) for path in paths]
-    else:
-        labels = [label_from_name(path) or Label(_folder_class(path, root)) for path in paths]
-    for path, label in zip(paths, labels, strict=True):
-        if taken := {"file", "class", "split"} & set(label.parameters):
-            raise UserError(f"{path}: a parameter cannot be called '{taken.pop()}': the manifest needs the name.")
+    for path in paths:
+        name = str(path.relative_to(root))
+        if not _is_text(name):
+            raise UserError(f"The name of the file {name!a} is not valid text. Rename it.")
+    labels = labels_from_names(paths, root) if table is None else _labels_from_table(paths, root, table)
+    parameters = (name for label in labels for name in label.parameters)
+    for what, names in (("classes", (label.class_name for label in labels)), ("parameters", parameters)):
+        if pair := twins(names):
+            warnings.warn(f"The {what} '{pair[0]}' and '{pair[1]}' differ in nothing but capitals", stacklevel=2)
     return labels
 
 
-def label_from_name(path: Path) -> Label | None:
-    """Reads `wind--strength-0.50--take3.wav`: class, then `name-value` parts; other parts are ignored.
+# Names
+
+
+def labels_from_names(paths: Sequence[Path], root: Path) -> list[Label]:
+    """Reads names such as `wind--strength-0.50--take3.wav`: a class, then `name-value` parts; other parts are ignored.
+
+    Args:
+        paths: The sounds, all below `root`.
+        root: The folder that was given.
 
     Returns:
-        The label, or None where the name has no such parts.
+        A label for each. The class of a sound whose name has no such parts is that of its folder.
+
+    Raises:
+        UserError: See `label_files`.
     """
-    class_name = path.stem.partition("--")[0]
-    found = _PARAMETER.findall(path.stem)
-    if not class_name or not found:
-        return None
-    return Label(class_name, {name: float(value) for name, value in found})
+    cells: dict[str, dict[int, str]] = {}
+    ignored: list[str] = []
+    for i, path in enumerate(paths):
+        for match in _PART.finditer(unicodedata.normalize("NFC", path.stem)):
+            name, value = match["name"], match["value"]
+            if not path.stem.partition("--")[0]:
+                continue
+            if not re.fullmatch(r"\w+", name) or (read_number(value) is None and not value.isalpha()):
+                ignored.append(f"'{name}-{value}' in '{path.name}'")
+            elif i in cells.setdefault(name, {}):
+                raise UserError(f"{path} gives '{name}' twice. Leave one.")
+            else:
+                cells[name][i] = value
+    if ignored:
+        warnings.warn(
+            f"{len(ignored)} parts of names look like parameters and are not: {ignored[0]}. Write them as in "
+            "strength-0.5, or without the dash",
+            stacklevel=3,
+        )
+    parameters: list[dict[str, float]] = [{} for _ in paths]
+    for name, of_paths in cells.items():
+        sources = [str(paths[i]) for i in of_paths]
+        numbers = read_numbers(list(of_paths.values()), sources, parameter_name(name, sources[0]))
+        for i, number in zip(of_paths, numbers or [], strict=True):
+            parameters[i][clean_name(name)] = number
+    return [
+        Label(
+            class_name(path.stem.partition("--")[0] if of_path else _folder_class(path, root), str(path)),
+            {name: value for name, value in of_path.items() if not math.isnan(value)},
+            str(path),
+        )
+        for path, of_path in zip(paths, parameters, strict=True)
+    ]
+
+
+def _folder_class(path: Path, root: Path) -> str:
+    return path.relative_to(root).parent.name or root.resolve().name
+
+
+# Tables
 
 
 def read_label_table(path: Path) -> dict[str, Label]:
     """Reads a table of labels.
 
     Args:
-        path: `.csv` or `.xlsx`. Columns: `file` (or `Full File Name`), `class` (or `Class Name`); every other
-            column with numbers is a parameter, an empty cell means that it is unknown.
+        path: `.csv` or `.xlsx`, see `read_table`. Columns: `file` (or `Full File Name`), `class` (or `Class Name`);
+            every other column with numbers is a parameter, an empty cell or n/a means that it is unknown. A warning
+            names columns of text, which are left out.
 
     Returns:
-        Label by file name as written.
+        Label by file, with slashes and without a leading `./`.
 
     Raises:
-        UserError: Not a table, or one of the two columns is missing, or a parameter holds text.
+        UserError: Not a table, or one of the two columns is missing, or a row that is not understood; it is named.
     """
-    try:
-        read = pd.read_excel if path.suffix.lower() in (".xlsx", ".xls") else pd.read_csv
-        # As text: 001 is not 1, and a class may be called None.
-        rows = read(path, dtype=str, keep_default_na=False).fillna("")
-    except FileNotFoundError:
-        raise UserError(f"There is no label table {path}.") from None
-    except Exception as error:  # pandas and openpyxl raise whatever their parsers do
-        raise UserError(f"{path} cannot be read as a table of labels: {error}") from error
-    file_column = next((name for name in FILE_COLUMNS if name in rows), None)
-    class_column = next((name for name in CLASS_COLUMNS if name in rows), None)
-    if file_column is None or class_column is None:
-        raise UserError(
-            f"{path} needs a column 'file' (or 'Full File Name') and a column 'class' (or 'Class Name'); "
-            f"it has: {', '.join(map(str, rows.columns))}."
+    table = read_table(path, _is_header, "a column 'file' (or 'Full File Name') and a column 'class' (or 'Class Name')")
+    roles = [_role(name) for name in table.header]
+    file_at, class_at = roles.index("file"), roles.index("class")
+    named = [i for i, name in enumerate(table.header) if name]
+    rows = [row for row in table.rows if any(_text(row[1][i]) for i in named)]
+    sources = [f"{path}, row {number}" for number, _ in rows]
+    parameters = _read_parameters(path, Table(table.header, rows), sources, [file_at, class_at])
+    labels: dict[str, Label] = {}
+    for i, ((_, cells), source) in enumerate(zip(rows, sources, strict=True)):
+        file = portable(_name(cells[file_at], source))
+        name = _name(cells[class_at], source)
+        if not file or not name:
+            empty = table.header[class_at if file else file_at]
+            raise UserError(f"{source}: column '{empty}' is empty ({file or name or 'no file'} has no {_role(empty)}).")
+        values = {key: column[i] for key, column in parameters.items() if not math.isnan(column[i])}
+        label = Label(class_name(name, source), values, source)
+        if labels.setdefault(file, label) != label:
+            raise UserError(f"{source}: '{file}' has another label in {labels[file].source}. Leave one.")
+    return labels
+
+
+def _role(column: str) -> str:
+    """`file`, `class`, or '' for any other column."""
+    name = column.casefold()
+    return "file" if name in FILE_COLUMNS else "class" if name in CLASS_COLUMNS else ""
+
+
+def _is_header(names: list[str]) -> bool:
+    roles = {_role(name) for name in names}
+    return {"file", "class"} <= roles
+
+
+def _read_parameters(path: Path, table: Table, sources: list[str], not_these: list[int]) -> dict[str, list[float]]:
+    """The columns of numbers, by name; NaN is unknown."""
+    parameters: dict[str, list[float]] = {}
+    left_out: list[str] = []
+    seen: dict[str, str] = {table.header[i].casefold(): table.header[i] for i in not_these}
+    for i, name in enumerate(table.header):
+        if i in not_these:
+            continue
+        cells = [row[i] for _, row in table.rows]
+        if not name:
+            if not all(map(is_unknown, cells)):
+                left_out.append(f"column {i + 1}, which has no name")
+            continue
+        if name.casefold() in seen or _role(name):
+            twin = seen.get(name.casefold(), name)
+            raise UserError(f"{path} has two columns '{twin}' and '{name}' for the same thing. Leave one.")
+        seen[name.casefold()] = name
+        column = read_numbers(cells, sources, f"column '{parameter_name(name, str(path))}'")
+        if column is None or all(map(math.isnan, column)):
+            left_out.append(f"'{name}'" + (", which is text" if column is None else ", which is empty"))
+        else:
+            parameters[name] = column
+    if left_out:
+        warnings.warn(f"{path}: left out: {'; '.join(left_out)}", stacklevel=4)
+    return parameters
+
+
+def _name(cell: Cell, source: str) -> str:
+    """The text of a cell that holds a name."""
+    if isinstance(cell, Unreadable):
+        raise UserError(f"{source}: '{cell}' is no name, but {cell.reason}.")
+    return clean_name(_text(cell))
+
+
+def _text(cell: Cell) -> str:
+    """What a spreadsheet shows: 1 for 1.0, TRUE for True."""
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return "" if cell is None else str(cell).strip()
+
+
+def _labels_from_table(paths: Sequence[Path], root: Path, table: Path) -> list[Label]:
+    labels = read_label_table(table)
+    found = find_labels(paths, root, labels)
+    missing = [path.relative_to(root).as_posix() for path, label in zip(paths, found, strict=True) if label is None]
+    if missing:
+        more = f" (and for {len(missing) - 1} more)" if len(missing) > 1 else ""
+        example = next(iter(labels), "")
+        hint = f" It names files such as '{example}'." if example and len(missing) == len(paths) else ""
+        raise UserError(f"{table} has no row for '{missing[0]}'{more}. Add one, or move the sound away.{hint}")
+    used = {label.source for label in found if label is not None}
+    unused = [file for file, label in labels.items() if label.source not in used]
+    if unused:
+        warnings.warn(
+            f"{table}: {len(unused)} rows are of no sound below {root}, such as that of '{unused[0]}'", stacklevel=3
         )
-    for _, row in rows.iterrows():
-        if not str(row[class_column]):
-            raise UserError(f"{path}: the row of '{row[file_column]}' has no class. Fill in column '{class_column}'.")
-    # "Unnamed: 0" is what pandas calls a nameless column, most often a table's own row numbers.
-    others = [name for name in rows.columns if name not in (file_column, class_column)]
-    parameters = [name for name in others if not str(name).startswith("Unnamed: ")]
-    for name in parameters:
-        try:
-            rows[name] = pd.to_numeric(rows[name])
-        except ValueError as error:
-            raise UserError(f"{path}: column '{name}' holds something that is no number ({error}). Mend it.") from error
-    return {
-        str(row[file_column]): Label(
-            str(row[class_column]),
-            {str(name): float(row[name]) for name in parameters if not math.isnan(row[name])},
-        )
-        for _, row in rows.iterrows()
-    }
+    return [label for label in found if label is not None]
+
+
+# Writing
 
 
 def write_label_table(path: str | Path, labels: Mapping[str, Label]) -> Path:
@@ -124,13 +234,15 @@ def write_label_table(path: str | Path, labels: Mapping[str, Label]) -> Path:
         The path.
 
     Raises:
-        UserError: Not a `.csv`, or a label without a class.
+        UserError: Not a `.csv`, or a class or parameter whose name cannot be kept, see `label_files`.
     """
     path = Path(path)
     if path.suffix != ".csv":
         raise UserError(f"Labels are written as .csv, got {path}.")
-    if nameless := [file for file, label in labels.items() if not label.class_name]:
-        raise UserError(f"'{nameless[0]}' has no class. Fill it in.")
+    for file, label in labels.items():
+        check_name(label.class_name, "class", f"'{file}'")
+        for name in label.parameters:
+            parameter_name(name, f"'{file}'")
     rows = [{"file": file, "class": label.class_name} | label.parameters for file, label in labels.items()]
     if path.exists():
         number = next(n for n in itertools.count(1) if not _backup(path, n).exists())
@@ -143,13 +255,10 @@ def _backup(path: Path, number: int) -> Path:
     return path.with_name(f"{path.stem}.before-{number}{path.suffix}")
 
 
-def _look_up(path: Path, root: Path, labels: dict[str, Label], table: Path) -> Label:
-    """The row for a sound: by its path below the root, by its name, or by its name without suffix."""
-    for key in (path.relative_to(root).as_posix(), path.name, path.stem):
-        if key in labels:
-            return labels[key]
-    raise UserError(f"{table} has no row for '{path.relative_to(root)}'. Add one, or move the sound away.")
-
-
-def _folder_class(path: Path, root: Path) -> str:
-    return path.parent.name or root.resolve().name
+def _is_text(text: str) -> bool:
+    """Whether a name can be written as UTF-8; on Linux it may be any bytes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -9,6 +9,7 @@ import numpy as np
 
 from dacformer.audio import write_audio
 from dacformer.codec import Codec
+from dacformer.codec.file import same_codec
 from dacformer.data import Dataset
 from dacformer.errors import UserError
 from dacformer.generation import Synthesizer
@@ -92,7 +93,7 @@ def real_clip(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.n
         UserError: The codec is not the one that the data set was made with.
     """
     facts = dataset.facts
-    if codec.identity != facts.codec:
+    if not same_codec(codec.identity, facts.codec):
         raise UserError(
             f"{dataset.path} was made with the codec {facts.codec}, but this one is {codec.identity}: it would play "
             "noise. Give that codec, or encode the sounds again."

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dacformer.codec import Codec, load_codec, read_dac
+from dacformer.codec.file import same_codec
 from dacformer.config import SamplingConfig
 from dacformer.data.encode import encode_file
 from dacformer.errors import UserError
@@ -57,11 +58,12 @@ class Synthesizer:
         self.facts = checkpoint.card.facts
         if codec is None:
             codec = load_codec(self.facts.codec_name, self.facts.num_codebooks)
-        if codec.identity != self.facts.codec:
+        if not same_codec(codec.identity, self.facts.codec):
             raise UserError(
                 f"The model speaks the codes of {self.facts.codec}, but this codec is {codec.identity}: its audio "
                 "would be noise. Give the codec that the data set was made with, or encode and train again."
             )
+        self.facts = self.facts.model_copy(update={"codec": codec.identity})  # with the hash of its weights
         self.checkpoint = checkpoint
         self.conditions = checkpoint.card.conditions
         self.sampling = checkpoint.card.config.sampling

@@ -9,7 +9,10 @@ import pandas as pd
 
 from dacformer import audio as sound
 from dacformer.data import check_sounds
-from dacformer.data.labels import Label, label_files, write_label_table
+from dacformer.data.label_numbers import is_unknown, read_numbers
+from dacformer.data.label_rows import Label, find_labels
+from dacformer.data.labels import label_files, read_label_table, write_label_table
+from dacformer.data.names import class_name, parameter_name
 from dacformer.errors import UserError
 from dacformer.files import replacing
 from dacformer.pages import figure_html, player_html
@@ -31,8 +34,10 @@ def label_sounds(folder: str | Path, parameters: tuple[str, ...] = (), page_rows
         The table; `table.save()` writes `labels.csv`, for `encode_folder(..., labels=...)`.
 
     Raises:
-        UserError: A `labels.csv` that cannot be read.
+        UserError: A `labels.csv` that cannot be read, or a name that no parameter can have.
     """
+    for name in parameters:
+        parameter_name(name, "parameters")
     return LabelTable(Path(folder), parameters, page_rows)
 
 
@@ -89,9 +94,14 @@ class LabelTable(widgets.VBox):
         self._draw()
 
     def add_parameter(self, name: str) -> None:
-        """Adds a column."""
-        if not name.isidentifier() or name in ("file", "class", "split") or name in self.cells:
-            self._say(f"'{name}' is no name for a new parameter. Use letters, digits and _, and none that is taken.")
+        """Adds a column; says why not, where the name cannot be that of a new parameter."""
+        try:
+            name = parameter_name(name, "Add column")
+        except UserError as error:
+            self._say(str(error))
+            return
+        if name.casefold() in {column.casefold() for column in self.cells}:
+            self._say(f"There is a parameter '{name}' already. Give the new one another name.")
             return
         self.cells[name] = ""
         self._draw()
@@ -102,15 +112,21 @@ class LabelTable(widgets.VBox):
         Raises:
             UserError: A class is missing, or a parameter is no number; the file and the column are named.
         """
-        labels = {}
-        for file, row in self.cells.iterrows():
-            numbers = {
-                name: _number(str(file), name, row[name]) for name in self.cells.columns[1:] if row[name].strip()
-            }
-            if not row["class"].strip():
-                raise UserError(f"'{file}' has no class. Fill it in.")
-            labels[str(file)] = Label(row["class"].strip(), numbers)
-        return labels
+        files = [str(file) for file in self.cells.index]
+        numbers: dict[str, dict[str, float]] = {file: {} for file in files}
+        for name in self.cells.columns[1:]:
+            known = [file for file in files if not is_unknown(self.cells.loc[file, name])]
+            typed = [self.cells.loc[file, name] for file in known]
+            read = read_numbers(typed, [f"'{file}'" for file in known], name)
+            if read is None:
+                raise UserError(
+                    f"'{known[0]}': {name} is '{typed[0]}', which is no number. Mend it, or leave it empty."
+                )
+            for file, number in zip(known, read, strict=True):
+                numbers[file][name] = number
+        return {
+            file: Label(class_name(self.cells.loc[file, "class"], f"'{file}' (class)"), numbers[file]) for file in files
+        }
 
     def save(self, path: str | Path | None = None) -> Path:
         """Writes the labels; those that were there are kept beside them.
@@ -127,13 +143,13 @@ class LabelTable(widgets.VBox):
         return write_label_table(self.folder / LABELS_FILE if path is None else path, self.labels())
 
     def _labels(self, paths: list[Path]) -> list[Label]:
+        """Those of the folder's table; names and folders speak for sounds that came after it was written."""
         table = self.folder / LABELS_FILE
-        try:
-            return label_files(paths, self.folder, table if table.is_file() else None)
-        except UserError as error:
-            if "has no row" not in str(error):
-                raise
-            return label_files(paths, self.folder)  # sounds that came after the table was written
+        written = read_label_table(table) if table.is_file() else {}
+        found = find_labels(paths, self.folder, written)
+        new = [path for path, label in zip(paths, found, strict=True) if label is None]
+        spoken = iter(label_files(new, self.folder))
+        return [next(spoken) if label is None else label for label in found]
 
     def _on_upload(self, _: object) -> None:
         for file in self.upload.value:
@@ -184,13 +200,3 @@ class LabelTable(widgets.VBox):
 
         cell.observe(keep, "value")
         return cell
-
-
-def _number(file: str, name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not abs(value) < float("inf"):
-        raise UserError(f"'{file}': {name} is '{text}', which is no number. Mend it, or leave it empty if unknown.")
-    return value

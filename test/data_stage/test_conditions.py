@@ -33,6 +33,12 @@ def test_a_range_is_mapped_to_minus_one_and_one(low: float, width: float) -> Non
     assert scale.normalise((scale.low + scale.high) / 2) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("limit", ["inf", "-inf", "nan"])
+def test_a_range_is_finite(limit: str) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        ParameterRange(low=0.0, high=float(limit))
+
+
 @given(finite)
 def test_a_parameter_of_one_value_stays_finite(value: float) -> None:
     assert np.isfinite(CONDITIONS.encode({}, {"depth": value})).all()

@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,17 +43,70 @@ def test_an_unknown_value_is_an_empty_cell(write_dataset: WriteDataset) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([row("a.dac", split="test")], "split 'test'. Expected one of: train, val"),
+        ([row("a.dac", split="test")], "row 2: split 'test' is no split. Expected one of: train, val"),
         ([row("a.dac", split="val")], "no training rows"),
-        ([row("a.dac", rate="fast")], "parameter 'rate' holds something that is no number"),
+        ([row("a.dac", rate="fast")], "row 2: rate 'fast' is no number"),
         ([row("a.dac", class_name="")], "column 'class' is missing or has empty cells"),
         ([row("a.dac", split="")], "column 'split' is missing or has empty cells"),
-        ([{"file": "a.dac", "class": "rain"}], "column 'split' is missing"),
+        ([{"file": "a.dac", "class": "rain"}], "column 'split' is missing.*it has: file, class"),
+        ([row("a.dac"), row("b.dac", rate="inf")], "row 3: rate 'inf' is infinite or too large"),
+        ([row("a.dac"), row("b.dac", rate="1e300")], "row 3: rate '1e300' is infinite or too large"),
+        ([row("a.dac", Split=1)], "a parameter cannot be called 'Split'"),
+        ([row("a.dac", **{"": 1})], "a column without a name"),
+        ([row("a.dac"), row("b.dac"), row("a.dac")], r"names 'a\.dac' in rows 2 and 4"),
+        ([row("a.dac", "../../escaped")], "class name '../../escaped' could be taken for a path"),
+        ([row("a.dac", "..")], "could be taken for a path"),
+        *(
+            ([row("a.dac", frames=40), row("b.dac", frames=frames)], f"row 3: frames '{frames}' is")
+            for frames in ("0", "-3", "", "1.5", "many", "inf")
+        ),
     ],
 )
 def test_a_wrong_manifest_says_what_is_wrong(write_dataset: WriteDataset, rows: list, said: str) -> None:
     with pytest.raises(UserError, match=said):
         load_dataset(write_dataset(rows))
+
+
+@pytest.mark.parametrize(
+    "file", ["../a.dac", "/tmp/a.dac", "x/../../a.dac", "C:\\a.dac", "..\\a.dac", "\\\\host\\a.dac"]
+)
+def test_a_file_out_of_the_folder_is_refused(write_dataset: WriteDataset, file: str) -> None:
+    path = write_dataset([row("a.dac")])
+    (path / "manifest.csv").write_text(f"file,class,split\na.dac,rain,train\n{file},rain,train\n")
+    with pytest.raises(UserError, match=r"row 3: file '.*' leads out of the data set's folder"):
+        load_dataset(path)
+
+
+def test_links_stay_in_the_folder_or_are_refused(write_dataset: WriteDataset, tmp_path: Path) -> None:
+    path = write_dataset([row("a.dac"), row("b.dac"), row("x/c.dac")])
+    (path / "b.dac").unlink()
+    (path / "b.dac").symlink_to(path / "a.dac")
+    (tmp_path / "linked").symlink_to(path)
+    assert len(load_dataset(tmp_path / "linked").rows) == 3
+    (path / "a.dac").rename(tmp_path / "outside.dac")
+    (path / "a.dac").symlink_to(tmp_path / "outside.dac")
+    with pytest.raises(UserError, match=r"[ab]\.dac leads out of the data set's folder"):
+        load_dataset(path)
+    (path / "a.dac").unlink()
+    (tmp_path / "outside.dac").rename(path / "a.dac")
+    (path / "x").rename(tmp_path / "x")
+    (path / "x").symlink_to(tmp_path / "x")
+    with pytest.raises(UserError, match="x leads out of the data set's folder"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize("frames", [39, 1_000_000_000])
+def test_frames_that_are_not_the_files_are_noticed(write_dataset: WriteDataset, frames: int) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac", frames=40), row("b.dac", frames=frames)]))
+    assert dataset.codes("a.dac").shape == (2, 40)
+    with pytest.raises(UserError, match=rf"b\.dac has 40 frames, but manifest\.csv states {frames}"):
+        dataset.codes("b.dac")
+
+
+def test_a_parameter_of_one_value_or_none_is_no_obstacle(write_dataset: WriteDataset) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac", rate=2, hue=""), row("b.dac", rate=2, hue="nan")]))
+    assert list(dataset.conditions.parameters) == ["rate"]
+    assert dataset.conditions_of(dataset.rows).tolist() == [[1, -1, 1]] * 2
 
 
 @pytest.mark.parametrize(
@@ -91,6 +145,28 @@ def test_a_folder_that_is_no_data_set_says_how_to_make_one(write_dataset: WriteD
 def test_facts_with_a_typing_mistake_are_refused(write_dataset: WriteDataset) -> None:
     with pytest.raises(UserError, match=r"unknown setting 'sample_rat'. Did you mean 'sample_rate'"):
         load_dataset(write_dataset([row("a.dac")], sample_rat=3))
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"sample_rate": 0}, {"hop_length": -512}, {"num_codebooks": "many"}, {"codec": 3}, {"gains_db": {"rain": 1e9}}],
+)
+def test_impossible_facts_are_refused(write_dataset: WriteDataset, facts: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"dataset.yaml: '{next(iter(facts))}"):
+        load_dataset(write_dataset([row("a.dac")], **facts))
+
+
+@pytest.mark.parametrize("form", ["{p}: &{c} [{many}]", "{p}: &{c} {{<<: [{many}]}}"], ids=["lists", "merges"])
+def test_facts_that_grow_without_end_are_refused(write_dataset: WriteDataset, form: str) -> None:
+    path = write_dataset([row("a.dac")])
+    names = "abcdefghijk"
+    lines = ["a0: &a {x: 1, y: 2}"]
+    for before, name in itertools.pairwise(names):
+        lines.append(form.format(p=f"{name}0", c=name, many=", ".join([f"*{before}"] * 9)))
+    (path / "dataset.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"dataset\.yaml") as caught:
+        load_dataset(path)
+    assert len(str(caught.value)) < 2000
 
 
 @pytest.mark.parametrize("facts", [{"num_codebooks": 4}, {"codebook_size": 8}])

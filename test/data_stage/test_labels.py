@@ -1,4 +1,9 @@
+"""Labels are understood wholly or not at all: from tables of any program, from names, from folders."""
+
 import tempfile
+import unicodedata
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -6,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.data.labels import Label, label_files, label_from_name, read_label_table, write_label_table
+from dacformer.data.labels import Label, label_files, read_label_table, write_label_table
+from dacformer.data.names import clean_name
 from dacformer.errors import UserError
 
 OURS, THEIRS = ("file", "class"), ("Full File Name", "Class Name")
+WriteText = Callable[..., Path]
 
 
 def write_table(path: Path, table: pd.DataFrame) -> Path:
@@ -18,6 +25,25 @@ def write_table(path: Path, table: pd.DataFrame) -> Path:
     else:
         table.to_csv(path, index=False)
     return path
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> WriteText:
+    """Writes a table as text: `write_csv("file,class\\na.wav,rain\\n", encoding="utf-16") -> path`."""
+
+    def write(text: str, encoding: str = "utf-8") -> Path:
+        (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+        return tmp_path / "t.csv"
+
+    return write
+
+
+def by_name(*names: str) -> list[Label]:
+    """Labels of sounds in the folder `sounds`, from their names."""
+    return label_files([Path("sounds") / name for name in names], Path("sounds"))
+
+
+# Tables
 
 
 @pytest.mark.parametrize("suffix", ["csv", "xlsx"])
@@ -34,13 +60,156 @@ def test_tables_of_ours_and_of_the_earlier_system_are_read(
 
 
 @pytest.mark.parametrize("suffix", ["csv", "xlsx"])
-def test_names_stay_as_they_are_written(tmp_path: Path, suffix: str) -> None:
-    table = pd.DataFrame({"file": ["001", "NA", "1e3"], "class": ["None", "nan", "007"]})
-    labels = read_label_table(write_table(tmp_path / f"t.{suffix}", table))
-    assert {name: label.class_name for name, label in labels.items()} == {"001": "None", "NA": "nan", "1e3": "007"}
+@pytest.mark.parametrize(
+    "name",
+    ["None", "nan", "007", "no", "1", "1e5", "2024-11-24", "null", "TRUE", "=SUM(A1)", "a:b", "a,b", "🌧", "Ü", "-"],
+)
+def test_names_stay_as_they_are_written(tmp_path: Path, suffix: str, name: str) -> None:
+    table = pd.DataFrame({"file": ["001"], "class": [name]})
+    if name.startswith("=") and suffix == "xlsx":
+        with pytest.raises(UserError, match=r"row 2: '=\.\.\.' is no name, but a formula that was not computed"):
+            read_label_table(write_table(tmp_path / "t.xlsx", table))
+    else:
+        assert read_label_table(write_table(tmp_path / f"t.{suffix}", table)) == {"001": Label(name)}
 
 
-def test_a_row_is_found_by_path_name_or_stem(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("../../../escaped", "could be taken for a path"),
+        ("a\\b", "could be taken for a path"),
+        ("..", "could be taken for a path"),
+        ("two\nlines", "line break"),
+        ("nul\0", "cannot be shown|NUL"),
+        ("x" * 10_000, "10000 bytes long"),
+        (" ", "column 'class' is empty"),
+    ],
+)
+def test_a_class_that_is_no_name_is_refused(write_csv: WriteText, name: str, said: str) -> None:
+    with pytest.raises(UserError, match=rf"row 3.*({said})") as caught:
+        read_label_table(write_csv(f'file,class\na.wav,rain\nb.wav,"{name}"\n'))
+    assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
+
+
+def test_spellings_of_one_name_are_one(write_csv: WriteText) -> None:
+    spelled = ["Bäche", unicodedata.normalize("NFD", "Bäche"), " Bäche ", "Bäche\u200f", "\ufeffBäche"]
+    path = write_csv("file,class\n" + "".join(f"{i}.wav,{name}\n" for i, name in enumerate(spelled)))
+    assert {label.class_name for label in read_label_table(path).values()} == {"Bäche"}
+
+
+@pytest.mark.parametrize("name", ["file", "class", "split", "frames", "Frames", "SPLIT", "a/b", "x" * 300])
+def test_a_parameter_that_cannot_be_kept_is_refused(write_csv: WriteText, name: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be called|parameter name|two columns"):
+        read_label_table(write_csv(f"file,class,{name}\na.wav,rain,1\n"))
+
+
+@pytest.mark.parametrize("name", ["rain", "temperature", "seconds", "seed", "Depth (m)", "a=b"])
+def test_a_parameter_may_be_called_what_collides_with_nothing(write_csv: WriteText, name: str) -> None:
+    labels = read_label_table(write_csv(f"file,class,{name}\na.wav,rain,1\n"))
+    assert labels == {"a.wav": Label("rain", {name: 1.0})}
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["file, class, depth", "File,CLASS,depth", "\ufefffile,class,depth", '"file", "class",depth', "file,class,depth,"],
+)
+@pytest.mark.parametrize("blank", ["", ",,\n", "\n", '"  ",,\n'])
+def test_headers_and_blank_rows_may_be_untidy(write_csv: WriteText, header: str, blank: str) -> None:
+    path = write_csv(f"{blank}{header}\n{blank}a.wav, rain ,1\n{blank}")
+    assert read_label_table(path) == {"a.wav": Label("rain", {"depth": 1.0})}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file;class;depth\na.wav;Bäche;0,5\n",
+        "sep=;\nfile;class;depth\na.wav;Bäche;0,5\n",
+        "file\tclass\tdepth\na.wav\tBäche\t0.5\n",
+        'file,class,depth\r\na.wav,Bäche,"0,5"\r\n',
+        "file|class|depth\ra.wav|Bäche|.5\r",
+        'My recordings; 2024\n\n"file";class;"depth\n"\na.wav;Bäche;0,50;;\n',
+    ],
+)
+def test_text_of_any_program_is_read(write_csv: WriteText, text: str, encoding: str) -> None:
+    assert read_label_table(write_csv(text, encoding)) == {"a.wav": Label("Bäche", {"depth": 0.5})}
+
+
+def test_an_encoding_that_could_only_be_guessed_is_named(write_csv: WriteText) -> None:
+    with pytest.raises(UserError, match=r"row 2 is not in UTF-8.*Latin-1.*Save it as 'CSV UTF-8'"):
+        read_label_table(write_csv("file,class\na.wav,Bäche\n", "latin-1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,class\na,x", "needs a column 'file'.*it has: name, class"),
+        ("file;kind\na;x", "and a column 'class'.*it has: file, kind"),
+        ("file,class\na,x\nb,", r"row 3: column 'class' is empty \(b has no class\)"),
+        ("file,class\n,x", "row 2: column 'file' is empty"),
+        ("file,class,rate\na,x,1\nb,x,fast", "row 3: column 'rate' is 'fast', which is no number"),
+        ("file,class,rate\na,x,1,5", r"row 2: 4 cells below a header of 3. Put quotes"),
+        ("file,class\na,x\n\na,y", r"row 4: 'a' has another label in .*t\.csv, row 2"),
+        ("file,class,rate\na,x,1\n./a,x,2", r"row 3: 'a' has another label in .*row 2"),
+        ("file,class,rate,Rate\na,x,1,2", "two columns 'rate' and 'Rate'"),
+        ("file,class,Full File Name\na,x,1", "two columns"),
+        ('file,class\na,"x\nb,y\n', "row 2: unexpected end of data. Mend its quotes"),
+    ],
+)
+def test_a_wrong_table_says_what_is_wrong_and_where(write_csv: WriteText, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_label_table(write_csv(text))
+
+
+def test_rows_that_agree_may_be_there_twice(write_csv: WriteText) -> None:
+    labels = read_label_table(write_csv("file,class,rate\na,x,1\na,x,1.0\n"))
+    assert labels == {"a": Label("x", {"rate": 1.0})}
+
+
+def test_columns_that_are_no_parameters_are_left_out_and_named(write_csv: WriteText) -> None:
+    path = write_csv("file,class,notes,rate,on,empty,,when\na,x,close mic,1 Hz,TRUE,,7,2024-11-24\nb,x,,n/a,false,,,\n")
+    with pytest.warns(UserWarning, match=r"'notes', which is text; 'empty', which is empty; column 7, .*; 'when'"):
+        labels = read_label_table(path)
+    assert labels == {"a": Label("x", {"rate": 1.0, "on": 1.0}), "b": Label("x", {"on": 0.0})}
+
+
+def test_a_million_blank_rows_are_none(write_csv: WriteText) -> None:
+    assert len(read_label_table(write_csv("file,class\na,x\n" + ",\n" * 1_048_574))) == 1
+
+
+# Which row is whose
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "x/a.wav",
+        "./x/a.wav",
+        "x\\a.wav",
+        "sounds\\x\\a.wav",
+        "/home/me/rec/x/a.wav",
+        "C:\\rec\\x\\a.wav",
+        "a.wav",
+        "A.WAV",
+        "a",
+        "a.dac",
+        "a.npy",
+        "a.flac",
+        "x/a",
+    ],
+)
+def test_a_row_is_found_however_its_path_is_written(tmp_path: Path, write_csv: WriteText, written: str) -> None:
+    path = write_csv(f"file,class\n{written},rain\n")
+    assert label_files([tmp_path / "sounds/x/a.wav"], tmp_path / "sounds", path) == [Label("rain")]
+
+
+def test_a_name_of_another_unicode_form_is_found(tmp_path: Path, write_csv: WriteText) -> None:
+    path = write_csv("file,class\nBäche.wav,rain\n")
+    sound = tmp_path / unicodedata.normalize("NFD", "Bäche.wav")
+    assert label_files([sound], tmp_path, path) == [Label("rain")]
+
+
+def test_the_row_that_fits_best_is_taken(tmp_path: Path) -> None:
     table = pd.DataFrame({"file": ["x/a.wav", "a.wav", "b"], "class": ["by path", "by name", "by stem"]})
     write_table(tmp_path / "t.csv", table)
     paths = [tmp_path / name for name in ("x/a.wav", "y/a.wav", "x/b.flac")]
@@ -48,35 +217,31 @@ def test_a_row_is_found_by_path_name_or_stem(tmp_path: Path) -> None:
     assert [label.class_name for label in found] == ["by path", "by name", "by stem"]
 
 
-def test_a_sound_without_row_is_named(tmp_path: Path) -> None:
-    write_table(tmp_path / "t.csv", pd.DataFrame({"file": ["a.wav"], "class": ["rain"]}))
-    with pytest.raises(UserError, match=r"t\.csv has no row for 'x/lost\.wav'"):
-        label_files([tmp_path / "a.wav", tmp_path / "x" / "lost.wav"], tmp_path, tmp_path / "t.csv")
-
-
-@pytest.mark.parametrize("suffix", ["csv", "xlsx"])
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("sounds", "rows", "said"),
     [
-        ({"file": ["a"], "class": ["x"], "rate": ["fast"]}, "column 'rate' holds something that is no number"),
-        ({"file": ["a", "b"], "class": ["x", "y"], "rate": [1, "fast"]}, "column 'rate'"),
-        ({"name": ["a"], "class": ["x"]}, "needs a column 'file'.*it has: name, class"),
-        ({"file": ["a"], "kind": ["x"]}, "and a column 'class'"),
-        ({"file": ["a", "b"], "class": ["x", None]}, "the row of 'b' has no class"),
+        (["x/a.wav", "y/a.wav"], ["a.wav,rain"], r"row 2: 'a\.wav' may be 'x/a\.wav' or 'y/a\.wav'"),
+        (["b.wav", "b.flac"], ["b,rain"], r"'b' may be 'b\.wav' or 'b\.flac'"),
+        (["a.wav"], ["a.dac,rain", "a.npy,wind"], r"'a\.wav' may be the sound of .*row 2 .* or of .*row 3"),
+        (["a.wav", "x/lost.wav", "m.wav"], ["a.wav,rain"], r"t\.csv has no row for 'x/lost\.wav' \(and for 1 more\)"),
+        (["x/a.wav"], ["y/a.wav,rain"], r"no row for 'x/a\.wav'.*It names files such as 'y/a\.wav'"),
     ],
 )
-def test_a_wrong_table_says_what_is_wrong(tmp_path: Path, suffix: str, columns: dict[str, list], said: str) -> None:
+def test_a_row_that_fits_two_sounds_or_none_is_refused(
+    tmp_path: Path, write_csv: WriteText, sounds: list[str], rows: list[str], said: str
+) -> None:
+    path = write_csv("\n".join(["file,class", *rows]))
     with pytest.raises(UserError, match=said):
-        read_label_table(write_table(tmp_path / f"t.{suffix}", pd.DataFrame(columns)))
+        label_files([tmp_path / name for name in sounds], tmp_path, path)
 
 
-@pytest.mark.parametrize("name", ["none.csv", "none.xlsx", "broken.xlsx", "empty.csv", "folder.csv"])
-def test_what_is_no_table_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "broken.xlsx").write_text("no sheet")
-    (tmp_path / "empty.csv").touch()
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(UserError, match=name):
-        read_label_table(tmp_path / name)
+def test_rows_of_no_sound_are_counted_and_named(tmp_path: Path, write_csv: WriteText) -> None:
+    path = write_csv("file,class\na.wav,rain\nb.wav,rain\nc.wav,rain\n")
+    with pytest.warns(UserWarning, match=r"2 rows are of no sound below .*such as that of 'b\.wav'"):
+        label_files([tmp_path / "a.wav"], tmp_path, path)
+
+
+# Names and folders
 
 
 @pytest.mark.parametrize(
@@ -87,28 +252,90 @@ def test_what_is_no_table_is_refused(tmp_path: Path, name: str) -> None:
         ("fm--a-1--b-2.5--take--x--d--0.5.flac", Label("fm", {"a": 1.0, "b": 2.5, "d": -0.5})),
         ("cold--temperature--12.5.wav", Label("cold", {"temperature": -12.5})),
         ("cold--temperature--12.5--rate-3--2.wav", Label("cold", {"temperature": -12.5, "rate": 3.0})),
-        ("2-82367-A.wav", None),
-        ("rain.wav", None),
-        ("--rate-3.wav", None),
+        ("DSApplause--numClappers_exp-00.50--c-02.wav", Label("DSApplause", {"numClappers_exp": 0.5, "c": 2.0})),
+        ("wind--x-1e-3--y-0,5--z-.5--u-+1.wav", Label("wind", {"x": 1e-3, "y": 0.5, "z": 0.5, "u": 1.0})),
+        ("wind--gain-0.50dB--höhe-１--n-1_000.wav", Label("wind", {"gain": 0.5, "höhe": 1.0, "n": 1000.0})),
+        ("wind--gain--1,5e-3 dB--m-1.000,5.wav", Label("wind", {"gain": -1.5e-3, "m": 1000.5})),
+        ("wind--strength-nan.wav", Label("wind")),
+        ("2-82367-A.wav", Label("sounds")),
+        ("rain.wav", Label("sounds")),
+        ("--rate-3.wav", Label("sounds")),
+        ("rain/a.wav", Label("rain")),
+        ("x/deep/b.wav", Label("deep")),
+        ("rain/wind--strength-1.wav", Label("wind", {"strength": 1.0})),
     ],
 )
-def test_a_name_speaks(name: str, label: Label | None) -> None:
-    assert label_from_name(Path(name)) == label
+def test_a_name_speaks_before_its_folder(name: str, label: Label) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert by_name(name) == [label]
 
 
 @given(st.floats(-1e6, 1e6).map(lambda value: round(value, 3)))
 def test_any_number_in_a_name_is_read(value: float) -> None:
-    label = label_from_name(Path(f"wind--strength-{value:.3f}--take0.wav"))
-    assert label == Label("wind", {"strength": value})
+    for text in (f"{value:.3f}", repr(value), f"{value:.6e}"):
+        assert by_name(f"wind--strength-{text}--take0.wav")[0].parameters == pytest.approx({"strength": value})
 
 
-def test_without_a_name_that_speaks_the_folder_does(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("rain/a.wav", "x/deep/b.wav", "c.wav", "rain/wind--strength-1.wav")]
-    found = [label.class_name for label in label_files(paths, tmp_path)]
-    assert found == ["rain", "deep", tmp_path.name, "wind"]
+@pytest.mark.parametrize(
+    "part", ["take-2b", "take-2A", "strength-0.5foo", "date-2024-11-24", "cut-off-0.5", "ratio-1.2.3"]
+)
+def test_what_looks_like_a_parameter_and_is_none_is_named(part: str) -> None:
+    with pytest.warns(UserWarning, match="1 parts of names look like parameters and are not: '" + part):
+        assert by_name(f"rec/wind--{part}--take1.wav") == [Label("rec")]
 
 
-words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(str.strip)
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["wind--x-0--x-5.wav"], "gives 'x' twice"),
+        (["wind--x-1,234.wav"], "its mark may stand before decimals or between thousands"),
+        (["wind--x-1kHz.wav", "wind--x-500Hz.wav"], r"b*x is '500Hz', but '1kHz' in .*Write one unit only"),
+        (["wind--x-inf.wav"], "x is 'inf', which is no number"),
+        (["wind--x-1e400.wav"], "infinite or too large"),
+        (["wind--frames-4.wav"], "cannot be called 'frames'"),
+        (["..--x-1.wav"], "could be taken for a path"),
+        (["a\udcff.wav"], r"'a\\udcff\.wav' is not valid text"),
+        (["x" * 201 + "/a.wav"], "201 bytes long"),
+    ],
+)
+def test_a_name_that_is_not_understood_is_refused(names: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        by_name(*names)
+
+
+def test_the_values_of_a_parameter_are_read_together() -> None:
+    values = [label.parameters["x"] for label in by_name("a--x-1,234.wav", "a--x-0,5.wav")]
+    assert values == [1.234, 0.5]
+
+
+def test_a_bare_number_has_the_unit_beside_it_unless_that_is_scaled() -> None:
+    names = [f"grain--x-{value}.wav" for value in ("1e-3", "0,5", ".5", "+1", "0.50dB", "2")]
+    assert [label.parameters["x"] for label in by_name(*names)] == [1e-3, 0.5, 0.5, 1.0, 0.5, 2.0]
+    for other in ("1kHz", "50%"):
+        with pytest.raises(UserError, match="Write one unit only"):
+            by_name("a--x-0.5.wav", f"b--x-{other}.wav")
+
+
+def test_the_folder_above_gives_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rain" / "out").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "rain" / "out")
+    assert label_files([Path("../a.wav")], Path("..")) == [Label("rain")]
+
+
+def test_names_that_differ_in_capitals_are_named() -> None:
+    with pytest.warns(UserWarning, match="classes 'Rain' and 'rain' differ in nothing but capitals"):
+        by_name("Rain/a.wav", "rain/b.wav")
+    with pytest.warns(UserWarning, match="parameters 'Rate' and 'rate' differ"):
+        by_name("a--Rate-1.wav", "b--rate-1.wav")
+
+
+# Writing
+
+words = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="/\\"), min_size=1, max_size=8
+)
+words = words.map(clean_name).filter(lambda name: name not in ("", ".", ".."))
 some_labels = st.dictionaries(
     words,
     st.builds(Label, words, st.dictionaries(st.sampled_from(["rate", "strength"]), st.floats(-1e6, 1e6))),
@@ -131,8 +358,9 @@ def test_a_table_that_is_written_over_is_kept(tmp_path: Path) -> None:
     names = ("labels.before-1.csv", "labels.before-2.csv")
     kept = [read_label_table(tmp_path / name)["x.wav"].class_name for name in names]
     assert kept == ["a", "b"] and read_label_table(path)["x.wav"].class_name == "c"
-    with pytest.raises(UserError, match="has no class"):
-        write_label_table(path, {"x.wav": Label("")})
+    for label in (Label(""), Label("a/b"), Label("x", {"Frames": 1.0})):
+        with pytest.raises(UserError, match=r"'x\.wav'"):
+            write_label_table(path, {"x.wav": label})
     with pytest.raises(UserError, match=r"written as \.csv"):
         write_label_table(tmp_path / "labels.xlsx", {})
     assert len(list(tmp_path.iterdir())) == 3

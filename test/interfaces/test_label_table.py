@@ -64,10 +64,45 @@ def test_what_is_no_number_is_not_written_and_not_lost(folder: Path) -> None:
     assert (folder / "labels.csv").read_text() == before and table.cells.loc["rain/a.wav", "force"] == "strong"
     cell(table, "rain/a.wav", "force").value = ""
     cell(table, "rain/a.wav", "class").value = " "
-    with pytest.raises(UserError, match=r"'rain/a\.wav' has no class"):
+    with pytest.raises(UserError, match=r"'rain/a\.wav' \(class\): the class name '' is empty"):
         table.save()
-    table.add_parameter("class")
-    assert "is no name for a new parameter" in table.message.value
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("class", "cannot be called"),
+        ("Frames", "cannot be called"),
+        ("", "is empty"),
+        ("a/b", "could be taken for a path"),
+        ("FORCE", "There is a parameter"),
+    ],
+)
+def test_a_column_that_could_not_be_kept_is_not_added(folder: Path, name: str, said: str) -> None:
+    table = label_sounds(folder)
+    table.add_parameter(name)
+    assert said in table.message.value and list(table.cells) == ["class", "force"]
+    if said != "There is a parameter":
+        with pytest.raises(UserError, match=said):
+            label_sounds(folder, (name,))
+
+
+def test_numbers_are_read_as_in_any_table(folder: Path) -> None:
+    table = label_sounds(folder, ("depth (m)",))
+    for file, text in (("rain/a.wav", "0,5 m"), ("rain/b.wav", "n/a"), ("wind--force-0.25.wav", "1,234 m")):
+        table.cells.loc[file, "depth (m)"] = text
+    labels = read_label_table(table.save())
+    assert labels["rain/a.wav"].parameters == {"depth (m)": 0.5} and labels["rain/b.wav"].parameters == {}
+    assert labels["wind--force-0.25.wav"].parameters == {"force": 0.25, "depth (m)": 1.234}
+    table.cells.loc["rain/a.wav", "depth (m)"] = "1 kHz"
+    with pytest.raises(UserError, match=r"'wind.*': depth \(m\) is '1,234 m', but '1 kHz' in 'rain/a\.wav'"):
+        table.save()
+
+
+def test_a_table_that_is_not_understood_is_not_passed_over(folder: Path) -> None:
+    (folder / "labels.csv").write_text("file,class\nrain/a.wav,has no row\nrain/a.wav,rain\n")
+    with pytest.raises(UserError, match=r"row 3: 'rain/a\.wav' has another label"):
+        label_sounds(folder)
 
 
 def test_sounds_are_dropped_into_the_folder_and_broken_ones_are_named(tmp_path: Path) -> None:
