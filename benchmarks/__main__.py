@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(machine_lines(machine), "\n\nmeasuring the machine's limits ...", flush=True)
     limits = measure_limits()
     print(limits_line(asdict(limits)), flush=True)
-    cases = [*all_cases(limits)]
+    cases = all_cases(limits)
     chosen = select(cases, options.only)
     if not chosen:
         sys.exit("\n".join(["No row has such a name. There are:", *(case.name for case in cases)]))

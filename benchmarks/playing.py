@@ -1,14 +1,17 @@
 """Codes, frame by frame: the ring, many streams, a peer, memory."""
 
+import io
 import statistics
 import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 
 import psutil
 import torch
 from torch import Tensor
 
+from benchmarks.codecs import FULL_SIZE, decoding_work, full_size
 from benchmarks.limits import Limits, batch_ratio, frames_per_second, sound_asked, sound_ratio
 from benchmarks.measure import FRAME_RATE, C, K, Row, V, W, interleave, spread
 from dacformer.codec import Codec, load_codec
@@ -133,13 +136,14 @@ def streamed_nll(
 def int8_against_float32() -> Row:
     """What rounding the weights costs: likelihood of held-out codes under a model trained as for the demo, for less."""
     with tempfile.TemporaryDirectory() as folder:
-        changes = ["steps=100", "validate_every=100", "sample_every=0"]
+        changes = ["steps=50", "validate_every=50", "sample_every=0"]
         config = load_config(
             "params/params_sm.yaml",
             [f"run={folder}/run", *(f"training.{change}" for change in changes)],
             Config,
         )
-        train(config)
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # its progress bar
+            train(config)
         model = load_checkpoint(config.run).model.eval()
     segments = [*ValidationSegments(load_dataset(config.data.path), config.data.segment_frames, 8)]
     codes = torch.stack([segment["codes"] for segment in segments])
@@ -173,13 +177,13 @@ def sound_of_small(dim: int, num_layers: int, limits: Limits) -> Row:
 
 
 def sound_of_full_size(
-    dim: int, num_layers: int, codec: Codec, work: float, asked: float, share: float, limits: Limits
+    dim: int, num_layers: int, asked: float, share: float, limits: Limits
 ) -> Row:
-    """The same with a full-size codec; the limit is `sound_ratio`, with `work` per second of sound."""
+    """The same with the full-size codec, in the fastest arithmetic that is native; the limit is `sound_ratio`."""
+    codec = full_size(limits.precision)
     model = make_model(dim, num_layers, num_codebooks=codec.num_codebooks)
-    return _sound(
-        model, codec, 86, asked, sound_ratio(limits, weights_read(model), FRAME_RATE, work), share
-    )
+    limit = sound_ratio(limits, weights_read(model), FRAME_RATE, decoding_work(FULL_SIZE))
+    return _sound(model, codec, 86, asked, limit, share)
 
 
 @torch.inference_mode()

@@ -5,13 +5,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks import codecs, gpu, learning, playing
+from benchmarks.learning import BATCH, FRAMES, SIZES
 from benchmarks.limits import PRECISION, Limits
 from benchmarks.measure import Row
+
+TRAINED = f"D={SIZES['dim']} L={SIZES['num_layers']}"
 
 
 class Case(NamedTuple):
@@ -27,14 +30,15 @@ class Case(NamedTuple):
         return replace(row, name=self.name, seconds=perf_counter() - start)
 
 
-def all_cases(limits: Limits) -> Iterator[Case]:
+def all_cases(limits: Limits) -> list[Case]:
     """All rows that this machine can measure; memory first, while little is in use."""
-    yield Case("memory of a stream, 1 minute against 10", partial(playing.stream_memory, 10))
-    yield from _playing(limits)
-    yield from _codecs(limits)
-    yield from _learning(limits)
-    if torch.cuda.is_available():
-        yield from _gpu("cuda")
+    cases = [
+        _case("memory of a stream, 1 minute against 5", playing.stream_memory, 5),
+        *_playing(limits),
+        *_codecs(limits),
+        *_learning(limits),
+    ]
+    return [*cases, *_gpu("cuda")] if torch.cuda.is_available() else cases
 
 
 def select(cases: Sequence[Case], words: Sequence[str]) -> list[Case]:
@@ -46,87 +50,71 @@ def select(cases: Sequence[Case], words: Sequence[str]) -> list[Case]:
     ]
 
 
+def _case(name: str, function: Callable[..., Row], *arguments: Any) -> Case:
+    return Case(name, partial(function, *arguments))
+
+
 def _playing(limits: Limits) -> Iterator[Case]:
     for dim, layers, asked, share in ((256, 3, 10.0, 0.3), (512, 6, 20.0, 0.6)):
-        measure = partial(playing.ring_against_window, dim, layers, asked, share, limits)
-        yield Case(f"generate D={dim} L={layers}, ring against recomputed window", measure)
-    yield Case(
-        "NLL of held-out codes, weights in int8 against float32", playing.int8_against_float32
-    )
+        name = f"generate D={dim} L={layers}, ring against recomputed window"
+        yield _case(name, playing.ring_against_window, dim, layers, asked, share, limits)
+    name = "NLL of held-out codes, weights in int8 against float32"
+    yield _case(name, playing.int8_against_float32)
     if importlib.util.find_spec("transformers"):
         for dim, layers in ((64, 2), (256, 3), (512, 6)):
-            measure = partial(playing.ring_against_musicgen, dim, layers)
-            yield Case(f"generate D={dim} L={layers}, parallel head against MusicGen", measure)
-    measure = partial(playing.batch_against_single, 16, 5.0, 0.3, limits)
-    yield Case("generate D=256 L=3, batch 16 against 1", measure)
-    measure = partial(playing.sound_of_small, 256, 3, limits)
-    yield Case("codes + audio D=256 L=3, small, likeliest codes, against real time", measure)
-    measure = partial(playing.generate_as_played, 256, 3, limits)
-    yield Case("codes + audio D=256 L=3, small, as `generate` draws, against real time", measure)
-    measure = partial(_sound_of_full_size, limits)
-    name = f"codes + audio D=256 L=3, full-size DAC in {PRECISION[limits.precision]}, against real time"
-    yield Case(name, measure)
-
-
-def _sound_of_full_size(limits: Limits) -> Row:
-    codec, work = codecs.full_size(limits.precision), codecs.decoding_work(codecs.FULL_SIZE)
-    return playing.sound_of_full_size(256, 3, codec, work, 2.5, 0.7, limits)
+            name = f"generate D={dim} L={layers}, parallel head against MusicGen"
+            yield _case(name, playing.ring_against_musicgen, dim, layers)
+    name = "generate D=256 L=3, batch 16 against 1"
+    yield _case(name, playing.batch_against_single, 16, 5.0, 0.3, limits)
+    sound = "codes + audio D=256 L=3, {}, against real time"
+    yield _case(sound.format("small, likeliest codes"), playing.sound_of_small, 256, 3, limits)
+    yield _case(
+        sound.format("small, as `generate` draws"), playing.generate_as_played, 256, 3, limits
+    )
+    name = sound.format(f"full-size DAC in {PRECISION[limits.precision]}")
+    yield _case(name, playing.sound_of_full_size, 256, 3, 2.5, 0.7, limits)
 
 
 def _codecs(limits: Limits) -> Iterator[Case]:
-    precision = PRECISION[limits.precision]
-    sizes = (
-        ("small", codecs.SMALL, 2.0, 0.4, 10.0),
-        ("full-size DAC", codecs.FULL_SIZE, 3.5, 0.8, 2.0),
+    precision, small, full_size = PRECISION[limits.precision], codecs.SMALL, codecs.FULL_SIZE
+    decode = "decode {} s, {}, " + precision + " against dac.DAC.decode"
+    yield _case(
+        decode.format(10, "small"), codecs.decode_against_dac, small, 2.0, 0.4, 10.0, limits
     )
-    for name, config, asked, share, seconds in sizes:
-        measure = partial(codecs.decode_against_dac, config, asked, share, seconds, limits)
-        yield Case(f"decode {seconds:g} s, {name}, {precision} against dac.DAC.decode", measure)
-    measure = partial(codecs.decoding_memory, codecs.FULL_SIZE, 5.0, 20.0, limits)
-    yield Case(
-        f"memory to decode 20 s, full-size DAC, {precision}, weights aside, against dac.DAC.decode",
-        measure,
+    yield _case(
+        decode.format(2, "full-size DAC"),
+        codecs.decode_against_dac,
+        full_size,
+        3.5,
+        0.8,
+        2.0,
+        limits,
     )
-    for name, config, seconds in (
-        ("small", codecs.SMALL, 30.0),
-        ("full-size DAC", codecs.FULL_SIZE, 4.0),
-    ):
-        measure = partial(codecs.encode_against_dac, config, seconds)
-        yield Case(
-            f"encode {seconds:g} s, {name}, float32, in pieces against dac.DAC.encode", measure
-        )
-    yield Case("memory to encode 1 minute against 10, small", partial(codecs.encoding_memory, 10.0))
+    name = (
+        f"memory to decode 20 s, full-size DAC, {precision}, weights aside, against dac.DAC.decode"
+    )
+    yield _case(name, codecs.decoding_memory, full_size, 5.0, 20.0, limits)
+    encode = "encode {} s, {}, float32, in pieces against dac.DAC.encode"
+    yield _case(encode.format(30, "small"), codecs.encode_against_dac, small, 30.0)
+    yield _case(encode.format(4, "full-size DAC"), codecs.encode_against_dac, full_size, 4.0)
+    yield _case("memory to encode 1 minute against 10, small", codecs.encoding_memory, 10.0)
 
 
 def _learning(limits: Limits) -> Iterator[Case]:
-    precision = PRECISION[limits.precision]
-    sizes = f"D={learning.SIZES['dim']} L={learning.SIZES['num_layers']}, {learning.BATCH} x {learning.FRAMES}"
-    measure = partial(learning.train_against_eager, 3.5, 0.6, limits)
-    yield Case(f"train {sizes}, {precision} against float32, dense, eager", measure)
-    yield Case(
-        f"memory to train {sizes}, {precision} against float32, dense, eager",
-        learning.training_memory,
-    )
+    what = f"{TRAINED}, {BATCH} x {FRAMES}, {PRECISION[limits.precision]} against float32, dense, eager"
+    yield _case(f"train {what}", learning.train_against_eager, 3.5, 0.6, limits)
+    yield _case(f"memory to train {what}", learning.training_memory)
     if limits.bfloat16_peak is None:
-        measure = partial(learning.muon_against_torch, 256, 3, 0.5, limits)
-        yield Case("a step of Muon, D=256 L=3, float32 against torch.optim.Muon", measure)
+        name = "a step of Muon, D=256 L=3, float32 against torch.optim.Muon"
+        yield _case(name, learning.muon_against_torch, 256, 3, 0.5, limits)
     for num_files in (1_000, 1_000_000):
-        measure = partial(learning.loading_against_training, num_files)
-        yield Case(f"a batch out of {num_files:,} files against the gradients it is for", measure)
+        name = f"a batch out of {num_files:,} files against the gradients it is for"
+        yield _case(name, learning.loading_against_training, num_files)
 
 
 def _gpu(device: str) -> Iterator[Case]:
-    card, sizes = (
-        torch.cuda.get_device_name(device),
-        f"D={learning.SIZES['dim']} L={learning.SIZES['num_layers']}",
-    )
+    card, batch = torch.cuda.get_device_name(device), 16 * BATCH
     for streams in (1, 64, 1024):
-        yield Case(
-            f"generate {sizes}, bfloat16, batch {streams}, {card}",
-            partial(gpu.generate_on, device, streams),
-        )
-    batch = 16 * learning.BATCH
-    yield Case(
-        f"train {sizes}, {batch} x {learning.FRAMES}, {card}",
-        partial(gpu.train_on, device, batch, 0.4),
-    )
+        name = f"generate {TRAINED}, bfloat16, batch {streams}, {card}"
+        yield _case(name, gpu.generate_on, device, streams)
+    yield _case(f"train {TRAINED}, {batch} x {FRAMES}, {card}", gpu.train_on, device, batch, 0.4)

@@ -144,7 +144,7 @@ def test_names_of_rows_are_unique_and_say_which_arithmetic_is_used(limits: Limit
 
 
 def test_select_takes_names_with_any_of_the_words() -> None:
-    cases = [*all_cases(NARROW)]
+    cases = all_cases(NARROW)
     assert select(cases, []) == cases
     chosen = select(cases, ["MUON", "ring"])
     assert {case.name for case in chosen} == {
