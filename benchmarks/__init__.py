@@ -1,1 +1,1 @@
-"""One command, one table: ratios measured in one run. `make bench`, or `python -m benchmarks`."""
+"""One command, one table: `make bench`, or `python -m benchmarks`."""

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import psutil
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import C, K, Row, V, W, interleave, matrix_peak, peak_memory, row
+from benchmarks.limits import Limits
+from benchmarks.measure import C, K, Row, V, W, interleave, peak_memory
 from dacformer.codec import DacFile, write_dac
 from dacformer.config import ModelConfig, TrainingConfig, save_config
 from dacformer.data import Excerpts, load_dataset
@@ -21,26 +23,73 @@ from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer, transformer
 from dacformer.model.heads import nll_per_code
 from dacformer.training.loop import choose_precision, make_optimizers
+from dacformer.training.muon import Muon
 
 BATCH, FRAMES = 8, 430
 SIZES = {"dim": 512, "num_layers": 6}
 
 
-def train_against_eager() -> Row:
-    """A step as `train` takes it against the same model in float32 with a dense mask and eager attention."""
-    hows = ("auto", False), ("float32", True)
-    ours, baseline = interleave(*(training_step(*how) for how in hows), 20.0)
-    a, b = (BATCH * FRAMES / statistics.median(times) for times in (ours, baseline))
-    bare = [statistics.median(times) for times in interleave(*(training_step(*how, False) for how in hows), 20.0)]
-    memory = [peak_memory(_some_steps, *how) for how in hows]
-    share = 6 * multiplied_weights(make_training_model()) * a / matrix_peak(torch.bfloat16)
-    peaks = matrix_peak(torch.bfloat16) / matrix_peak(torch.float32)
-    note = (
-        f"without the optimizer, which both have, {bare[1] / bare[0]:.2f}; bfloat16's matrix peak is {peaks:.2f} times "
-        f"float32's; memory {memory[0]:.0f} against {memory[1]:.0f} MB (asked: no more)"
+OURS, BASELINE = ("auto", False), ("float32", True)
+"""Precision, and whether attention is dense and eager."""
+
+
+def train_against_eager(asked: float, share: float, limits: Limits) -> Row:
+    """A step as `train` takes it against the same model in float32 with a dense mask and eager attention.
+
+    The limit is the matrix peak in the fastest arithmetic that is native over the multiplications and additions of
+    our step, the optimizer's among them.
+    """
+    step = training_step(*OURS)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    times = interleave(
+        step, training_step(*OURS, optimize=False), training_step(*BASELINE), seconds=20.0
     )
-    name = f"train D={SIZES['dim']} L={SIZES['num_layers']}, {BATCH} x {FRAMES}, against float32, dense, eager"
-    return row(name, a, b, a / b, 3.5, "frames/s", note) | {"limit_share": round(share, 3)}
+    ours, bare, baseline = (statistics.median(each) for each in times)
+    limit = limits.peak / counter.get_total_flops()  # steps a second
+    note = (
+        f"{ours:.2f} s a step, {ours - bare:.2f} s of it the optimizer's; {counter.get_total_flops() / ours / 1e9:.0f} "
+        f"of {limits.peak / 1e9:.0f} GFLOP/s"
+    )
+    frames = BATCH * FRAMES
+    return Row(
+        frames / ours,
+        frames / baseline,
+        "frames/s",
+        baseline / ours,
+        asked,
+        limit * baseline,
+        share,
+        note,
+    )
+
+
+def training_memory() -> Row:
+    """What two steps need at most, against the same baseline."""
+    ours, baseline = (peak_memory(_some_steps, *how) for how in (OURS, BASELINE))
+    return Row(ours, baseline, "MB", baseline / ours, asked=1.0)
+
+
+def muon_against_torch(dim: int, num_layers: int, share: float, limits: Limits) -> Row:
+    """A step of our Muon against one of `torch.optim.Muon`, which computes in bfloat16 even where that is emulated.
+
+    The limit is the matrix peak over the multiplications and additions of our step. One step of torch's is enough: it
+    takes seconds.
+    """
+    torch.manual_seed(0)
+    model = DACFormer(ModelConfig(dim=dim, num_layers=num_layers, window_frames=W), K, V, C)
+    matrices = [module.weight for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    for matrix in matrices:
+        matrix.grad = torch.randn_like(matrix)
+    optimizer = Muon(matrices, lr=1e-3)
+    with FlopCounterMode(display=False) as counter:
+        optimizer.step()
+    (times,) = interleave(lambda: optimizer.step(), seconds=4.0)
+    start = time.perf_counter()
+    torch.optim.Muon(matrices, lr=1e-3, adjust_lr_fn="match_rms_adamw").step()
+    ours, baseline = statistics.median(times), time.perf_counter() - start
+    limit = limits.peak / counter.get_total_flops()
+    return Row(ours, baseline, "s", baseline / ours, None, limit * baseline, share)
 
 
 def training_step(
@@ -74,19 +123,15 @@ def _some_steps(precision: str, dense: bool) -> Callable[[], object]:
     return lambda: [step(), step()]
 
 
-def multiplied_weights(model: DACFormer) -> int:
-    """Weights that every frame is multiplied by: all matrices but the tables of codes."""
-    tables = 2 * K - 1  # what is heard, and what the head knows of a frame before its last codebook
-    return sum(p.numel() for p in model.parameters() if p.dim() == 2) - tables * V * SIZES["dim"]
-
-
 def make_training_model() -> DACFormer:
     """A model with fresh weights."""
     torch.manual_seed(0)
     return DACFormer(ModelConfig(**SIZES, window_frames=W), K, V, C)
 
 
-def _dense_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object) -> torch.Tensor:
+def _dense_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object
+) -> torch.Tensor:
     positions = torch.arange(query.shape[-2])
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
     scores = scores.masked_fill(~transformer.band(positions, positions, W), float("-inf"))
@@ -94,18 +139,24 @@ def _dense_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 
 
 def loading_against_training(num_files: int) -> Row:
-    """Drawing a batch against the step that it is for; the files are a thousand, named as often as need be."""
+    """Drawing a batch against the gradients that it is for; the files are a thousand, named as often as need be."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         _write_dataset(path, num_files)
         held, start = psutil.Process().memory_info().rss, time.perf_counter()
         excerpts = Excerpts(load_dataset(path), FRAMES, TrainingConfig(), 1_000_000)
-        opening, grown = time.perf_counter() - start, (psutil.Process().memory_info().rss - held) / 1e6
+        opening, grown = (
+            time.perf_counter() - start,
+            (psutil.Process().memory_info().rss - held) / 1e6,
+        )
         drawn = iter(range(1_000_000))
-        load, step = interleave(lambda: [excerpts[next(drawn)] for _ in range(BATCH)], training_step("auto", False))
+        load, step = interleave(
+            lambda: [excerpts[next(drawn)] for _ in range(BATCH)],
+            training_step(*OURS, optimize=False),
+        )
     a, b = statistics.median(load) * 1e3, statistics.median(step) * 1e3
     note = f"opened in {opening:.1f} s, {grown:.0f} MB"
-    return row(f"a batch out of {num_files:,} files against the step it is for", a, b, b / a, 10, "ms", note)
+    return Row(a, b, "ms", b / a, asked=10, note=note)
 
 
 def _write_dataset(path: Path, num_files: int) -> None:
