@@ -42,9 +42,7 @@ def train_against_eager(asked: float, share: float, limits: Limits) -> Row:
     step = training_step(*OURS)
     with FlopCounterMode(display=False) as counter:
         step()
-    times = interleave(
-        step, training_step(*OURS, optimize=False), training_step(*BASELINE), seconds=20.0
-    )
+    times = interleave(step, training_step(*OURS, optimize=False), training_step(*BASELINE), seconds=20.0)
     ours, bare, baseline = (statistics.median(each) for each in times)
     limit = limits.peak / counter.get_total_flops()  # steps a second
     note = (
@@ -129,9 +127,7 @@ def make_training_model() -> DACFormer:
     return DACFormer(ModelConfig(**SIZES, window_frames=W), K, V, C)
 
 
-def _dense_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object
-) -> torch.Tensor:
+def _dense_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: object) -> torch.Tensor:
     positions = torch.arange(query.shape[-2])
     scores = query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5
     scores = scores.masked_fill(~transformer.band(positions, positions, W), float("-inf"))

@@ -1,5 +1,6 @@
 """From a folder of sounds to a data set: label, split, encode, write. Can be interrupted and repeated."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from dacformer import audio as sound
 from dacformer.codec import Codec, read_dac
 from dacformer.config import load_config, save_config
 from dacformer.data.dataset import COLUMNS, FACTS_FILE, FRAMES_COLUMN, MANIFEST_FILE, Facts
-from dacformer.data.encoder import EncodedFile, Encoder, encode_file
+from dacformer.data.encoder import EncodedFile, Encoder, encode_file, names_no_table_can_keep, printable
 from dacformer.data.labels import Label, label_files
 from dacformer.data.levels import Leveled, class_gains
 from dacformer.data.sources import Sources
@@ -96,6 +97,12 @@ def encode_folder(
     root = Path(root) if root is not None else sounds if sounds.is_dir() else sounds.parent
     listing = sound.list_folder(sounds)
     paths = [path for path in listing.sounds if not _within_dataset(path, output, root)]
+    nameless = names_no_table_can_keep(paths)
+    for reason in nameless.values():
+        warnings.warn(f"skipped: {printable(reason)}", stacklevel=2)
+    if nameless and strict:
+        raise UserError(next(iter(nameless.values())))
+    paths = [path for path in paths if str(path) not in nameless]
     found = label_files(paths, root, None if labels is None else Path(labels))
     sides = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
     before, manifest = _open(output, codec)
@@ -109,9 +116,10 @@ def encode_folder(
         save_config(facts, output / FACTS_FILE)
     encoder.sources.save()
     encoded, skipped = encoder.encode_all(todo, strict)
+    skipped = nameless | skipped
     if not encoded:
         reason = next(iter(skipped.values()), "all lie in the data set's own folder")
-        raise UserError(f"None of the {len(todo)} sounds in {sounds} could be encoded: {reason}")
+        raise UserError(f"None of the {len(todo) + len(nameless)} sounds in {sounds} could be encoded: {reason}")
     encoder.sources.save()
     _train_all_classes(encoded, kept)
     _write_manifest(output, kept, encoded)

@@ -5,7 +5,7 @@ import errno
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,11 @@ class Encoder:
                 if strict:
                     raise UserError(reason) from error
                 skipped[str(one.path)] = reason
-                progress.write(f"skipped: {_printable(reason)}", file=sys.stderr)
+                progress.write(f"skipped: {printable(reason)}", file=sys.stderr)
         return encoded, skipped
 
     def _encode(self, one: PlannedSound) -> list[EncodedFile]:
         """The codes of a sound and of its shifts: all of them, or an exception."""
-        if "\r" in str(one.place) or not _is_unicode(str(one.place)):
-            raise UserError(f"{one.path} has a name that no table can keep (not UTF-8, or a line break). Rename it.")
         sha256, encoded = digest(one.place), []
         for shift in range(self.shifts if one.split == "train" else 1):
             skip = shift * self.codec.hop_length // self.shifts
@@ -202,11 +200,16 @@ class Encoder:
         return file
 
 
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+def names_no_table_can_keep(paths: Iterable[Path]) -> dict[str, str]:
+    """The paths that are not UTF-8 or hold a carriage return, and what to do about each."""
+    return {
+        str(path): f"{path} has a name that no table can keep (not UTF-8, or a line break). Rename it."
+        for path in paths
+        if any(letter == "\r" or "\ud800" <= letter <= "\udfff" for letter in str(path.absolute()))
+    }
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text on one line: what no terminal shows is written as its escape sequence."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
