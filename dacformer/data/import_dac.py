@@ -125,16 +125,7 @@ def import_folder(
     identity = codec.identity if codec else str(codec_name)
     if stated and not same_codec(stated, identity):
         raise UserError(f"{folder} holds codes of {stated}, not of {identity}. Give that one: --codec.")
-    for path, problem in [(path, _misfit(file, sizes)) for path, file in files.items()]:
-        if problem:
-            skipped[str(path)] = f"{path} does not fit {identity}: {problem}."
-            if strict:
-                raise UserError(skipped[str(path)])
-            del files[path]
-    if not files:
-        raise UserError(f"None of the {len(paths)} .dac files can be taken: {next(iter(skipped.values()))}")
-    for problem in skipped.values():
-        print(f"skipped: {problem}", file=sys.stderr)
+    _drop_misfits(files, skipped, sizes, identity, strict)
     facts = Facts(
         codec=identity if codec else stated or identity,
         codec_name=codec_name or "small",
@@ -198,6 +189,22 @@ def _load(name: str, device: str) -> tuple[Codec | None, Sizes]:
         warnings.warn(f"{error} The codes are taken without it; their level is not measured", stacklevel=3)
         return None, PUBLISHED[name]
     return codec, Sizes(codec.sample_rate, codec.hop_length, codec.num_codebooks, codec.codebook_size)
+
+
+def _drop_misfits(
+    files: dict[Path, DacFile], skipped: dict[str, str], sizes: Sizes, identity: str, strict: bool
+) -> None:
+    """Moves what cannot be of the codec from the files to the skipped, and names all of these."""
+    for path in list(files):
+        if problem := _misfit(files[path], sizes):
+            skipped[str(path)] = f"{path} does not fit {identity}: {problem}."
+            if strict:
+                raise UserError(skipped[str(path)])
+            del files[path]
+    if not files:
+        raise UserError(f"None of the {len(skipped)} .dac files can be taken: {next(iter(skipped.values()))}")
+    for problem in skipped.values():
+        print(f"skipped: {problem}", file=sys.stderr)
 
 
 def _misfit(file: DacFile, sizes: Sizes) -> str:

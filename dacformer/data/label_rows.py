@@ -40,42 +40,44 @@ def find_labels(paths: Sequence[Path], root: Path, labels: Mapping[str, Label]) 
         UserError: Two rows with different labels fit a sound equally well, or a row fits two sounds.
     """
     files = [portable(path.relative_to(root).as_posix()) for path in paths]
-    found = [labels.get(file) for file in files]
-    taken = set(files)
     by_stem: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
-    for file in labels:
-        if file not in taken:
-            parts = _parts(file)
-            by_stem.setdefault(parts[-1], []).append((file, parts))
+    for row in labels.keys() - set(files):
+        parts = _parts(row)
+        by_stem.setdefault(parts[-1], []).append((row, parts))
     above = _parts(portable(root.resolve().as_posix()), suffix=True)
-    row_of: dict[str, str] = {}
-    for i, file in enumerate(files):
-        if found[i] is not None:
-            continue
-        own = _parts(file)
-        ranked = [
-            ((tail, _is_end(row, file), _is_end(row.casefold(), file.casefold())), row)
-            for row, parts in by_stem.get(own[-1], [])
-            if (tail := _shared_tail((*above, *own), parts)) >= min(len(own), len(parts))
-        ]
-        best = max((rank for rank, _ in ranked), default=None)
-        rows = [row for rank, row in ranked if rank == best]
-        if not rows:
-            continue
+    found: list[Label | None] = []
+    file_of: dict[str, str] = {}
+    for file in files:
+        rows = [file] if file in labels else _best_rows(file, above, by_stem)
         for row in rows[1:]:
             if labels[row] != labels[rows[0]]:
                 raise UserError(
                     f"'{file}' may be the sound of {labels[rows[0]].source} ('{rows[0]}') or of {labels[row].source} "
                     f"('{row}'), which differ. Write its path below {root} in one of them."
                 )
-        if rows[0] in row_of:
-            raise UserError(
-                f"{labels[rows[0]].source}: '{rows[0]}' may be '{row_of[rows[0]]}' or '{file}'. "
-                f"Write paths below {root}, one row for each."
-            )
-        row_of |= dict.fromkeys(rows, file)
-        found[i] = labels[rows[0]]
+        for row in rows:
+            if row in file_of:
+                raise UserError(
+                    f"{labels[row].source}: '{row}' may be '{file_of[row]}' or '{file}'. "
+                    f"Write paths below {root}, one row for each."
+                )
+            file_of[row] = file
+        found.append(labels[rows[0]] if rows else None)
     return found
+
+
+def _best_rows(
+    file: str, above: tuple[str, ...], by_stem: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
+) -> list[str]:
+    """The rows that fit a sound best, and equally well, given the rows by their names' stems."""
+    own = _parts(file)
+    ranked = [
+        ((tail, _is_end(row, file), _is_end(row.casefold(), file.casefold())), row)
+        for row, parts in by_stem.get(own[-1], [])
+        if (tail := _shared_tail((*above, *own), parts)) >= min(len(own), len(parts))
+    ]
+    best = max((rank for rank, _ in ranked), default=None)
+    return sorted(row for rank, row in ranked if rank == best)
 
 
 def portable(file: str) -> str:
