@@ -88,24 +88,21 @@ def training_folder(run: Path) -> Iterator[None]:
         run: The folder.
 
     Raises:
-        UserError: It cannot be made or written to, or another process trains there.
+        UserError: It cannot be made or written to, now or while it is in use, or another process trains there.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(run / LOCK_FILE, timeout=0)
     try:
         run.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        with FileLock(run / LOCK_FILE, timeout=0):
+            yield
     except Timeout:
-        raise UserError(f"Another training is writing to {run}. Wait for it, or choose another: run=runs/NAME") from None
+        raise UserError(f"Another training is writing to {run}. Choose another folder: run=runs/NAME") from None
     except OSError as error:
         raise UserError(
-            f"{run} cannot be the folder of a training ({error.strerror or error}). Choose another: run=runs/NAME"
+            f"{run} cannot be written ({error.strerror or error}). Make room, then go on with --resume, "
+            f"or choose another folder: run=runs/NAME"
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def new_file(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """YAML whose plain values are texts, so that what reads them decides what they are.
 
-YAML guesses: `no` is False, 2024-11-24 a date, `6e-3` a text. As names of folders and classes the first two are texts, as
-a learning rate the third is a number.
+YAML guesses: `no` is False, 2024-11-24 a date, `6e-3` a text. As names of folders and classes the first two are texts,
+as a learning rate the third is a number.
 """
 
 import re
@@ -42,7 +42,7 @@ def parse_yaml(text: str) -> Any:
         yaml.YAMLError: It is not YAML, or holds a key twice.
         RecursionError: It is nested too deeply.
     """
-    return yaml.load(text, _TextLoader)  # noqa: S506 (a SafeLoader)
+    return yaml.load(text, _TextLoader)
 
 
 def yaml_problem(error: Exception) -> str:

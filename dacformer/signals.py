@@ -66,7 +66,7 @@ class StopRequest:
 
 
 def ignore_in_worker(_: int) -> None:
-    """Gives to `DataLoader` as `worker_init_fn`: a terminal or scheduler signals workers too, whose parent ends them."""
+    """Is the `worker_init_fn` of a `DataLoader`: terminals and schedulers signal workers too, which their parent ends."""
     for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
 

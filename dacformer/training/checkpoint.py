@@ -103,8 +103,8 @@ def save_checkpoint(run: Path, card: Card, weights: dict[str, Tensor], state: di
     # safetensors and torch wrap the system's error in exceptions of their own.
     except Exception as error:
         raise UserError(
-            f"The checkpoint {target} could not be written ({' '.join(str(error).split())}). Earlier checkpoints are untouched. "
-            f"Make room, then go on with --resume."
+            f"The checkpoint {target} could not be written ({' '.join(str(error).split())}). "
+            f"Earlier checkpoints are untouched. Make room, then go on with --resume."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
