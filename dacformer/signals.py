@@ -66,7 +66,7 @@ class StopRequest:
 
 
 def ignore_in_worker(_: int) -> None:
-    """Is the `worker_init_fn` of a `DataLoader`: terminals and schedulers signal workers too, which their parent ends."""
+    """Lets a `DataLoader`'s worker live until its parent ends it: terminals and schedulers signal workers as well."""
     for each in STOP_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
 

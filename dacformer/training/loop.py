@@ -43,10 +43,11 @@ from dacformer.training.checkpoint import (
     find_checkpoint,
     load_state,
     prune_checkpoints,
+    remove_checkpoint,
     save_checkpoint,
     save_metrics,
 )
-from dacformer.training.metrics import FLUSH_EVERY, MetricsLog, OnMetrics, read_metrics
+from dacformer.training.metrics import FLUSH_EVERY, MetricsLog, OnMetrics, came_apart, read_metrics
 from dacformer.training.start import check_resumable, prepare_run
 
 OnSample = Callable[[Checkpoint, Path], None]
@@ -241,10 +242,7 @@ class _Trainer:
         weights = _on_cpu(self.accelerator.get_state_dict(self.model))
         averaged = self._averaged()
         if not all(bool(value.isfinite().all()) for value in weights.values()):
-            raise UserError(
-                f"The weights are no numbers any more at step {self.step}: training has come apart. "
-                f"Lower training.learning_rate (now {self.config.training.learning_rate:g})."
-            )
+            raise came_apart("The weights are no numbers any more", self.step, self.config.training)
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state = {"model": weights, "optimizer": get_optimizer_state_dict(self.model, self.bare, options=options)}
         self.card = self.card.model_copy(update={"step": self.step, "metrics": {}})
@@ -262,6 +260,10 @@ class _Trainer:
         device = self.accelerator.device
         with self.average.in_place():
             nll = validate(self.model, self.data.segments, self.config.data.batch_size, self.precision, device)
+        if not nll.isfinite().all():
+            if self.accelerator.is_main_process:
+                remove_checkpoint(find_checkpoint(self.config.run, self.step))  # nothing could go on from it
+            raise came_apart(f"The validation NLL is {float(nll.mean())}", self.step, self.config.training)
         unigram = self.data.unigram
         metrics = {"val_nll": float(nll.mean()), "unigram_nll": float(unigram.mean())}
         metrics |= {f"val_nll_{k + 1}": float(value) for k, value in enumerate(nll)}
@@ -319,8 +321,8 @@ class _Trainer:
             try:
                 return callback(*arguments)
             except Exception as error:
-                name = getattr(callback, "__name__", type(callback).__name__)
-                warnings.warn(f"{name} failed at step {self.step} ({type(error).__name__}: {error}).", stacklevel=2)
+                name, problem = getattr(callback, "__name__", type(callback).__name__), " ".join(str(error).split())
+                warnings.warn(f"{name} failed at step {self.step} ({type(error).__name__}: {problem}).", stacklevel=2)
         return None
 
 

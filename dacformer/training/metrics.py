@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from dacformer.config import Config
+from dacformer.config import Config, TrainingConfig
 from dacformer.errors import UserError
 from dacformer.files import write_text
 from dacformer.signals import StopRequest
@@ -50,6 +50,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
 
 
+def came_apart(what: str, step: int, training: TrainingConfig) -> UserError:
+    """The error for figures that are not finite."""
+    return UserError(
+        f"{what} at step {step}: training has come apart. "
+        f"Lower training.learning_rate (now {training.learning_rate:g}) or gradient_clip."
+    )
+
+
 class MetricsLog:
     """`metrics.jsonl`, TensorBoard and the progress bar, of the main process only.
 
@@ -69,7 +77,7 @@ class MetricsLog:
             stop: Takes note of that.
         """
         self._active, self._on_metrics, self._stop = active, on_metrics, stop
-        self._learning_rate = config.training.learning_rate
+        self._training = config.training
         self._frames_per_step = config.data.batch_size * config.data.segment_frames
         self._pending: list[tuple[int, float, Tensor]] = []  # step, learning rate, loss and gradient norm
         self._bar = tqdm(
@@ -110,10 +118,7 @@ class MetricsLog:
             step, rate, _ = self._pending.pop(0)
             self.write(step, {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "frames_per_second": speed})
             if not math.isfinite(loss + norm):
-                raise UserError(
-                    f"The loss is {loss} and its gradient {norm} at step {step}: training has come apart. "
-                    f"Lower training.learning_rate (now {self._learning_rate:g}) or gradient_clip."
-                )
+                raise came_apart(f"The loss is {loss} and its gradient {norm}", step, self._training)
         self._show(self._bar.set_postfix, loss=f"{loss:.3f}", frames_per_second=f"{speed:.0f}")
         self.start_clock()
 
