@@ -159,10 +159,8 @@ def _check_run(config: CodecTrainingConfig, resume: bool) -> None:
     if resume and not there:
         raise UserError(f"There is nothing to resume in {run}: no {STATE_FILE}. Leave --resume out.")
     if resume and (run / CONFIG_FILE).is_file():
-        was, now = (
-            load_config(run / CONFIG_FILE, kind=CodecTrainingConfig).codec.model_dump(),
-            config.codec.model_dump(),
-        )
+        was = load_config(run / CONFIG_FILE, kind=CodecTrainingConfig).codec.model_dump()
+        now = config.codec.model_dump()
         changes = [f"codec.{name} was {was[name]}, is now {now[name]}" for name in was if was[name] != now[name]]
         if changes:
             raise UserError(f"Cannot resume {run}: {', '.join(changes)}. Start another run: run=runs/NAME")
@@ -190,23 +188,31 @@ class _Trainer:
 
     def run(self, pool: Pool, held_out: list[np.ndarray], stop: StopRequest) -> None:
         """Trains to the last step or until it is stopped; saves before it measures."""
-        config, first = self.config, self.step
-        progress = tqdm(
-            range(first + 1, config.steps + 1), initial=first, total=config.steps, unit="step", mininterval=5
-        )
+        try:
+            self._train(pool, held_out, stop)
+        except OSError:  # TensorBoard or the terminal could not be written, the state perhaps can
+            self.save()
+            raise
+        if self.step < self.config.steps:
+            with contextlib.suppress(OSError):  # the terminal may be what is gone
+                print(f"Stopped at step {self.step}; go on with --resume.")
+
+    def _train(self, pool: Pool, held_out: list[np.ndarray], stop: StopRequest) -> None:
+        config, steps = self.config, range(self.step + 1, self.config.steps + 1)
+        progress = tqdm(steps, initial=self.step, total=config.steps, unit="step", mininterval=5)
         for step in progress:
             losses = self.update(draw_batch(pool, config, step), step)
-            self.step = step
+            stopped, last = stop.signal is not None, step == config.steps
+            measured = bool(held_out) and not stopped and (last or step % config.validate_every == 0)
+            if step % config.save_every == 0 or measured or last or stopped:
+                self.save()
+            if stopped:
+                break
             if step % 100 == 0:
                 for name, value in losses.items():
                     self.board.add_scalar(f"train/{name}", float(value), step)
                 progress.set_postfix(mel=f"{float(losses['mel']):.3f}", moved=int(losses["moved_entries"]))
-            if step % config.save_every == 0 or step == config.steps or stop.signal:
-                self.save()
-            if stop.signal:
-                progress.write(f"Stopped at step {step}; go on with --resume.")
-                break
-            if held_out and (step % config.validate_every == 0 or step == config.steps):
+            if measured:
                 with stop.interruptible():
                     progress.write(self.measure(held_out))
 
@@ -242,6 +248,7 @@ class _Trainer:
         losses["moved_entries"] = torch.tensor(self.codebooks.update(codes, latents))
         decay = min(config.ema_decay, step / (step + 10.0))
         torch._foreach_lerp_(list(self.averaged.values()), list(model.state_dict().values()), 1.0 - decay)
+        self.step = step
         return losses
 
     def measure(self, held_out: list[np.ndarray]) -> str:
