@@ -100,7 +100,7 @@ class TrainingConfig(Section):
     """The loop."""
 
     steps: PositiveInt = 1000
-    learning_rate: Positive = 6e-3
+    learning_rate: Annotated[float, Field(gt=0.0, le=1e30)] = 6e-3
     """Peak rate: reached after the warm-up, then a cosine down to a tenth of it."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: NonNegative = 0.05
