@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dacformer.config import load_config
     from dacformer.data import load_dataset
     from dacformer.errors import UserError
+    from dacformer.evaluation.training import train
     from dacformer.generation import Curve, Synthesizer, Take, load
-    from dacformer.training import train
 
 __version__ = "0.1.0"
 
@@ -29,7 +29,7 @@ _HOMES = {
     "UserError": "errors",
     "load_codec": "codec",
     "load_dataset": "data",
-    "train": "training",
+    "train": "evaluation.training",
     "load": "generation",
     "Curve": "generation",
     "Synthesizer": "generation",

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dacformer.errors import UserError
+from dacformer.signals import ending_cleanly
 
 app = typer.Typer(
     help="From a folder of recordings to a sound that never stops.",
@@ -118,12 +119,9 @@ def train(
 ) -> None:
     """Train a model. The same command under `accelerate launch -m dacformer.cli` uses many devices."""
     from dacformer.config import load_config
-    from dacformer.evaluation.free_running import FreeRunning
-    from dacformer.interfaces.samples import SampleWriter
-    from dacformer.training import train as run_training
+    from dacformer.evaluation.training import train as run_training
 
-    config = load_config(params, overrides)
-    run = run_training(config, resume, overwrite, on_sample=SampleWriter(), judge=FreeRunning())
+    run = run_training(load_config(params, overrides), resume, overwrite)
     if int(os.environ.get("RANK", 0)) == 0:
         print(f"The run is {run}. Hear it: dacformer generate {run} --seconds 10 --out x.wav")
 
@@ -351,7 +349,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     try:
-        app()
+        with ending_cleanly():
+            app()
     except (UserError, OSError) as error:  # what cannot be written, where that is not said better
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -2,20 +2,46 @@
 
 The text below a field is its documentation, in the YAML and in the notebooks alike. A key that does not
 exist, or a value of the wrong kind, is refused with the nearest valid name.
+
+A setting's type says what its value is, not how the value looks: `run: 2024-11-24` and `run: no` are names of folders.
 """
 
 import difflib
+import re
+import reprlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dacformer.errors import UserError
 from dacformer.files import write_text
+from dacformer.plain_yaml import NOTHING, parse_yaml, yaml_problem
 
-PositiveInt = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+
+def _usable(path: Path) -> Path:
+    """Puts the home folder for a leading `~`; refuses what no system takes as a path."""
+    if "\0" in str(path):
+        raise ValueError("a path cannot hold the character NUL")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no user '{path.parts[0]}'") from None
+
+
+UserPath = Annotated[Path, AfterValidator(_usable)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -30,13 +56,13 @@ class Section(BaseModel):
 class DataConfig(Section):
     """What is trained on, and how it is cut into batches."""
 
-    path: Path = Path("test/data")
+    path: UserPath = Path("test/data")
     """The data set: a folder with `dataset.yaml`, `manifest.csv` and `.dac` files."""
     segment_frames: PositiveInt = 430
     """Length of a training excerpt (430 frames of a 44.1 kHz codec are five seconds)."""
     batch_size: PositiveInt = 8
     """Excerpts per step, over all processes together."""
-    num_workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Annotated[int, Field(ge=0, le=1024)] = 0
     """Loader processes; 0 loads in the training process, which is enough for codes."""
 
 
@@ -74,7 +100,7 @@ class TrainingConfig(Section):
     """The loop."""
 
     steps: PositiveInt = 1000
-    learning_rate: Positive = 6e-3
+    learning_rate: Annotated[float, Field(gt=0.0, le=1e30)] = 6e-3
     """Peak rate: reached after the warm-up, then a cosine down to a tenth of it."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     weight_decay: NonNegative = 0.05
@@ -103,6 +129,9 @@ class TrainingConfig(Section):
     sample_seconds: Positive = 3.0
     keep_checkpoints: PositiveInt = 2
     """How many of the newest checkpoints are kept, beside the best."""
+    select_best_by: Literal["rollout", "nll"] = "rollout"
+    """What the best checkpoint is chosen by: `rollout` replays validation clips in free running and compares them in
+    the codec's latents, which needs the codec; `nll` takes the lowest validation NLL."""
 
 
 class SamplingConfig(Section):
@@ -123,7 +152,7 @@ class SamplingConfig(Section):
 class Config(Section):
     """A whole training: what `params/*.yaml` holds."""
 
-    run: Path = Path("runs/experiment")
+    run: UserPath = Path("runs/experiment")
     """The run's folder: configuration, metrics, checkpoints, samples."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -150,7 +179,7 @@ class CodecConfig(Section):
 class SoundSource(Section):
     """A folder of recordings to train a codec on."""
 
-    folder: Path
+    folder: UserPath
     weight: Positive = 1.0
     """How often its sounds are drawn, relative to the other sources."""
     held_out: Share = 0.0
@@ -162,7 +191,7 @@ class SoundSource(Section):
 class CodecTrainingConfig(Section):
     """What `python -m dacformer.codec.train` reads. Loss weights are those of Kumar et al., arXiv:2306.06546."""
 
-    run: Path = Path("runs/codec_small")
+    run: UserPath = Path("runs/codec_small")
     name: str = "small"
     codec: CodecConfig = CodecConfig()
     sounds: tuple[SoundSource, ...] = ()
@@ -213,6 +242,16 @@ class CodecTrainingConfig(Section):
 
 C = TypeVar("C", bound=Section)
 
+MAX_PROBLEMS = 10
+_NOT_THAT_TYPE = re.compile("_(type|parsing)$")
+_PLAIN = {
+    "path_type": "expected a path",
+    "model_type": "expected settings, such as {steps: 500}",
+    "tuple_type": "expected a list, such as [1, 2]",
+    "dict_type": "expected names with values, such as {rain: 1}",
+}
+"""What pydantic says in the words of Python."""
+
 
 def load_config(path: str | Path, overrides: list[str] | None = None, kind: type[C] = Config) -> C:
     """Reads settings from YAML.
@@ -230,13 +269,15 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
     """
     path = Path(path)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no settings file {path}. The shipped ones are in params/.") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, expected a settings file, such as params/params_med.yaml.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {error}") from error
+    except UnicodeDecodeError:
+        raise UserError(f"{path} cannot be read as YAML: it is no UTF-8 text.") from None
+    except (yaml.YAMLError, OSError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {yaml_problem(error)}") from error
     if tree is None:
         raise UserError(f"{path} is empty, expected settings such as 'training: {{steps: 500}}'.")
     if not isinstance(tree, dict):
@@ -263,8 +304,15 @@ def parse_config(tree: dict[str, Any], source: str, kind: type[C] = Config) -> C
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(problem, kind) for problem in error.errors()]
-        raise UserError(f"{source}: " + "\n".join(lines)) from None
+        problems: dict[str, Any] = {}
+        for problem in error.errors():  # of a value that may be of several types, the problem with the one that it has
+            where, other = _setting(problem["loc"], kind), _NOT_THAT_TYPE.search(problem["type"])
+            if where not in problems or (not other and _NOT_THAT_TYPE.search(problems[where]["type"])):
+                problems[where] = problem
+            problems.pop(where.rpartition(".")[0], None)
+        told = [_explain(where, problem, kind) for where, problem in list(problems.items())[:MAX_PROBLEMS]]
+        more = len(problems) - len(told)
+        raise UserError(f"{source}: " + "; ".join(told) + (f"; and {more} more." if more else "")) from None
 
 
 def save_config(config: Section, path: str | Path) -> None:
@@ -281,15 +329,28 @@ def _override(tree: dict[str, Any], word: str) -> None:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise UserError(f"'{key}': '{section}' is a value and has no settings below it.")
+    # As it stands, unless it is YAML by its first character: the shell has taken the quotes of `run='a: b #2'`.
     try:
-        tree[name] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise UserError(f"'{word}': the value is not YAML: {error}") from error
+        tree[name] = parse_yaml(value) if value[:1] in {*"[{\"'"} or value in NOTHING else value
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"'{word}': the value is not YAML: {yaml_problem(error)}") from error
 
 
-def _explain(problem: Any, kind: type[BaseModel]) -> str:
+def _setting(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    """The dotted name of what pydantic found a problem in, without its marks for the types that a value may have."""
+    names: list[str] = []
+    fields, marked = kind.model_fields, False
+    for part in loc:
+        if not marked:
+            names.append(str(part))
+        kinds = fields[str(part)].annotation if part in fields else None
+        marked = get_origin(kinds) in (Union, UnionType) and len({*get_args(kinds)} - {NoneType}) > 1
+        fields = kinds.model_fields if isinstance(kinds, type) and issubclass(kinds, Section) else {}
+    return ".".join(names)
+
+
+def _explain(where: str, problem: Any, kind: type[BaseModel]) -> str:
     """One line for one problem that pydantic found."""
-    where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         valid = _keys(kind)
         tails = {key.rpartition(".")[2]: key for key in valid}
@@ -298,8 +359,8 @@ def _explain(problem: Any, kind: type[BaseModel]) -> str:
         near = difflib.get_close_matches(where, [*sections, *valid], n=1, cutoff=0.5) or [tails[name] for name in tail]
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(valid)}"
         return f"unknown setting '{where}'. {hint}"
-    given = "" if isinstance(problem["input"], dict | Section) else f" (given: {problem['input']!r})"
-    message = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict | Section) else f" (given: {reprlib.repr(problem['input'])})"
+    message = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     return f"'{where}': {message}{given}" if where else message
 
 

@@ -1,14 +1,31 @@
-"""Files that are whole or not there."""
+"""Writing files: whole or not at all, readable for whom the umask lets, under names that every system takes."""
 
 import contextlib
+import hashlib
 import os
-from collections.abc import Iterator
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dacformer.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOCK_FILE = ".lock"
+MAX_NAME_BYTES = 255
+"""The longest name that common file systems take."""
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[. ]|[. ]$|[\ud800-\udfff]')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices of Windows
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a place to write to; what was written there takes the place of `path`, unless something goes wrong.
+
+    The file gets the permissions of the umask, also from a writer that makes private files (safetensors).
 
     Args:
         path: The file to make; its folder is made if need be.
@@ -18,10 +35,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Most file systems allow 255 bytes: the longest names leave no room for what is added here.
-    part = path.with_name(f".{path.name.encode(errors='ignore')[:240].decode(errors='ignore')}.part")
+    part = path.with_name(f".{path.name}.part")
+    if len(os.fsencode(part.name)) > MAX_NAME_BYTES:
+        part = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
     try:
+        part.touch()
+        mode = part.stat().st_mode
         yield part
+        if part.stat().st_mode != mode:
+            part.chmod(mode)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
@@ -33,6 +55,56 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_safetensors(path: str | Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors of any device and layout as `.safetensors`.
+
+    Args:
+        path: Where to.
+        tensors: By name.
+        metadata: Goes into the file's header.
+    """
+    from safetensors.torch import save_file
+
+    with replacing(path) as part:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, part, metadata)
+
+
+def sync(path: Path) -> None:
+    """Makes a file or folder survive a power cut (Windows syncs no folders, and only files that may be written)."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def training_folder(run: Path) -> Iterator[None]:
+    """Makes the folder of a training and keeps other trainings out of it; a process that dies leaves no lock behind.
+
+    Args:
+        run: The folder.
+
+    Raises:
+        UserError: It cannot be made or written to, now or while it is in use, or another process trains there.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        with FileLock(run / LOCK_FILE, timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"Another training is writing to {run}. Choose another folder: run=runs/NAME") from None
+    except OSError as error:
+        raise UserError(
+            f"{run} cannot be written ({error.strerror or error}). Make room, then go on with --resume, "
+            f"or choose another folder: run=runs/NAME"
+        ) from error
+
+
 def new_file(path: Path) -> Path:
     """The path, or with a number behind it where it is taken."""
     number, free = 1, path
@@ -40,3 +112,28 @@ def new_file(path: Path) -> Path:
         number += 1
         free = path.with_stem(f"{path.stem}_{number}")
     return free
+
+
+def safe_names(names: Iterable[str], max_bytes: int = 200) -> dict[str, str]:
+    """Makes file names (without suffix) from any text: for each its own, whatever the system, and itself if it can be.
+
+    Args:
+        names: Distinct texts, such as names of classes.
+        max_bytes: Longest file name to make, in UTF-8; leaves room for a suffix.
+
+    Returns:
+        The file name by text. Names that differ only in upper and lower case, or in what had to be replaced, get
+        numbers.
+    """
+    stems = {name: _UNSAFE.sub("_", name).encode()[:max_bytes].decode(errors="ignore") or "_" for name in names}
+    safe: dict[str, str] = {}
+    taken: set[str] = set()
+    for name, stem in sorted(stems.items(), key=lambda pair: pair[0] != pair[1]):  # those that can stay choose first
+        stem = f"_{stem}" if _RESERVED.fullmatch(stem) else stem
+        number, free = 1, stem
+        while (folded := unicodedata.normalize("NFC", free).casefold()) in taken:
+            number += 1
+            free = f"{stem}_{number}"
+        taken.add(folded)
+        safe[name] = free
+    return safe

@@ -35,7 +35,8 @@ def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str
     image = axes.pcolormesh(
         transform.t(len(audio)), transform.f[bands], level, vmin=FLOOR_DB, vmax=0.0, shading="auto", rasterized=True
     )
-    axes.set(yscale="log", ylim=(40, sample_rate / 2), xlim=(0, len(audio) / sample_rate), title=title, ylabel="Hz")
+    axes.set(yscale="log", ylim=(40, sample_rate / 2), xlim=(0, len(audio) / sample_rate), ylabel="Hz")
+    axes.set_title(title, parse_math=False)  # a name may hold dollar signs
     image.set_cmap("magma")
 
 

@@ -150,7 +150,12 @@ CONFIGS = st.fixed_dictionaries(
         "run": st.text("abc/_ äß", min_size=1),
         "data": st.fixed_dictionaries({}, optional={"segment_frames": st.integers(1, 10**6)}),
         "training": st.fixed_dictionaries(
-            {}, optional={"learning_rate": st.floats(1e-12, 1e3), "seed": st.integers(0), "steps": st.integers(1)}
+            {},
+            optional={
+                "learning_rate": st.floats(1e-12, 1e3),
+                "seed": st.integers(0, 2**63 - 1),
+                "steps": st.integers(1, 2**31 - 1),
+            },
         ),
         "sampling": st.fixed_dictionaries(
             {}, optional={"temperature": st.one_of(st.floats(0, 9), st.tuples(st.floats(0, 9), st.floats(0, 9)))}

@@ -7,14 +7,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dacformer"
 
-LEFT = {"config", "errors", "files"}
+LEFT = {"config", "errors", "files", "signals"}
 MAY_IMPORT = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
+    "signals": set(),
+    "plain_yaml": set(),
     "memory": set(),
     "kernels": set(),
     "hardware": set(),
-    "config": {"errors", "files"},
+    "config": {"errors", "files", "plain_yaml"},
     "decoding": LEFT,
     "audio": LEFT | {"decoding"},
     "textures": LEFT,

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from dacformer.audio import read_audio
 from dacformer.codec import Codec
 from dacformer.config import Config
-from dacformer.interfaces.samples import SampleWriter
+from dacformer.evaluation.samples import SampleWriter
 from dacformer.training import load_checkpoint, train
 
 Configure = Callable[..., Config]

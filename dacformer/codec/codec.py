@@ -18,6 +18,7 @@ from dacformer.codec.file import DacFile
 from dacformer.codec.streaming import StreamDecoder
 from dacformer.config import CodecConfig, parse_config
 from dacformer.errors import UserError
+from dacformer.files import write_safetensors
 from dacformer.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -259,15 +260,11 @@ def save_weights(path: str | Path, config: CodecConfig, weights: dict[str, Tenso
     Raises:
         UserError: The weights are not those of a codec of these sizes; nothing is written.
     """
-    from safetensors.torch import save_file
-
     try:
         build_model(config).load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"These weights are of a codec of other sizes than the settings state: {error}") from error
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    contiguous = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    save_file(contiguous, path, metadata={"codec": config.model_dump_json()})
+    write_safetensors(path, weights, {"codec": config.model_dump_json()})
 
 
 def _read_safetensors(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:

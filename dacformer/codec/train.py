@@ -8,13 +8,11 @@ weights are averaged.
 `B` batch, `K` codebooks, `V` codebook size, `T` frames, `N` samples.
 """
 
-import functools
+import contextlib
 import math
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -23,71 +21,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dacformer import audio as sound
 from dacformer.codec.codec import Codec, build_model, save_weights
-from dacformer.codec.quality import at_level, load_recording, mel_loss, perplexity
-from dacformer.config import CodecConfig, CodecTrainingConfig, load_config, save_config
+from dacformer.codec.quality import mel_loss, perplexity
+from dacformer.codec.training_sounds import Pool, draw_batch, gather_recordings
+from dacformer.config import CodecTrainingConfig, load_config, save_config
 from dacformer.errors import UserError
-from dacformer.files import replacing
+from dacformer.files import replacing, sync, training_folder
 from dacformer.memory import keep_freed_memory
-from dacformer.textures import TEXTURES, synthesize
+from dacformer.signals import StopRequest, ending_cleanly
 
 if TYPE_CHECKING:
     from dac.model.dac import DAC
+    from torch.utils.tensorboard import SummaryWriter
 
-DITHER = 3e-5
-"""Noise added in training, -90 dB: the mel loss, a logarithm, would pull at digital silence harder than at sound."""
-
-
-class Pool:
-    """All recordings in memory, on the training device, and random crops of them."""
-
-    def __init__(
-        self, recordings: list[np.ndarray], weights: np.ndarray, crop_samples: int, device: torch.device
-    ) -> None:
-        """Lays the recordings end to end.
-
-        Args:
-            recordings: Each `(N_i,)`; shorter ones than a crop are repeated to its length.
-            weights: `(len(recordings),)`, how often each is drawn, relative to the others.
-            crop_samples: Length of a crop.
-            device: Where the crops are wanted.
-        """
-        recordings = [np.resize(r, max(len(r), crop_samples)) for r in recordings]
-        lengths = np.array([len(r) for r in recordings])
-        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        self._slack = lengths - crop_samples
-        self._cumulative = np.cumsum(weights / weights.sum())
-        self._audio = torch.from_numpy(np.concatenate(recordings).astype(np.float32, copy=False)).to(device)
-        self._ramp = torch.arange(crop_samples, device=device)
-
-    def draw(self, batch_size: int, rng: np.random.Generator) -> Tensor:
-        """Draws crops `(B, 1, crop_samples)`."""
-        which = np.searchsorted(self._cumulative, rng.random(batch_size)).clip(max=len(self._starts) - 1)
-        offsets = self._starts[which] + np.floor(rng.random(batch_size) * (self._slack[which] + 1)).astype(np.int64)
-        return self._audio[torch.from_numpy(offsets).to(self._ramp.device)[:, None] + self._ramp][:, None]
-
-
-def draw_batch(pool: Pool, config: CodecTrainingConfig, step: int) -> Tensor:
-    """Draws and augments the batch of a step; the same seed and step give the same batch.
-
-    Returns:
-        `(B, 1, crop_samples)`: crops, some of them two at once, at random gain and polarity, with dither, within
-        [-1, 1].
-    """
-    rng = np.random.default_rng([config.seed, step])
-    audio = pool.draw(config.batch_size, rng)
-    second = rng.random(config.batch_size) < config.mix
-    audio = audio + pool.draw(config.batch_size, rng) * _column(
-        second * rng.uniform(0.2, 1.0, config.batch_size), audio
-    )
-    gain = 10.0 ** (rng.uniform(*config.gain_db, config.batch_size) / 20.0) * rng.choice([-1.0, 1.0], config.batch_size)
-    dither = rng.standard_normal(audio.shape, np.float32) * DITHER
-    return (audio * _column(gain, audio) + torch.from_numpy(dither).to(audio.device)).clamp(-1.0, 1.0)
-
-
-def _column(values: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32)).to(like.device)[:, None, None]
+CONFIG_FILE, STATE_FILE = "config.yaml", "train_state.pt"
 
 
 @torch.no_grad()  # not inference mode: audiotools keeps its windows, and training needs them as well
@@ -112,47 +59,6 @@ def measure(codec: Codec, recordings: list[np.ndarray]) -> dict[str, float]:
         distances.append(float(distance(AudioSignal(decoded, rate), AudioSignal(audio, rate))))
     used = perplexity(torch.cat(codes, dim=-1), codec.codebook_size)
     return {"mel": float(np.mean(distances))} | {f"perplexity_{k + 1}": float(p) for k, p in enumerate(used)}
-
-
-def gather_recordings(config: CodecTrainingConfig) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
-    """Reads all that the settings name, on all cores.
-
-    Returns:
-        The recordings to train on, each `(N,)`; how often each is drawn; the recordings held out.
-    """
-    rate = config.codec.sample_rate
-    train: list[np.ndarray] = []
-    weights: list[float] = []
-    held_out: list[np.ndarray] = []
-    with ProcessPoolExecutor(os.cpu_count()) as cores:
-
-        def load(jobs: list[tuple[Path, float]]) -> list[np.ndarray]:
-            paths, speeds = zip(*jobs, strict=True)
-            return list(cores.map(load_recording, paths, [rate] * len(jobs), speeds, chunksize=8))
-
-        for source in config.sounds:
-            training, held = sound.split_by_recording(
-                sound.find_audio(source.folder, source.exclude), source.held_out, config.seed
-            )
-            if not training:
-                raise UserError(f"Nothing of {source.folder} is left to train on. See its 'exclude' and 'held_out'.")
-            loaded = load([(path, speed) for path in training for speed in config.speeds])
-            train += loaded
-            weights += [source.weight / len(loaded)] * len(loaded)
-            held_out += load([(path, 1.0) for path in held]) if held else []
-        if config.texture_weight and config.textures_per_class:
-            jobs = [(name, i) for name in TEXTURES for i in range(config.textures_per_class)]
-            texture = functools.partial(_texture, count=config.textures_per_class, sample_rate=rate)
-            train += cores.map(texture, jobs, chunksize=8)
-            weights += [config.texture_weight / len(jobs)] * len(jobs)
-    if not train:
-        raise UserError("Nothing to train on: name folders under 'sounds', or set texture_weight above 0.")
-    return train, np.array(weights), held_out
-
-
-def _texture(job: tuple[str, int], count: int, sample_rate: int) -> np.ndarray:
-    name, index = job
-    return at_level(synthesize(name, index / max(count - 1, 1), sample_rate=sample_rate, seed=1000 + index))
 
 
 class CodebookLearner:
@@ -210,6 +116,9 @@ class CodebookLearner:
 def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
     """Trains a codec; leaves `<name>.safetensors` (averaged weights) in the run, again at every `save_every`.
 
+    Ctrl-C, SIGTERM and SIGHUP end the training after the step at hand, which is saved. After Ctrl-C the caller goes on;
+    other signals are then handed on to their own handler.
+
     Args:
         config: Everything.
         resume: Go on from the run's last saved state.
@@ -218,58 +127,107 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
         The weight file.
 
     Raises:
-        UserError: Nothing to train on, or nothing to resume.
+        UserError: Nothing to train on, nothing to resume, or a run that is in the way, in use, or cannot be written.
     """
-    from audiotools import AudioSignal
     from torch.utils.tensorboard import SummaryWriter
 
-    from dacformer.codec.discriminator import Adversary
-
     keep_freed_memory()
+    _check_run(config, resume)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state_file, weight_file = config.run / "train_state.pt", config.run / f"{config.name}.safetensors"
-    if resume and not state_file.is_file():
-        raise UserError(f"There is nothing to resume in {config.run}: no {state_file.name}. Leave --resume out.")
-    if not resume and state_file.is_file():
-        raise UserError(f"{config.run} already holds a training. Use --resume, or another folder: run=runs/NAME")
     recordings, weights, held_out = gather_recordings(config)
     pool = Pool(recordings, weights, config.crop_samples, device)
     seconds = sum(map(len, recordings)) / config.codec.sample_rate
     print(f"{len(recordings)} recordings ({seconds / 60:.1f} min) to train on, {len(held_out)} held out; {device}")
-    save_config(config, config.run / "config.yaml")
-    board = SummaryWriter(str(config.run))
+    stop = StopRequest()
+    with stop.listening(), training_folder(config.run):
+        _check_run(config, resume)  # again, now that no other training can come in between
+        save_config(config, config.run / CONFIG_FILE)
+        with contextlib.closing(SummaryWriter(str(config.run))) as board:
+            trainer = _Trainer(config, device, board)
+            if resume:
+                trainer.load()
+            trainer.run(pool, held_out, stop)
+    return config.run / f"{config.name}.safetensors"
 
-    torch.manual_seed(config.seed)
-    if config.compile:
-        compile_snake()
-    model = build_model(config.codec).to(device).train()
-    adversary = Adversary(config, device) if config.adversarial_from_step < config.steps else None
-    averaged = {key: value.clone() for key, value in model.state_dict().items()}
-    codebooks = CodebookLearner(model, config.codebook_decay, config.restart_below)
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(learned, betas=(0.8, 0.99), lr=config.learning_rate)
-    spectral = mel_loss()
-    step = 0
-    if resume:
-        state = torch.load(state_file, map_location=device, weights_only=True)
-        step = state["step"]
-        model.load_state_dict(state["model"])
-        if adversary and state["adversary"]:
-            adversary.load_state_dict(state["adversary"])
-        optimizer.load_state_dict(state["optimizer"])
-        averaged = state["averaged"]
-        codebooks.counts, codebooks.sums = state["codebooks"]["counts"], state["codebooks"]["sums"]
 
-    progress = tqdm(range(step + 1, config.steps + 1), initial=step, total=config.steps, unit="step", mininterval=5)
-    for step in progress:
+def _check_run(config: CodecTrainingConfig, resume: bool) -> None:
+    """Refuses to bury a training, or to go on with one that is not there or has other sizes."""
+    run = config.run
+    there = (run / STATE_FILE).is_file()
+    if not resume and there:
+        raise UserError(f"{run} already holds a training. Use --resume, or another folder: run=runs/NAME")
+    if resume and not there:
+        raise UserError(f"There is nothing to resume in {run}: no {STATE_FILE}. Leave --resume out.")
+    if resume and (run / CONFIG_FILE).is_file():
+        was = load_config(run / CONFIG_FILE, kind=CodecTrainingConfig).codec.model_dump()
+        now = config.codec.model_dump()
+        changes = [f"codec.{name} was {was[name]}, is now {now[name]}" for name in was if was[name] != now[name]]
+        if changes:
+            raise UserError(f"Cannot resume {run}: {', '.join(changes)}. Start another run: run=runs/NAME")
+
+
+class _Trainer:
+    """A codec in training: model, adversary, averaged weights, codebooks and optimizer, at a step."""
+
+    def __init__(self, config: CodecTrainingConfig, device: torch.device, board: "SummaryWriter") -> None:
+        """Starts from fresh weights."""
+        from dacformer.codec.discriminator import Adversary
+
+        torch.manual_seed(config.seed)
+        if config.compile:
+            compile_snake()
+        self.config, self.device, self.board = config, device, board
+        self.step = 0
+        self.model = build_model(config.codec).to(device).train()
+        self.adversary = Adversary(config, device) if config.adversarial_from_step < config.steps else None
+        self.averaged = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self.codebooks = CodebookLearner(self.model, config.codebook_decay, config.restart_below)
+        self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.learned, betas=(0.8, 0.99), lr=config.learning_rate)
+        self.spectral = mel_loss()
+
+    def run(self, pool: Pool, held_out: list[np.ndarray], stop: StopRequest) -> None:
+        """Trains to the last step or until it is stopped; saves before it measures."""
+        try:
+            self._train(pool, held_out, stop)
+        except OSError:  # TensorBoard or the terminal could not be written, the state perhaps can
+            self.save()
+            raise
+        if self.step < self.config.steps:
+            with contextlib.suppress(OSError):  # the terminal may be what is gone
+                print(f"Stopped at step {self.step}; go on with --resume.")
+
+    def _train(self, pool: Pool, held_out: list[np.ndarray], stop: StopRequest) -> None:
+        config, steps = self.config, range(self.step + 1, self.config.steps + 1)
+        progress = tqdm(steps, initial=self.step, total=config.steps, unit="step", mininterval=5)
+        for step in progress:
+            losses = self.update(draw_batch(pool, config, step), step)
+            stopped, last = stop.signal is not None, step == config.steps
+            measured = bool(held_out) and not stopped and (last or step % config.validate_every == 0)
+            if step % config.save_every == 0 or measured or last or stopped:
+                self.save()
+            if stopped:
+                break
+            if step % 100 == 0:
+                for name, value in losses.items():
+                    self.board.add_scalar(f"train/{name}", float(value), step)
+                progress.set_postfix(mel=f"{float(losses['mel']):.3f}", moved=int(losses["moved_entries"]))
+            if measured:
+                with stop.interruptible():
+                    progress.write(self.measure(held_out))
+
+    def update(self, audio: Tensor, step: int) -> dict[str, Tensor]:
+        """Learns from one batch `(B, 1, crop_samples)`; gives the losses."""
+        from audiotools import AudioSignal
+
+        config, model = self.config, self.model
         torch.manual_seed(config.seed + step)  # quantiser dropout and moved entries: the same after --resume
-        for group in optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
-        audio = draw_batch(pool, config, step)
         z, codes, latents, commitment, _ = model.quantizer(model.encoder(audio))
         real, fake = AudioSignal(audio, model.sample_rate), AudioSignal(model.decoder(z), model.sample_rate)
         losses = {
-            "mel": spectral(fake, real),
+            "mel": self.spectral(fake, real),
             "waveform": F.l1_loss(fake.audio_data, audio),
             "commitment": commitment.mean(),
         }
@@ -278,49 +236,75 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
             + config.waveform_weight * losses["waveform"]
             + config.commitment_weight * losses["commitment"]
         )
-        if adversary and step > config.adversarial_from_step:
-            losses |= adversary.judge(fake, real, learning_rate(config, step) / config.learning_rate)
+        if self.adversary and step > config.adversarial_from_step:
+            losses |= self.adversary.judge(fake, real, learning_rate(config, step) / config.learning_rate)
             total = (
                 total + config.adversarial_weight * losses["adversarial"] + config.feature_weight * losses["feature"]
             )
-        optimizer.zero_grad()
+        self.optimizer.zero_grad()
         total.backward()
-        losses["gradient"] = nn.utils.clip_grad_norm_(learned, 100.0)
-        optimizer.step()
-        moved = codebooks.update(codes, latents)
+        losses["gradient"] = nn.utils.clip_grad_norm_(self.learned, 100.0)
+        self.optimizer.step()
+        losses["moved_entries"] = torch.tensor(self.codebooks.update(codes, latents))
         decay = min(config.ema_decay, step / (step + 10.0))
-        torch._foreach_lerp_(list(averaged.values()), list(model.state_dict().values()), 1.0 - decay)
+        torch._foreach_lerp_(list(self.averaged.values()), list(model.state_dict().values()), 1.0 - decay)
+        self.step = step
+        return losses
 
-        if step % 100 == 0:
-            for name, value in losses.items():
-                board.add_scalar(f"train/{name}", float(value), step)
-            board.add_scalar("train/moved_entries", moved, step)
-            progress.set_postfix(mel=f"{float(losses['mel']):.3f}", moved=moved)
-        if held_out and (step % config.validate_every == 0 or step == config.steps):
-            codec = _codec(config.codec, averaged, device)
-            figures = measure(codec, held_out)
-            progress.write(f"step {step}: " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items()))
-            for name, value in figures.items():
-                board.add_scalar(f"held_out/{name}", value, step)
-            sample = torch.from_numpy(held_out[step // config.validate_every % len(held_out)])[None, None]
-            board.add_audio("held_out/original", sample[0], step, config.codec.sample_rate)
-            board.add_audio(
-                "held_out/decoded", codec.decode(codec.encode(sample))[0].cpu(), step, config.codec.sample_rate
+    def measure(self, held_out: list[np.ndarray]) -> str:
+        """Sends the recordings held out through the codec as it is; gives the figures as text."""
+        config, board, step = self.config, self.board, self.step
+        model = build_model(config.codec)
+        model.load_state_dict(self.averaged)
+        codec = Codec(model.to(self.device), identity="in-training")
+        figures = measure(codec, held_out)
+        for name, value in figures.items():
+            board.add_scalar(f"held_out/{name}", value, step)
+        sample = torch.from_numpy(held_out[step // config.validate_every % len(held_out)])[None, None]
+        decoded = codec.decode(codec.encode(sample))[0].cpu()
+        board.add_audio("held_out/original", sample[0], step, config.codec.sample_rate)
+        board.add_audio("held_out/decoded", decoded, step, config.codec.sample_rate)
+        return f"step {step}: " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+
+    def save(self) -> None:
+        """Writes the averaged weights, and all that `load` needs; each file whole or not at all."""
+        save_weights(self.config.run / f"{self.config.name}.safetensors", self.config.codec, self.averaged)
+        state = {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged,
+            "codebooks": {"counts": self.codebooks.counts, "sums": self.codebooks.sums},
+            "optimizer": self.optimizer.state_dict(),
+            "adversary": self.adversary.state_dict() if self.adversary else None,
+        }
+        with replacing(self.config.run / STATE_FILE) as part:
+            torch.save(state, part)
+            sync(part)
+
+    def load(self) -> None:
+        """Goes on from what `save` wrote.
+
+        Raises:
+            UserError: It is damaged, or no step is left.
+        """
+        file, steps = self.config.run / STATE_FILE, self.config.steps
+        try:
+            state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+            self.step = int(state["step"])
+            self.model.load_state_dict(state["model"])
+            if self.adversary and state["adversary"]:
+                self.adversary.load_state_dict(state["adversary"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.averaged = state["averaged"]
+            self.codebooks.counts, self.codebooks.sums = state["codebooks"]["counts"], state["codebooks"]["sums"]
+        except Exception as error:  # a hostile or cut-off pickle can fail in any way
+            problem = str(error).partition("\n")[0] or type(error).__name__
+            raise UserError(f"{file} is damaged or cut off ({problem}). Start another run: run=runs/NAME") from error
+        if self.step >= steps:
+            raise UserError(
+                f"{self.config.run} is at step {self.step} of {steps}: nothing is left to train. "
+                f"Ask for more: steps={2 * self.step}"
             )
-        if step % config.save_every == 0 or step == config.steps:
-            save_weights(weight_file, config.codec, averaged)
-            state = {
-                "step": step,
-                "model": model.state_dict(),
-                "averaged": averaged,
-                "codebooks": {"counts": codebooks.counts, "sums": codebooks.sums},
-                "optimizer": optimizer.state_dict(),
-                "adversary": adversary.state_dict() if adversary else None,
-            }
-            with replacing(state_file) as part:
-                torch.save(state, part)
-    board.close()
-    return weight_file
 
 
 def learning_rate(config: CodecTrainingConfig, step: int) -> float:
@@ -340,12 +324,6 @@ def compile_snake() -> None:
     layers.snake = torch.compile(snake, dynamic=True)
 
 
-def _codec(config: CodecConfig, weights: dict[str, Tensor], device: torch.device) -> Codec:
-    model = build_model(config)
-    model.load_state_dict(weights)
-    return Codec(model.to(device), identity="in-training")
-
-
 def main(
     params: Annotated[Path, typer.Argument(help="Settings, such as params/codec_small.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as steps=200.")] = None,
@@ -353,7 +331,8 @@ def main(
 ) -> None:
     """Trains a codec from folders of recordings."""
     try:
-        path = train(load_config(params, overrides, CodecTrainingConfig), resume)
+        with ending_cleanly():
+            path = train(load_config(params, overrides, CodecTrainingConfig), resume)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -70,7 +70,8 @@ class FreeRunning:
         replayed = self._statistics([new[:, :length] for new, length in zip(made, lengths, strict=True)])
         errors = [relative_distance(self._real, replayed)]
         if self._reading is not None:
-            errors += misread(self._reading.predict(replayed), self._asked)
+            read = self._reading.predict(replayed).reshape(self._asked.shape)  # one target comes back as a row
+            errors += misread(read, self._asked)
         return float(np.mean(errors))
 
     def _prepare(self, dataset: Dataset) -> None:
@@ -118,7 +119,8 @@ def misread(read: np.ndarray, asked: np.ndarray) -> list[float]:
     errors = []
     open_to_all = np.isfinite(asked).all(axis=0)
     for chosen in (open_to_all, ~open_to_all):
-        wrong, spread = (read - asked)[:, chosen], (asked - np.nanmean(asked, axis=0))[:, chosen]
+        chosen = chosen & np.isfinite(asked).any(axis=0)
+        wrong, spread = read[:, chosen] - asked[:, chosen], asked[:, chosen] - np.nanmean(asked[:, chosen], axis=0)
         if np.nansum(spread**2) > 0:
             errors.append(float(np.nansum(wrong**2) / np.nansum(spread**2)))
     return errors
@@ -146,5 +148,5 @@ def clip_statistics(latents: np.ndarray) -> np.ndarray:
 def relative_distance(real: np.ndarray, replayed: np.ndarray) -> float:
     """Mean squared distance of pairs `(n, S)` over that of all pairs of `real`; each statistic in its own deviation."""
     scale = np.maximum(real.std(axis=0), 0.1)  # what hardly differs from clip to clip decides nothing
-    between = 2.0 * np.mean(real.var(axis=0, ddof=1) / scale**2) if len(real) > 1 else 2.0
-    return float(np.mean(((real - replayed) / scale) ** 2) / between)
+    between = 2.0 * np.mean(real.var(axis=0, ddof=1) / scale**2) if len(real) > 1 else 0.0
+    return float(np.mean(((real - replayed) / scale) ** 2) / (between or 2.0))  # of clips all alike: as of one

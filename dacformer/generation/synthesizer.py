@@ -629,7 +629,7 @@ class Voice:
 
 
 def load(
-    path: str | Path, which: str = "best", codec: str | Path | None = None, device: str | torch.device = "cpu"
+    path: str | Path, which: str | int = "best", codec: str | Path | None = None, device: str | torch.device = "cpu"
 ) -> Synthesizer:
     """Loads an instrument.
 

@@ -9,9 +9,9 @@ import pandas as pd
 from dacformer.config import Config, Section, load_config
 from dacformer.data import Conditions
 from dacformer.errors import UserError
+from dacformer.evaluation.training import train
 from dacformer.interfaces.widgets import LivePlot
 from dacformer.training.checkpoint import WEIGHTS_FILE, list_checkpoints
-from dacformer.training.loop import train
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
@@ -31,7 +31,7 @@ def ensure_run(run: str | Path, params_file: str | Path, overrides: Sequence[str
     Raises:
         UserError: No such run, and settings that name another; bad settings or data.
     """
-    run = Path(run)
+    run = Path(run).expanduser()
     if list_checkpoints(run) or (run / WEIGHTS_FILE).is_file():
         return run
     config = load_config(params_file, list(overrides))

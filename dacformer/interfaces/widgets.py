@@ -21,15 +21,15 @@ from dacformer.config import Config
 from dacformer.data import Conditions, Dataset
 from dacformer.data.dataset import spread
 from dacformer.errors import UserError
+from dacformer.evaluation.samples import SampleWriter
 from dacformer.evaluation.side_by_side import real_clip
 from dacformer.generation import Curve, Synthesizer, Take
 from dacformer.generation.controls import Controls
 from dacformer.interfaces.plots import plot_training
-from dacformer.interfaces.samples import SampleWriter
 from dacformer.pages import figure_html, player_html
 from dacformer.pictures import plot_sounds
 from dacformer.training.checkpoint import Checkpoint
-from dacformer.training.loop import read_metrics
+from dacformer.training.metrics import read_metrics
 
 
 @dataclass(frozen=True)

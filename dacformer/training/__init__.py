@@ -2,5 +2,6 @@
 
 from dacformer.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from dacformer.training.loop import train
+from dacformer.training.metrics import read_metrics
 
-__all__ = ["Checkpoint", "find_checkpoint", "load_checkpoint", "train"]
+__all__ = ["Checkpoint", "find_checkpoint", "load_checkpoint", "read_metrics", "train"]

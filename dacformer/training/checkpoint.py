@@ -7,15 +7,19 @@
 
 A folder is written under another name and renamed when it is complete, and renamed back before it is removed, so a name
 `step_*` is always a whole checkpoint.
-The last is the one with the highest step, the best the one that free running is judged best of, or, where
-that was not judged, the one with the lowest validation NLL: no pointer can go stale.
+`metrics` are written into it afterwards: a model is saved before it is measured.
+
+The last is the one with the highest step. The best is chosen as `training.select_best_by` says: by free running, or,
+where that was not measured, by validation NLL. No pointer can go stale. Whatever else lies in the folder (copies,
+links, files) is somebody's own: it is passed over and never removed.
 """
 
 import hashlib
 import math
 import os
-import pickle
+import re
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ from dacformer.config import Config, Section, load_config, save_config
 from dacformer.data.conditions import Conditions
 from dacformer.data.dataset import Facts
 from dacformer.errors import UserError
+from dacformer.files import new_file, sync, write_safetensors
 from dacformer.model import DACFormer
 
 CARD_FILE, WEIGHTS_FILE, STATE_FILE = "config.yaml", "model.safetensors", "train_state.pt"
@@ -76,39 +81,55 @@ def save_checkpoint(run: Path, card: Card, weights: dict[str, Tensor], state: di
     Raises:
         UserError: The disk is full or not writable; what was there before is untouched.
     """
-    from safetensors.torch import save_file
-
     target = run / "checkpoints" / f"step_{card.step:07d}"
     part = target.with_name(f".{target.name}.part")
     try:
-        for leftover in target.parent.glob(".step_*"):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in (*target.parent.glob(".step_*.part"), *target.parent.glob(".step_*.gone")):
+            shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
         save_config(card, part / CARD_FILE)
-        save_file({key: value.contiguous() for key, value in weights.items()}, part / WEIGHTS_FILE)
+        write_safetensors(part / WEIGHTS_FILE, weights)
         torch.save(state, part / STATE_FILE)
         for file in part.iterdir():
-            _sync(file)
+            sync(file)
         gone = target.with_name(f".{target.name}.gone")
-        if target.exists():
+        if _step_of(target):
             os.replace(target, gone)
+        elif os.path.lexists(target):  # a file or a link of somebody's own
+            os.replace(target, new_file(target.with_name(f"{target.name}.moved_away")))
         os.replace(part, target)
         shutil.rmtree(gone, ignore_errors=True)
-        _sync(target.parent)
+        sync(target.parent)
     # safetensors and torch wrap the system's error in exceptions of their own.
     except Exception as error:
         raise UserError(
-            f"The checkpoint {target} could not be written ({error}). Earlier checkpoints are untouched. "
-            f"Make room, then go on with --resume."
+            f"The checkpoint {target} could not be written ({' '.join(str(error).split())}). "
+            f"Earlier checkpoints are untouched. Make room, then go on with --resume."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return target
 
 
+def save_metrics(path: Path, metrics: dict[str, float]) -> None:
+    """Writes into a checkpoint what was measured of it; the old card stays if that fails.
+
+    Raises:
+        OSError: The disk is full or not writable.
+    """
+    save_config(read_card(path).model_copy(update={"metrics": metrics}), path / CARD_FILE)
+
+
 def list_checkpoints(run: Path) -> list[Path]:
     """The run's whole checkpoints, oldest first."""
-    return sorted((run / "checkpoints").glob("step_*"))
+    steps = {path: _step_of(path) for path in (run / "checkpoints").glob("step_*")}
+    return sorted((path for path, step in steps.items() if step is not None), key=lambda path: (steps[path], path))
+
+
+def _step_of(path: Path) -> str | None:
+    """A checkpoint's step as text that sorts like the number; None for what `save_checkpoint` does not make."""
+    name = re.fullmatch(r"step_([0-9]{7}|[1-9][0-9]{7,18})", path.name)
+    return name[1].zfill(19) if name and path.is_dir() and not path.is_symlink() else None
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -119,19 +140,21 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def prune_checkpoints(run: Path, keep: int) -> None:
-    """Removes all but the newest `keep` checkpoints and the best."""
-    kept = {*list_checkpoints(run)[-keep:], find_checkpoint(run, "best")}
-    for path in list_checkpoints(run):
-        if path not in kept:
+    """Removes checkpoints, but not the newest `keep`, not the best, and none that cannot be read."""
+    found = list_checkpoints(run)
+    cards = _readable(found)
+    kept = {*found[-keep:], _best(cards)}
+    for path in found:
+        if path not in kept and path in cards:
             remove_checkpoint(path)
 
 
-def find_checkpoint(path: str | Path, which: str = "best") -> Path:
+def find_checkpoint(path: str | Path, which: str | int = "best") -> Path:
     """Finds a checkpoint.
 
     Args:
         path: A checkpoint's folder, or a run's.
-        which: Of a run: `best` (by free running, else by validation NLL), `last`, or a step's number.
+        which: Of a run: `best` (as its `training.select_best_by` says), `last`, or a step's number.
 
     Returns:
         The checkpoint's folder.
@@ -139,7 +162,7 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
     Raises:
         UserError: There is none.
     """
-    path = Path(path)
+    path, which = Path(path), str(which)
     if (path / WEIGHTS_FILE).is_file():
         return path
     found = list_checkpoints(path)
@@ -148,19 +171,37 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
     if which == "last":
         return found[-1]
     if which == "best":
-        return min(found, key=_rank)
-    for each in found:
-        if which.isdigit() and each.name == f"step_{int(which):07d}":
-            return each
-    known = ", ".join(str(int(each.name.removeprefix("step_"))) for each in found)
-    raise UserError(f"{path} has no checkpoint '{which}'. It has: best, last, {known}.")
+        return _best(_readable(found)) or found[-1]
+    known = {str(int(_step_of(each) or 0)): each for each in found}
+    if re.fullmatch("[0-9]+", which) and (which.lstrip("0") or "0") in known:
+        return known[which.lstrip("0") or "0"]
+    raise UserError(f"{path} has no checkpoint '{which}'. It has: best, last, {', '.join(known)}.")
 
 
-def _rank(path: Path) -> tuple[float, float]:
-    """Sorts checkpoints, the best first: by free running, where that was judged; the NLL decides between equals."""
-    metrics = read_card(path).metrics
-    free_running = metrics.get("free_running", float("inf"))
-    return round(free_running, 2) if math.isfinite(free_running) else free_running, metrics.get("val_nll", float("inf"))
+def _readable(checkpoints: list[Path]) -> "dict[Path, Card]":
+    """The cards of checkpoints; of one that cannot be read a warning tells."""
+    cards = {}
+    for path in checkpoints:
+        try:
+            cards[path] = read_card(path)
+        except UserError as error:
+            warnings.warn(f"A checkpoint is passed over: {error}", stacklevel=3)
+    return cards
+
+
+def _best(cards: "dict[Path, Card]") -> Path | None:
+    """The best checkpoint by its metrics, oldest first; the NLL decides between equals. None if there are no cards."""
+    if not cards:
+        return None
+    by_nll = list(cards.values())[-1].config.training.select_best_by == "nll"
+
+    def rank(path: Path) -> tuple[float, float]:
+        metrics = cards[path].metrics
+        free_running, nll = (metrics.get(name, math.inf) for name in ("free_running", "val_nll"))
+        nll = nll if math.isfinite(nll) else math.inf
+        return (math.inf if by_nll or not math.isfinite(free_running) else round(free_running, 2)), nll
+
+    return min(cards, key=rank)
 
 
 def read_card(path: Path) -> Card:
@@ -168,7 +209,7 @@ def read_card(path: Path) -> Card:
     return load_config(path / CARD_FILE, kind=Card)
 
 
-def load_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
+def load_checkpoint(path: str | Path, which: str | int = "best") -> Checkpoint:
     """Loads a model for generation, on the CPU.
 
     Args:
@@ -187,7 +228,9 @@ def load_checkpoint(path: str | Path, which: str = "best") -> Checkpoint:
     try:
         model.load_state_dict(_read_weights(path))
     except RuntimeError as error:
-        raise UserError(f"{path / WEIGHTS_FILE} does not fit {path / CARD_FILE}: {error}") from error
+        raise UserError(
+            f"{path / WEIGHTS_FILE} does not fit the sizes in {path / CARD_FILE}. Use another checkpoint."
+        ) from error
     digest = hashlib.sha256((path / WEIGHTS_FILE).read_bytes()).hexdigest()
     return Checkpoint(card, model.eval(), f"{card.config.run.name}/{path.name}-{digest[:12]}")
 
@@ -202,10 +245,10 @@ def load_state(path: Path) -> tuple[Card, dict[str, Tensor], dict[str, Any]]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
         return card, weights, {"model": state["model"], "optimizer": state["optimizer"]}
-    # A hostile or cut-off pickle can fail in any of these ways.
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a hostile or cut-off pickle can fail in any way
+        problem = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"{file} is damaged or cut off ({error}). Delete {path} to resume from the checkpoint before it."
+            f"{file} is damaged or cut off ({problem}). Delete {path} to resume from the checkpoint before it."
         ) from error
 
 
@@ -217,14 +260,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         return load_file(path / WEIGHTS_FILE)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path / WEIGHTS_FILE} is damaged or cut off ({error}). Use another checkpoint.") from error
-
-
-def _sync(path: Path) -> None:
-    """Makes a file or folder survive a power cut (Windows syncs no folders, and only files that may be written)."""
-    if path.is_dir() and os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,14 +6,15 @@ that was resumed goes through the losses of one that was not; so does, without d
 
 import contextlib
 import itertools
-import json
 import math
-import shutil
-import time
+import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from torch import Tensor, nn
@@ -25,35 +26,32 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
-from tqdm.auto import tqdm
 
 from dacformer.config import Config, TrainingConfig, save_config
-from dacformer.data import Excerpts, ValidationSegments, load_dataset
+from dacformer.data import Dataset, Excerpts, ValidationSegments, load_dataset
 from dacformer.data.dataset import check_classes, unigram_nll
 from dacformer.errors import UserError
-from dacformer.files import write_text
+from dacformer.files import training_folder
 from dacformer.hardware import computes_in_bfloat16
 from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer
 from dacformer.model.heads import nll_per_code
+from dacformer.signals import StopRequest, ignore_in_worker
+from dacformer.training.average import WeightAverage
 from dacformer.training.checkpoint import (
     Card,
     Checkpoint,
     find_checkpoint,
-    list_checkpoints,
     load_state,
     prune_checkpoints,
     remove_checkpoint,
     save_checkpoint,
+    save_metrics,
 )
+from dacformer.training.metrics import FLUSH_EVERY, MetricsLog, OnMetrics, came_apart, read_metrics
 from dacformer.training.muon import Muon
+from dacformer.training.start import check_resumable, prepare_run
 
-METRICS_FILE = "metrics.jsonl"
-FLUSH_EVERY = 10  # steps whose losses stay on the device, so that logging seldom waits for it
-
-OnMetrics = Callable[[dict[str, float]], None]
-"""Called with each line of `metrics.jsonl` as it is written."""
 OnSample = Callable[[Checkpoint, Path], None]
 """Called every `sample_every` steps with the model as it is and the run's folder."""
 Judge = Callable[[Checkpoint], float]
@@ -69,180 +67,279 @@ def train(
     on_sample: OnSample | None = None,
     judge: Judge | None = None,
 ) -> Path:
-    """Trains a model.
+    """Trains a model; `dacformer.train` also brings the usual samples and judge.
+
+    Ctrl-C, SIGTERM and SIGHUP end the training after the step at hand, which is saved and then measured; another signal
+    leaves out the measuring. After Ctrl-C the caller goes on; other signals are then handed on to their own handler.
 
     Args:
         config: All settings. The run's folder receives `config.yaml`, `metrics.jsonl`, TensorBoard events, checkpoints.
         resume: Go on from the run's last whole checkpoint.
         overwrite: Start anew where the run's folder already holds a training.
         on_metrics: Hears of every step and validation (a live plot).
-        on_sample: Writes samples.
-        judge: Chooses the best checkpoint, as `dacformer.evaluation.FreeRunning` does; if None, the lowest validation
-            NLL is the best.
+        on_sample: Writes samples. If it fails, a warning tells, and the training goes on.
+        judge: Chooses the best checkpoint, as `dacformer.evaluation.FreeRunning` does; if None, or where it fails, the
+            lowest validation NLL is the best.
 
     Returns:
         The run's folder.
 
     Raises:
-        UserError: Data that cannot be trained on, a run in the way, nothing to resume, or a full disk.
+        UserError: Data that cannot be trained on, a run in the way or in use, nothing to resume, or a full disk.
     """
     keep_freed_memory()
-    run, training = config.run, config.training
-    dataset = load_dataset(config.data.path)
-    check_classes(dataset, dataset.rows)
-    # Everything is read before the run's folder is touched: data that cannot be trained on buries no older training.
-    batch_size = config.data.batch_size
-    excerpts = Excerpts(dataset, config.data.segment_frames, training, training.steps * batch_size)
-    segments = ValidationSegments(dataset, config.data.segment_frames, training.validation_batches * batch_size)
-    unigram = unigram_nll(excerpts.some_codes, segments.codes, dataset.facts.codebook_size)
-    accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
-    if batch_size % accelerator.num_processes:
-        raise UserError(f"data.batch_size={batch_size} cannot be shared by {accelerator.num_processes} processes.")
-    if accelerator.is_main_process:
-        _prepare_run(config, resume, overwrite)
-    accelerator.wait_for_everyone()
-
-    torch.manual_seed(training.seed)
-    card = Card(step=0, config=config, facts=dataset.facts, conditions=dataset.conditions)
-    plain = card.build_model()
-    saved = load_state(find_checkpoint(run, "last")) if resume else None
-    if saved is not None:
-        _check_resumable(saved[0], card)
-        plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
-    model, *optimizers = accelerator.prepare(plain, *make_optimizers(plain, training))
-    bare = [each.optimizer for each in optimizers]
-    average = WeightAverage(model, training.ema_decay)
-    step = 0
-    if saved is not None:
-        step = saved[0].step
-        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
-        set_model_state_dict(model, saved[2]["model"], options=options)
-        set_optimizer_state_dict(model, bare, saved[2]["optimizer"], options=options)
-        del saved  # two copies of the weights and the optimizer
-    if accelerator.is_main_process:
-        save_config(config, run / "config.yaml")
-
-    loader = accelerator.prepare(
-        DataLoader(
-            excerpts,
-            batch_size=batch_size,
-            sampler=range(step * batch_size, training.steps * batch_size),
-            num_workers=config.data.num_workers,
-        )
-    )
-    precision = choose_precision(training.precision, accelerator.device)
-    log = _Log(run, step, training, batch_size * config.data.segment_frames, accelerator.is_main_process, on_metrics)
-
-    def save(metrics: dict[str, float]) -> None:
-        """Writes a checkpoint of the step at hand (all processes must call)."""
-        weights = _on_cpu(accelerator.get_state_dict(model))
-        with average.in_place():
-            averaged = _on_cpu(accelerator.get_state_dict(model))
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = {"model": weights, "optimizer": get_optimizer_state_dict(model, bare, options=options)}
+    stop = StopRequest()
+    with _memory_told_plainly(), contextlib.ExitStack() as cleanup:
+        # All is read before the run's folder is touched: data that cannot be trained on buries no older training.
+        data = _Data.load(config)
+        accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
+        if config.data.batch_size % accelerator.num_processes:
+            raise UserError(
+                f"data.batch_size={config.data.batch_size} cannot be shared by {accelerator.num_processes} processes."
+            )
+        cleanup.enter_context(stop.listening())
         if accelerator.is_main_process:
-            save_checkpoint(run, card.model_copy(update={"step": step, "metrics": metrics}), averaged, state)
-            prune_checkpoints(run, training.keep_checkpoints)
+            cleanup.enter_context(training_folder(config.run))
+            prepare_run(config.run, resume, overwrite)
+        accelerator.wait_for_everyone()
+        trainer = _Trainer(config, data, accelerator, resume)
+        if accelerator.is_main_process:
+            save_config(config, config.run / "config.yaml")
+        log = MetricsLog(config, trainer.step, accelerator.is_main_process, on_metrics, stop)
+        cleanup.callback(log.close)
+        trainer.run(log, stop, on_sample, judge)
+    return config.run
 
-    def validate_and_save() -> None:
-        log.flush()  # a checkpoint never knows of a step that the log does not
-        with average.in_place():
-            nll = validate(model, segments, batch_size, precision, accelerator.device)
+
+@dataclass(frozen=True)
+class _Data:
+    """A data set, cut for a training: excerpts, validation segments, and how well one could do by counting `(K,)`."""
+
+    dataset: Dataset
+    excerpts: Excerpts
+    segments: ValidationSegments
+    unigram: np.ndarray
+
+    @classmethod
+    def load(cls, config: Config) -> "_Data":
+        dataset = load_dataset(config.data.path)
+        check_classes(dataset, dataset.rows)
+        training, frames, batch = config.training, config.data.segment_frames, config.data.batch_size
+        excerpts = Excerpts(dataset, frames, training, training.steps * batch)
+        segments = ValidationSegments(dataset, frames, training.validation_batches * batch)
+        unigram = unigram_nll(excerpts.some_codes, segments.codes, dataset.facts.codebook_size)
+        return cls(dataset, excerpts, segments, unigram)
+
+
+class _Trainer:
+    """Model, optimizers and average, at a step. All processes call its methods, in the same order."""
+
+    log: MetricsLog
+    stop: StopRequest
+    on_sample: OnSample | None
+    judge: Judge | None
+
+    def __init__(self, config: Config, data: _Data, accelerator: Accelerator, resume: bool) -> None:
+        """Starts from fresh weights, or from those of the run's last checkpoint."""
+        self.config, self.data, self.accelerator = config, data, accelerator
+        torch.manual_seed(config.training.seed)
+        facts, conditions = data.dataset.facts, data.dataset.conditions
+        self.card = Card(step=0, config=config, facts=facts, conditions=conditions)
+        plain = self.card.build_model()
+        saved = load_state(find_checkpoint(config.run, "last")) if resume else None
+        if saved is not None:
+            check_resumable(saved[0], self.card)
+            plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
+        self.model, *self.optimizers = accelerator.prepare(plain, *make_optimizers(plain, config.training))
+        self.bare = [each.optimizer for each in self.optimizers]
+        self.average = WeightAverage(self.model, config.training.ema_decay)
+        self.step = self.saved_step = 0
+        if saved is not None:
+            self.card = saved[0].model_copy(update={"config": config, "facts": facts, "conditions": conditions})
+            self.step = self.saved_step = saved[0].step
+            options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
+            set_model_state_dict(self.model, saved[2]["model"], options=options)
+            set_optimizer_state_dict(self.model, self.bare, saved[2]["optimizer"], options=options)
+        self.precision = choose_precision(config.training.precision, accelerator.device)
+
+    def run(self, log: MetricsLog, stop: StopRequest, on_sample: OnSample | None, judge: Judge | None) -> None:
+        """Trains to the last step or until it is stopped; either way, what was learned is saved, then measured."""
+        self.log, self.stop, self.on_sample, self.judge = log, stop, on_sample, judge
+        try:
+            self._train()
+        except KeyboardInterrupt:  # of a callback; signals are taken note of
+            stop.signal = stop.signal or signal.SIGINT
+        except OSError:  # the log could not be written, the checkpoint perhaps can
+            if self.step > self.saved_step:
+                self._save()
+            raise
+        if self.step > self.saved_step:
+            self._save()
+            log.say(f"Saved step {self.step}; now it is measured. A second Ctrl-C leaves that out.")
+            self._measure()
+        if self.step < self.config.training.steps:
+            log.say(f"Stopped at step {self.step}; go on with --resume.")
+
+    def _train(self) -> None:
+        training, batch_size = self.config.training, self.config.data.batch_size
+        if self.step:
+            self._catch_up()
+        loader = self.accelerator.prepare(
+            DataLoader(
+                self.data.excerpts,
+                batch_size=batch_size,
+                sampler=range(self.step * batch_size, training.steps * batch_size),
+                num_workers=self.config.data.num_workers,
+                worker_init_fn=ignore_in_worker,
+            )
+        )
+        for batch in loader:
+            if self._should_stop():
+                return
+            self._update(batch)
+            if self.step % training.validate_every == 0 or self.step == training.steps:
+                self._save()
+                self._measure()
+            if self.on_sample and training.sample_every and self.step % training.sample_every == 0:
+                if snapshot := self._snapshot():
+                    self._call(self.on_sample, snapshot, self.config.run)
+                self.accelerator.wait_for_everyone()
+                self.log.start_clock()
+
+    def _update(self, batch: dict[str, Tensor]) -> None:
+        """Learns from one batch."""
+        training, accelerator = self.config.training, self.accelerator
+        rate = set_learning_rate(self.optimizers, training, self.step + 1)
+        torch.manual_seed(training.seed + self.step + 1)  # dropout: the same after --resume
+        self.model.train()
+        with self.precision():
+            logits = self.model(batch["codes"], batch["condition"], heard=batch["heard"])
+        loss = _global_mean(nll_per_code(logits, batch["codes"]), batch["mask"], accelerator)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        accelerator.backward(loss)
+        norm = _whole(accelerator.clip_grad_norm_(self.model.parameters(), training.gradient_clip))
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self.average.update(self.step)
+        self.log.later(self.step, rate, accelerator.reduce(loss.detach(), "mean"), norm)
+
+    def _should_stop(self) -> bool:
+        """Whether a signal came to any process; several ask each other only when they wait for the device anyway."""
+        if self.accelerator.num_processes == 1:
+            return self.stop.signal is not None
+        if self.step % FLUSH_EVERY:
+            return False
+        mine = torch.tensor(float(self.stop.signal is not None), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(mine, "sum"))
+
+    def _save(self) -> None:
+        """Writes a checkpoint of the step at hand, not measured yet."""
+        unwritten = None
+        try:
+            self.log.flush()  # a checkpoint never knows of a step that the log does not
+        except OSError as error:
+            unwritten = error
+        weights = _on_cpu(self.accelerator.get_state_dict(self.model))
+        averaged = self._averaged()
+        if not all(bool(value.isfinite().all()) for value in weights.values()):
+            raise came_apart("The weights are no numbers any more", self.step, self.config.training)
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = {"model": weights, "optimizer": get_optimizer_state_dict(self.model, self.bare, options=options)}
+        self.card = self.card.model_copy(update={"step": self.step, "metrics": {}})
+        if self.accelerator.is_main_process:
+            save_checkpoint(self.config.run, self.card, averaged, state)
+        self.saved_step = self.step
+        if unwritten:
+            raise unwritten
+
+    def _measure(self) -> None:
+        """Validates and judges the checkpoint just saved, writes the figures into it and the log, and prunes others.
+
+        Where a signal breaks that off, it stays without figures, and is measured first of all after --resume.
+        """
+        device = self.accelerator.device
+        with self.average.in_place():
+            nll = validate(self.model, self.data.segments, self.config.data.batch_size, self.precision, device)
+        if not nll.isfinite().all():
+            if self.accelerator.is_main_process:
+                remove_checkpoint(find_checkpoint(self.config.run, self.step))  # nothing could go on from it
+            raise came_apart(f"The validation NLL is {float(nll.mean())}", self.step, self.config.training)
+        unigram = self.data.unigram
         metrics = {"val_nll": float(nll.mean()), "unigram_nll": float(unigram.mean())}
         metrics |= {f"val_nll_{k + 1}": float(value) for k, value in enumerate(nll)}
         metrics |= {f"unigram_nll_{k + 1}": float(value) for k, value in enumerate(unigram)}
-        text = f"step {step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})"
-        if judge:
-            if heard := current():
-                metrics["free_running"] = judge(heard)
-                text += f", free running {metrics['free_running']:.3f}"
-            accelerator.wait_for_everyone()
-        log.write(step, metrics)
-        log.say(text)
-        save(metrics)
-        log.start_clock()
+        text = f"step {self.step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})"
+        judged = None
+        if self.judge:
+            if snapshot := self._snapshot():
+                judged = self._call(self.judge, snapshot)
+            self.accelerator.wait_for_everyone()
+        if judged is not None:
+            metrics["free_running"] = judged
+            text += f", free running {judged:.3f}"
+        broken_off = self.judge and judged is None and self.stop.signal
+        if self.accelerator.is_main_process and not broken_off:
+            self._write(metrics, text)
+        self.log.start_clock()
 
-    def current() -> Checkpoint | None:
-        """The model as it is, to be played by the main process (all processes must call)."""
-        with average.in_place():
-            weights = _on_cpu(accelerator.get_state_dict(model))  # a sharded model could not be played alone
-        if not accelerator.is_main_process:
-            return None
-        heard = card.build_model()
-        heard.load_state_dict(weights)
-        now = card.model_copy(update={"step": step})
-        return Checkpoint(now, heard.to(accelerator.device).eval(), f"{run.name}/{step}")
-
-    moving = False  # whether weights are between two steps
-    try:
-        for batch in loader:
-            rate = set_learning_rate(optimizers, training, step + 1)
-            torch.manual_seed(training.seed + step + 1)  # dropout: the same after --resume
-            model.train()
-            with precision():
-                logits = model(batch["codes"], batch["condition"], heard=batch["heard"])
-            loss = _global_mean(nll_per_code(logits, batch["codes"]), batch["mask"], accelerator)
-            for optimizer in optimizers:
-                optimizer.zero_grad()
-            accelerator.backward(loss)
-            norm = _whole(accelerator.clip_grad_norm_(model.parameters(), training.gradient_clip))
-            moving = True
-            for optimizer in optimizers:
-                optimizer.step()
-            average.update(step + 1)
-            step += 1
-            moving = False
-            log.later(step, rate, accelerator.reduce(loss.detach(), "mean"), norm)
-            if step % training.validate_every == 0 or step == training.steps:
-                validate_and_save()
-            if on_sample and training.sample_every and step % training.sample_every == 0:
-                if heard := current():
-                    on_sample(heard, run)
-                accelerator.wait_for_everyone()
-                log.start_clock()
-    except KeyboardInterrupt:  # the stop button of a notebook: keep what was learned
-        if moving:
-            log.say("Stopped in the middle of an update; go on from the last checkpoint with --resume.")
-        else:
-            log.say(f"Stopped at step {step}; go on with --resume.")
-            validate_and_save()
-    except OSError as error:
-        raise UserError(f"{run} cannot be written ({error}). Make room, then go on with --resume.") from error
-    finally:
-        log.close()
-    return run
-
-
-class WeightAverage:
-    """An exponential moving average of the weights, kept beside them (sharded as they are)."""
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        """Starts from the weights as they are; `decay` 0 makes the average the weights themselves."""
-        self._parameters = list(model.parameters())
-        self._averages = [parameter.detach().clone() for parameter in self._parameters]
-        self._decay = decay
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Moves the average towards the weights; early steps count more, so that the start is soon forgotten."""
-        decay = min(self._decay, step / (step + 10.0))
-        torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters], 1.0 - decay)
-
-    @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Puts the average in the weights' place for a while."""
-        self._swap()
+    def _write(self, metrics: dict[str, float], text: str) -> None:
+        """Writes what was measured: first into the checkpoint, so that the log never knows more."""
+        run = self.config.run
+        save_metrics(find_checkpoint(run, self.step), metrics)
+        self.log.write(self.step, metrics)
+        self.log.say(text)
         try:
-            yield
-        finally:
-            self._swap()
+            prune_checkpoints(run, self.config.training.keep_checkpoints)
+        except OSError as error:
+            warnings.warn(f"A checkpoint that is not needed could not be removed: {error}", stacklevel=2)
 
-    @torch.no_grad()
-    def _swap(self) -> None:
-        for parameter, average in zip(self._parameters, self._averages, strict=True):
-            held = parameter.detach().clone()
-            parameter.copy_(average)
-            average.copy_(held)
+    def _catch_up(self) -> None:
+        """Measures the checkpoint that is resumed, or logs its figures, where the training was killed before that."""
+        if not self.card.metrics:
+            self._measure()
+        elif not any(line["step"] == self.step and "val_nll" in line for line in read_metrics(self.config.run)):
+            self.log.write(self.step, self.card.metrics)
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """The averaged weights, whole: a sharded model could not be played or saved alone."""
+        with self.average.in_place():
+            return _on_cpu(self.accelerator.get_state_dict(self.model))
+
+    def _snapshot(self) -> Checkpoint | None:
+        """The model as it is, to be played by the main process; None for the others."""
+        weights = self._averaged()
+        if not self.accelerator.is_main_process:
+            return None
+        model = self.card.build_model()
+        model.load_state_dict(weights)
+        card = self.card.model_copy(update={"step": self.step})
+        return Checkpoint(card, model.to(self.accelerator.device).eval(), f"{self.config.run.name}/{self.step}")
+
+    def _call(self, callback: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls what the caller gave; None where a signal breaks it off, or where it fails, which costs no training."""
+        with self.stop.interruptible():
+            try:
+                return callback(*arguments)
+            except Exception as error:
+                name, problem = getattr(callback, "__name__", type(callback).__name__), " ".join(str(error).split())
+                warnings.warn(f"{name} failed at step {self.step} ({type(error).__name__}: {problem}).", stacklevel=2)
+        return None
+
+
+@contextlib.contextmanager
+def _memory_told_plainly() -> Iterator[None]:
+    """Says in one line that the memory is too small."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise UserError(
+            "There is not enough memory. Lower data.batch_size, data.segment_frames or model.dim, "
+            "then start anew, or go on with --resume."
+        ) from error
 
 
 @torch.no_grad()
@@ -324,38 +421,6 @@ def _global_mean(nll: Tensor, mask: Tensor, accelerator: Accelerator) -> Tensor:
     return (nll * mask[:, None]).sum() / count * accelerator.num_processes
 
 
-def _prepare_run(config: Config, resume: bool, overwrite: bool) -> None:
-    """Refuses to bury a training, and clears one away where that is wanted."""
-    run = config.run
-    if not resume and list_checkpoints(run):
-        if not overwrite:
-            raise UserError(
-                f"{run} already holds a training. Use --resume, --overwrite, or another folder: run=runs/NAME"
-            )
-        for old in list_checkpoints(run):
-            remove_checkpoint(old)
-        shutil.rmtree(run / "samples", ignore_errors=True)
-        for old in [run / METRICS_FILE, *run.glob("events.out.*")]:
-            old.unlink(missing_ok=True)
-    if resume and not list_checkpoints(run):
-        raise UserError(f"There is nothing to resume in {run}: it has no whole checkpoint. Leave --resume out.")
-
-
-def _check_resumable(saved: Card, card: Card) -> None:
-    for what, old, new in (
-        ("model", saved.config.model, card.config.model),
-        ("codec", saved.facts.codec, card.facts.codec),
-        ("classes and parameters", saved.conditions, card.conditions),
-    ):
-        if old != new:
-            raise UserError(f"Cannot resume {card.config.run}: its {what} were {old}, now {new}. Start another run.")
-    if saved.step >= card.config.training.steps:
-        raise UserError(
-            f"{card.config.run} is at step {saved.step} of {card.config.training.steps}: nothing is left to train. "
-            f"Ask for more: training.steps={2 * saved.step}"
-        )
-
-
 def _whole(norm: Any) -> Tensor:
     """A gradient norm as a plain tensor; FSDP's is sharded."""
     return (norm.full_tensor() if isinstance(norm, DTensor) else norm).detach()
@@ -363,101 +428,3 @@ def _whole(norm: Any) -> Tensor:
 
 def _on_cpu(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone() for key, value in weights.items()}
-
-
-class _Log:
-    """`metrics.jsonl`, TensorBoard and the progress bar, of the main process only.
-
-    After a resume, lines of steps that are trained again are gone.
-    """
-
-    def __init__(
-        self,
-        run: Path,
-        step: int,
-        training: TrainingConfig,
-        frames_per_step: int,
-        active: bool,
-        on_metrics: OnMetrics | None,
-    ) -> None:
-        self._active, self._on_metrics, self._frames_per_step = active, on_metrics, frames_per_step
-        self._learning_rate = training.learning_rate
-        self._pending: list[tuple[int, float, Tensor]] = []  # step, learning rate, loss and gradient norm
-        self._bar = tqdm(total=training.steps, initial=step, desc=run.name, unit="step", disable=not active)
-        if active:
-            path = run / METRICS_FILE
-            lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-            kept = [line for line in lines if _step_of(line) <= step]
-            write_text(path, "".join(f"{line}\n" for line in kept))
-            self._file = path.open("a", encoding="utf-8", newline="\n")
-            self._board = SummaryWriter(str(run), purge_step=step + 1)
-        self.start_clock()
-
-    def start_clock(self) -> None:
-        """Forgets the time spent on anything but training."""
-        self._started = time.monotonic()
-
-    def later(self, step: int, rate: float, loss: Tensor, norm: Tensor) -> None:
-        """Takes a step's figures as they lie on the device, and writes them when there are enough to wait for it."""
-        self._pending.append((step, rate, torch.stack([loss, norm])))
-        self._bar.update()
-        if len(self._pending) == FLUSH_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes the steps since the last time.
-
-        Raises:
-            UserError: A loss or a gradient is not finite.
-        """
-        if not self._pending:
-            return
-        figures = torch.stack([tensor for *_, tensor in self._pending]).tolist()  # waits for the device
-        speed = len(self._pending) * self._frames_per_step / (time.monotonic() - self._started)
-        for loss, norm in figures:
-            step, rate, _ = self._pending.pop(0)
-            self.write(step, {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "frames_per_second": speed})
-            if not math.isfinite(loss + norm):
-                raise UserError(
-                    f"The loss is {loss} and its gradient {norm} at step {step}: training has come apart. "
-                    f"Lower training.learning_rate (now {self._learning_rate}) or gradient_clip."
-                )
-        self._bar.set_postfix(loss=f"{loss:.3f}", frames_per_second=f"{speed:.0f}")
-        self.start_clock()
-
-    def write(self, step: int, figures: dict[str, float]) -> None:
-        """Writes one line."""
-        if not self._active:
-            return
-        line = {"step": step, **figures}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
-        for name, value in figures.items():
-            self._board.add_scalar(name, value, step)
-        if self._on_metrics:
-            self._on_metrics(line)
-
-    def say(self, text: str) -> None:
-        """Prints without disturbing the bar."""
-        if self._active:
-            self._bar.write(text)
-
-    def close(self) -> None:
-        self._bar.close()
-        if self._active:
-            self._file.close()
-            self._board.close()
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):  # the line that was being written when the process was killed
-        return math.inf
-
-
-def read_metrics(run: str | Path) -> list[dict[str, float]]:
-    """All whole lines of a run's `metrics.jsonl`, oldest first."""
-    path = Path(run) / METRICS_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines if _step_of(line) < math.inf]

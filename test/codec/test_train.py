@@ -1,5 +1,7 @@
 """Training a codec, at a toy size on a few seconds of sound."""
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from dacformer.codec import train as training
 from dacformer.codec.quality import load_recording
 from dacformer.config import CodecConfig, CodecTrainingConfig, SoundSource
 from dacformer.errors import UserError
+from dacformer.files import training_folder
+from dacformer.signals import ending_cleanly
 from dacformer.textures import synthesize
 
 TOY = CodecConfig(encoder_dim=2, decoder_dim=16, encoder_rates=(4, 4, 4, 8), codebook_size=16, codebook_dim=4)
@@ -166,7 +170,7 @@ def test_resumed_is_uninterrupted(
     expected = load_file(whole)
     assert resumed.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(resumed[name], value, atol=1e-7, rtol=1e-6, msg=name)
+        assert torch.equal(resumed[name], value), name
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,3 +178,43 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Ca
         training.main(tmp_path / "none.yaml")
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("error: There is no settings file")
+
+
+# Stopping, resuming, sharing
+
+
+def test_a_signal_saves_and_resumed_is_uninterrupted(
+    tmp_path: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM in the middle of step 2, and again while it is saved."""
+    changes = {"save_every": 99, "crop_samples": 2048, "batch_size": 1}
+    whole = training.train(settings(tmp_path / "whole", sounds, **changes))
+    config = settings(tmp_path / "run", sounds, **changes)
+    draw_batch, save_weights = training.draw_batch, training.save_weights
+
+    def terminated_at_step_2(pool: training.Pool, config: CodecTrainingConfig, step: int) -> torch.Tensor:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw_batch(pool, config, step)
+
+    def terminated(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        save_weights(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stopped, ending_cleanly():
+        patch.setattr(training, "draw_batch", terminated_at_step_2)
+        patch.setattr(training, "save_weights", terminated)
+        training.train(config)
+    assert stopped.value.code == 143
+    assert torch.load(config.run / training.STATE_FILE, weights_only=True)["step"] == 2
+    resumed, expected = load_file(training.train(config, resume=True)), load_file(whole)
+    assert all(torch.equal(resumed[name], value) for name, value in expected.items())
+    with pytest.raises(UserError, match=r"step 3 of 3: nothing is left to train.*steps=6"):
+        training.train(config, resume=True)
+    with pytest.raises(UserError, match=r"codec\.codebook_size was 16, is now 32\. Start another"):
+        training.train(config.model_copy(update={"codec": TOY.model_copy(update={"codebook_size": 32})}), resume=True)
+    with training_folder(config.run), pytest.raises(UserError, match="Another training is writing"):
+        training.train(config.model_copy(update={"steps": 4}), resume=True)
+    os.truncate(config.run / training.STATE_FILE, 1000)
+    with pytest.raises(UserError, match=r"train_state\.pt is damaged or cut off"):
+        training.train(config.model_copy(update={"steps": 4}), resume=True)

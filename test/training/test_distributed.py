@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 
 from dacformer.config import Config, save_config
 from dacformer.errors import UserError
-from dacformer.training import find_checkpoint, load_checkpoint, train
-from dacformer.training.loop import read_metrics
+from dacformer.training import find_checkpoint, load_checkpoint, read_metrics, train
 
 Configure = Callable[..., Config]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from dacformer.codec import Codec, load_codec
+from dacformer.files import safe_names
 from dacformer.generation import Synthesizer, Take
 from dacformer.pictures import plot_sounds
 from dacformer.training.checkpoint import Checkpoint
@@ -23,7 +24,7 @@ class SampleWriter:
         self.latest: dict[str, Take] = {}
 
     def __call__(self, checkpoint: Checkpoint, run: Path) -> None:
-        """Writes `samples/step_*/<class>.wav`, a picture of all, and TensorBoard's audio."""
+        """Writes `samples/step_*/<class>.wav` (see `safe_names`), a picture of all, and TensorBoard's audio."""
         from torch.utils.tensorboard import SummaryWriter
 
         card = checkpoint.card
@@ -37,9 +38,10 @@ class SampleWriter:
         )
         self.latest = dict(zip(classes, takes, strict=True))
         folder = run / "samples" / f"step_{card.step:07d}"
+        files = safe_names(card.conditions.classes)
         with SummaryWriter(str(run)) as board:
             for name, take in self.latest.items():
-                take.save(folder / f"{name}.wav")
+                take.save(folder / f"{files[name]}.wav")
                 board.add_audio(f"sample/{name}", take.audio[None], card.step, take.sample_rate)
         figure = plot_sounds({name: take.audio for name, take in self.latest.items()}, card.facts.sample_rate)
         figure.savefig(folder / "spectrograms.png", dpi=80)

@@ -1,0 +1,67 @@
+"""Training as most want it: with samples to listen to, and with the best checkpoint chosen by how it plays."""
+
+import warnings
+from pathlib import Path
+
+from accelerate import PartialState
+
+from dacformer.codec import Codec, load_codec
+from dacformer.config import Config
+from dacformer.data import load_dataset
+from dacformer.errors import UserError
+from dacformer.evaluation.free_running import FreeRunning
+from dacformer.evaluation.samples import SampleWriter
+from dacformer.training import loop
+from dacformer.training.loop import Judge, OnSample
+from dacformer.training.metrics import OnMetrics
+
+
+def train(
+    config: Config,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_metrics: OnMetrics | None = None,
+    on_sample: OnSample | None = None,
+    judge: Judge | None = None,
+) -> Path:
+    """Trains a model; the notebooks and the command line do it with this function, too.
+
+    Args:
+        config: All settings; `training.select_best_by` and `training.sample_every` say what is played on the way.
+        resume: Go on from the run's last whole checkpoint.
+        overwrite: Start anew where the run's folder already holds a training.
+        on_metrics: Hears of every step and validation (a live plot).
+        on_sample: Writes samples, in place of `SampleWriter`.
+        judge: Chooses the best checkpoint, in place of `FreeRunning`, if `select_best_by` is `rollout`.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: See `dacformer.training.train`; also, before the first step, a codec that cannot be had, if the best
+            is to be chosen by `rollout`.
+    """
+    by_rollout, samples = config.training.select_best_by == "rollout", bool(config.training.sample_every)
+    if (by_rollout and not judge) or (samples and not on_sample):
+        codec = _codec(config, needed=by_rollout and not judge)
+        if codec is not None:
+            judge, on_sample = judge or FreeRunning(codec), on_sample or SampleWriter(codec)
+    return loop.train(config, resume, overwrite, on_metrics, on_sample, judge if by_rollout else None)
+
+
+def _codec(config: Config, needed: bool) -> Codec | None:
+    """The data set's codec; None, with a warning, where it cannot be had and is not needed."""
+    facts = load_dataset(config.data.path).facts
+    try:
+        with PartialState().main_process_first():  # one downloads
+            codec = load_codec(facts.codec_name, facts.num_codebooks)
+        if codec.identity != facts.codec:
+            raise UserError(
+                f"{config.data.path} is of {facts.codec}, but '{facts.codec_name}' is {codec.identity} now."
+            )
+        return codec
+    except UserError as error:
+        if needed:
+            raise UserError(f"{error} To train without the codec: training.select_best_by=nll") from None
+        warnings.warn(f"{error} So the training writes no samples.", stacklevel=3)
+    return None

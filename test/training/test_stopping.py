@@ -1,0 +1,312 @@
+"""A training that is stopped, broken off or shared: nothing that was learned is lost."""
+
+import errno
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from dacformer.config import Config, save_config
+from dacformer.errors import UserError
+from dacformer.signals import ending_cleanly
+from dacformer.training import load_checkpoint, read_metrics, train
+from dacformer.training.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_card
+
+Configure = Callable[..., Config]
+STEPS = {"steps": 4, "validate_every": 2, "validation_batches": 1}
+
+
+def lines_of(run: Path) -> list[dict[str, float]]:
+    return [{name: v for name, v in line.items() if name != "frames_per_second"} for line in read_metrics(run)]
+
+
+def judge(checkpoint: Checkpoint) -> float:
+    """As good as any: a number that only the weights decide."""
+    return next(checkpoint.model.parameters()).abs().mean().item()
+
+
+class At:
+    """Does something the first time that a step is heard of."""
+
+    def __init__(self, step: int, act: Callable[[], object]) -> None:
+        self.step, self.act, self.done = step, act, False
+
+    def __call__(self, line: dict[str, float] | Checkpoint, _: Path | None = None) -> float:
+        step = line.card.step if isinstance(line, Checkpoint) else line["step"]
+        if step == self.step and not self.done:
+            self.done = True
+            self.act()
+        return judge(line) if isinstance(line, Checkpoint) else 0.0
+
+
+def send(number: int) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.fixture(scope="module")
+def whole(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(configure(tmp_path_factory.mktemp("runs") / "whole", **STEPS), judge=judge)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_and_exits_with_its_number(
+    configure: Configure, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("dacformer.training.metrics.FLUSH_EVERY", 1)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    config = configure(tmp_path / "run", **STEPS)
+    with pytest.raises(SystemExit) as stopped, ending_cleanly():
+        train(config, on_metrics=At(1, send(number)), judge=judge)
+    assert stopped.value.code == 128 + number
+    assert {each: signal.getsignal(each) for each in before} == before
+    assert [path.name for path in list_checkpoints(config.run)] == ["step_0000001"]
+    assert "free_running" in read_card(find_checkpoint(config.run)).metrics
+    train(config, resume=True, judge=judge)
+    assert [line for line in lines_of(config.run) if line["step"] > 1] == lines_of(whole)[1:]
+    saved, expected = (load_file(find_checkpoint(run, 4) / "model.safetensors") for run in (config.run, whole))
+    assert all((saved[name] == value).all() for name, value in expected.items())
+
+
+def test_a_signal_in_a_notebook_lets_the_caller_go_on(configure: Configure, tmp_path: Path) -> None:
+    """There, SIGINT raises `KeyboardInterrupt`, which the training has answered."""
+    config = configure(tmp_path / "run", **STEPS)
+    assert train(config, on_metrics=At(2, send(signal.SIGINT))) == config.run
+    assert [read_card(path).step for path in list_checkpoints(config.run)] == [2]
+
+
+def test_a_second_signal_while_saving_is_harmless(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dacformer.training import checkpoint
+
+    original = checkpoint.write_safetensors
+
+    def interrupted(*arguments: Any) -> None:
+        send(signal.SIGINT)()
+        original(*arguments)
+        send(signal.SIGTERM)()
+
+    monkeypatch.setattr(checkpoint, "write_safetensors", interrupted)
+    config = configure(tmp_path / "run", **STEPS)
+    with pytest.raises(SystemExit) as stopped, ending_cleanly():
+        train(config)
+    assert stopped.value.code == 130
+    assert load_checkpoint(config.run).card.step == 2
+
+
+@pytest.mark.parametrize(
+    ("act", "ends"),
+    [
+        (send(signal.SIGTERM), SystemExit),
+        (lambda: (_ for _ in ()).throw(KeyboardInterrupt), None),
+        (lambda: (_ for _ in ()).throw(GeneratorExit("killed")), GeneratorExit),
+    ],
+    ids=["signal", "stop button", "killed"],
+)
+def test_judging_that_is_broken_off_costs_no_checkpoint_and_is_made_up_for(
+    configure: Configure, tmp_path: Path, whole: Path, act: Callable[[], object], ends: type[BaseException] | None
+) -> None:
+    config = configure(tmp_path / "run", **STEPS)
+    interrupting = At(2, act)
+    if ends is None:
+        train(config, judge=interrupting)
+    else:
+        with pytest.raises(ends), ending_cleanly():
+            train(config, judge=interrupting)
+    if read_card(find_checkpoint(config.run, "last")).step < 4:
+        assert read_card(find_checkpoint(config.run, 2)).metrics == {}
+        train(config, resume=True, judge=judge)
+    assert lines_of(config.run) == lines_of(whole)
+    assert read_card(find_checkpoint(config.run, 2)).metrics == read_card(find_checkpoint(whole, 2)).metrics
+
+
+@pytest.mark.parametrize("what", ["judge", "on_sample"])
+@pytest.mark.parametrize("error", [UserError("no codec"), OSError(errno.ENOSPC, "full"), ValueError("two\nlines")])
+def test_what_fails_beside_the_training_is_a_warning(
+    configure: Configure, tmp_path: Path, whole: Path, what: str, error: Exception
+) -> None:
+    def fail(*_: object) -> float:
+        raise error
+
+    config = configure(tmp_path / "run", **STEPS, sample_every=1)
+    with pytest.warns(UserWarning, match=r"^fail failed at step \d \(\w+Error: [^\n]*\)\.$"):
+        train(config, **{what: fail})
+    assert [read_card(path).step for path in list_checkpoints(config.run)] == [2, 4]
+    assert [line["loss"] for line in lines_of(config.run) if "loss" in line] == [
+        line["loss"] for line in lines_of(whole) if "loss" in line
+    ]
+
+
+def test_tensorboard_that_cannot_be_written_is_a_warning(
+    configure: Configure, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("torch.utils.tensorboard.writer.FileWriter.add_summary", full)
+    config = configure(tmp_path / "run", **STEPS)
+    with pytest.warns(UserWarning, match="TensorBoard's file cannot be written"):
+        train(config, judge=judge)
+    assert lines_of(config.run) == lines_of(whole)
+
+
+def test_a_log_that_cannot_be_written_is_said_after_saving(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dacformer.training import metrics
+
+    original = metrics.MetricsLog.write
+
+    def full(self: metrics.MetricsLog, step: int, figures: dict[str, float]) -> None:
+        if step == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(self, step, figures)
+
+    monkeypatch.setattr(metrics, "FLUSH_EVERY", 1)
+    monkeypatch.setattr(metrics.MetricsLog, "write", full)
+    config = configure(tmp_path / "run", **STEPS)
+    with pytest.raises(UserError, match=r"\(No space left on device\).*--resume"):
+        train(config)
+    assert load_checkpoint(config.run, "last").card.step == 3
+
+
+def test_signals_to_data_workers_are_the_parents_affair(configure: Configure, tmp_path: Path, whole: Path) -> None:
+    """A terminal's Ctrl-C and SLURM's SIGTERM reach every process of a job."""
+
+    def to_workers() -> None:
+        workers = multiprocessing.active_children()
+        assert workers
+        for each in workers:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                os.kill(each.pid or 0, number)
+
+    config = configure(tmp_path / "run", data={"num_workers": 1}, **STEPS)
+    train(config, on_metrics=At(1, to_workers), judge=judge)
+    assert lines_of(config.run) == lines_of(whole)
+
+
+def test_a_second_training_in_the_same_folder_is_refused(configure: Configure, tmp_path: Path) -> None:
+    config = configure(tmp_path / "run", **STEPS)
+    refused = []
+
+    def second() -> None:
+        with pytest.raises(UserError, match=r"Another training is writing to .*run"):
+            train(config)
+        refused.append(True)
+
+    train(config, on_metrics=At(1, second))
+    assert refused and len(lines_of(config.run)) == 6
+    train(config, overwrite=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_command_line_saves_on_a_signal(configure: Configure, tmp_path: Path, number: int) -> None:
+    config = configure(tmp_path / "run", steps=10_000, validate_every=10_000, select_best_by="nll")
+    save_config(config, tmp_path / "params.yaml")
+    command = [sys.executable, "-m", "dacformer.cli", "train", str(tmp_path / "params.yaml")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        log = config.run / "metrics.jsonl"
+        deadline = time.monotonic() + 120
+        while not (log.is_file() and log.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 128 + number and "Traceback" not in err
+    step = load_checkpoint(config.run, "last").card.step
+    assert f"Stopped at step {step}; go on with --resume." in out + err
+
+
+# What resuming finds
+
+
+def test_lines_of_others_in_the_log_are_passed_over(configure: Configure, tmp_path: Path, whole: Path) -> None:
+    config = configure(tmp_path / "run", **STEPS)
+    with pytest.raises(GeneratorExit):
+        train(config, on_metrics=At(3, lambda: (_ for _ in ()).throw(GeneratorExit)), judge=judge)
+    log = config.run / "metrics.jsonl"
+    others = ["null", "[1]", "7", '"x"', "{}", '{"step": null}', '{"step": "1"}', '{"step": NaN, "loss": 1}', "{",
+              '{"step": 1e400}', '{"step": ' + "9" * 5000 + "}", '{"step": -1}', '{"step": 1.5}', '{"step": true}',
+              '{"step": 1, "loss": null}', '{"step": 1, "loss": [1]}', "[" * 100_000, ""]  # fmt: skip
+    log.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*others, log.read_text()]).encode() + b"\xff\xfe\x00\n")
+    assert lines_of(config.run)[:3] == lines_of(whole)[:3]
+    train(config, resume=True, judge=judge)
+    assert lines_of(config.run) == lines_of(whole)
+    assert len(log.read_text().splitlines()) == len(lines_of(whole))
+
+
+def with_row(dataset: Path, target: Path, **row: Any) -> Path:
+    """A copy of a data set with its first file once more, under other labels."""
+    import shutil
+
+    import pandas as pd
+
+    shutil.copytree(dataset, target)
+    rows = pd.read_csv(target / "manifest.csv")
+    more = {**rows.iloc[0].to_dict(), "split": "train", **row}
+    pd.concat([rows, pd.DataFrame([more])]).to_csv(target / "manifest.csv", index=False)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"class": "creek", "rate": None}, "class 'creek' is new"),
+        ({"depth": 3}, "parameter 'depth' is new"),
+        ({"rate": 9}, "parameter 'rate' went from 0 to 1, goes now from 0 to 9"),
+        ({"strength": 0.5}, "parameter 'strength' was of wind, is now of pistons, wind"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, dict) else None,
+)
+def test_resuming_with_other_labels_names_only_what_differs(
+    configure: Configure, tmp_path: Path, dataset_path: Path, row: dict[str, Any], said: str
+) -> None:
+    run = train(configure(tmp_path / "run", steps=1))
+    other = with_row(dataset_path, tmp_path / "set", **row)
+    with pytest.raises(UserError) as error:
+        train(configure(run, steps=2, data={"path": other}), resume=True)
+    assert str(error.value) == f"Cannot resume {run}: {said}. Start another run: run=runs/NAME"
+
+
+def test_resuming_with_more_of_the_same_goes_on(configure: Configure, tmp_path: Path, dataset_path: Path) -> None:
+    run = train(configure(tmp_path / "run", steps=1))
+    other = with_row(dataset_path, tmp_path / "set")
+    train(configure(run, steps=2, data={"path": other}), resume=True)
+    assert [path.name for path in list_checkpoints(run)] == ["step_0000001", "step_0000002"]
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl", "config.yaml"])
+def test_what_has_the_name_of_a_trainings_file_is_refused_before_the_first_step(
+    configure: Configure, tmp_path: Path, name: str
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).touch() if name == "checkpoints" else (run / name).mkdir()
+    with pytest.raises(UserError, match=f"(?i){name}|names of a training's files"):
+        train(configure(run, steps=1), on_metrics=pytest.fail)
+
+
+@pytest.mark.parametrize("rate", [1e15, 1e30])
+def test_a_learning_rate_that_is_far_too_high_leaves_no_checkpoint(
+    configure: Configure, tmp_path: Path, rate: float
+) -> None:
+    config = configure(tmp_path / "run", **(STEPS | {"validate_every": 1}), learning_rate=rate, warmup_steps=0)
+    with pytest.raises(UserError, match=r"training has come apart\. Lower training\.learning_rate"):
+        train(config, judge=judge)
+    assert all(np.isfinite(read_card(path).metrics["val_nll"]) for path in list_checkpoints(config.run))
+
+
+def test_more_memory_than_there_is_is_one_line(configure: Configure, tmp_path: Path) -> None:
+    with warnings.catch_warnings(), pytest.raises(UserError, match=r"not enough memory\. Lower data\.batch_size"):
+        train(configure(tmp_path / "run", model={"dim": 2**24}))
+    assert not list_checkpoints(tmp_path / "run")
