@@ -13,10 +13,24 @@ NOTHING = ("", "~", "null")
 """What stands for no value."""
 
 
+MAX_CHARACTERS = 1_000_000
+"""Longer documents are refused: settings are a few thousand, and a million take seconds to read."""
+
+
 class _TextLoader(yaml.SafeLoader):
-    """Reads plain values as text, which their settings turn into numbers, and refuses a key that stands twice."""
+    """Reads plain values as text, which their settings turn into numbers; refuses aliases and keys that stand twice.
+
+    An alias stands for a part that may hold ten aliases, and so on: a few lines could fill the memory.
+    """
 
     yaml_implicit_resolvers = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            problem = f"the alias *{event.anchor} is not read. Write out what it stands for"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -31,7 +45,6 @@ class _TextLoader(yaml.SafeLoader):
 
 
 _TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(rf"^({'|'.join(NOTHING)})$"), ["~", "n", ""])
-_TextLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
 _TextLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^([-+]?\.inf|\.nan)$"), [*"-+."])
 
 
@@ -39,9 +52,11 @@ def parse_yaml(text: str) -> Any:
     """Reads a document into dicts, lists, texts and None.
 
     Raises:
-        yaml.YAMLError: It is not YAML, or holds a key twice.
+        yaml.YAMLError: It is not YAML, is too long, or holds an alias or a key twice.
         RecursionError: It is nested too deeply.
     """
+    if len(text) > MAX_CHARACTERS:
+        raise yaml.YAMLError(f"it has {len(text):,} characters, more than the {MAX_CHARACTERS:,} that are read")
     return yaml.load(text, _TextLoader)
 
 

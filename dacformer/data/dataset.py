@@ -9,7 +9,6 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import Field
 
 from dacformer.codec.file import DacFile, read_dac, same_codec
@@ -151,7 +150,7 @@ def load_dataset(path: str | Path) -> Dataset:
             f"{path} is no data set (it needs {FACTS_FILE} and {MANIFEST_FILE}). "
             f"Make one: dacformer encode SOUNDS {path}"
         )
-    facts = _read_facts(path / FACTS_FILE)
+    facts = load_config(path / FACTS_FILE, kind=Facts)
     rows, parameters = _read_manifest(manifest)
     if not (rows["split"] == "train").any():
         raise UserError(f"{path} has no training rows: there is nothing to learn from.")
@@ -164,27 +163,13 @@ def load_dataset(path: str | Path) -> Dataset:
     return Dataset(path, facts, rows, conditions_of(rows, parameters))
 
 
-def _read_facts(path: Path) -> Facts:
-    """The facts. An alias stands for a part that may hold ten aliases, and so on: a few lines could fill the memory."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if "*" in text and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise UserError(
-                f"{path} holds YAML aliases (*name), which no data set needs. Write out what they stand for."
-            )
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        pass  # said by the reader of settings
-    return load_config(path, kind=Facts)
-
-
 def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows, checked, and which of their columns are parameters."""
     try:
         rows = pd.read_csv(manifest, dtype=str, keep_default_na=False).fillna("")  # as text: a class may be called None
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            header = next(
-                filter(None, csv.reader(file))
-            )  # pandas gives other names to columns without one, or with the same
+            # pandas gives other names to columns without one, or with the same.
+            header = next(filter(None, csv.reader(file)))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{manifest} cannot be read as a table: {error}") from error
     for name in header:

@@ -149,7 +149,7 @@ def test_facts_with_a_typing_mistake_are_refused(write_dataset: WriteDataset) ->
 
 @pytest.mark.parametrize(
     "facts",
-    [{"sample_rate": 0}, {"hop_length": -512}, {"num_codebooks": "many"}, {"codec": 3}, {"gains_db": {"rain": 1e9}}],
+    [{"sample_rate": 0}, {"hop_length": -512}, {"num_codebooks": "many"}, {"codec": [3]}, {"gains_db": {"rain": 1e9}}],
 )
 def test_impossible_facts_are_refused(write_dataset: WriteDataset, facts: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"dataset.yaml: '{next(iter(facts))}"):
