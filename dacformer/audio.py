@@ -220,7 +220,9 @@ def format_of(path: str | Path) -> str:
     return kind
 
 
-def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: str | None = None) -> Path:
+def write_audio(
+    path: str | Path, audio: np.ndarray, sample_rate: int, comment: str | None = None, subtype: str | None = None
+) -> Path:
     """Writes a sound file, whole or not at all.
 
     Args:
@@ -228,26 +230,39 @@ def write_audio(path: str | Path, audio: np.ndarray, sample_rate: int, comment: 
         audio: `(N,)` or `(N, channels)` float in [-1, 1]; what is beyond is clipped.
         sample_rate: In Hz.
         comment: Text for the file's comment field.
+        subtype: How samples are held, such as `FLOAT`; the format's own way if None.
 
     Returns:
         The path.
 
     Raises:
-        UserError: The suffix names no format that can be written, or the format has no such rate or channel count.
+        UserError: The suffix names no format that can be written, the format has no such rate or channel count, or
+            there is no room.
     """
     path, kind = Path(path), format_of(path)
     audio = np.clip(audio, -1.0, 1.0)
     channels = 1 if audio.ndim == 1 else audio.shape[1]
-    try:
-        with replacing(path) as part, soundfile.SoundFile(part, "w", sample_rate, channels, format=kind) as file:
-            if comment is not None:
-                file.comment = comment
-            # libsndfile's Vorbis encoder overflows its stack on very long single writes.
-            for start in range(0, len(audio), sample_rate):
-                file.write(audio[start : start + sample_rate])
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"Cannot write {path}: {error.error_string}") from error
+    with replacing(path) as part:
+        part.touch()  # the system says better than libsndfile why it cannot be
+        try:
+            with soundfile.SoundFile(part, "w", sample_rate, channels, subtype, format=kind) as file:
+                if comment is not None:
+                    file.comment = comment
+                # libsndfile's Vorbis encoder overflows its stack on very long single writes.
+                for start in range(0, len(audio), sample_rate):
+                    file.write(audio[start : start + sample_rate])
+        except soundfile.LibsndfileError as error:
+            _try_to_grow(part)
+            raise UserError(f"Cannot write {path}: {error.error_string}") from error
     return path
+
+
+def _try_to_grow(part: Path) -> None:
+    """Has the system say why a file cannot grow (no room, no quota), of which libsndfile only says "System error"."""
+    with part.open("ab") as file:
+        file.write(bytes(2**16))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_comment(path: str | Path) -> str:

@@ -1,20 +1,48 @@
 """The command line: parse, call, print."""
 
-import contextlib
-import json
+import dataclasses
+import io
+import math
 import os
+import platform
+import shutil
 import sys
+import tempfile
 import warnings
+from collections.abc import Sequence
 from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from dacformer import __version__
 from dacformer.errors import UserError
 from dacformer.signals import ending_cleanly
 
+if TYPE_CHECKING:
+    from dacformer.generation import Synthesizer, Take
+
+GOES_ON = ("encode", "textures", "evaluate")
+"""Commands that go on where they were stopped, when they are given once more."""
+
+
+class _Commands(TyperGroup):
+    """The commands; Ctrl-C ends each of them in one line, with the exit code that shells give it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            stopped = "Stopped." + (" The same command goes on from here." if ctx.invoked_subcommand in GOES_ON else "")
+        print(stopped, file=sys.stderr)  # now that the error and its frames are gone, progress bars have ended
+        raise SystemExit(130)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="From a folder of recordings to a sound that never stops.",
     no_args_is_help=True,
     add_completion=False,
@@ -24,6 +52,28 @@ app = typer.Typer(
 CodecOption = Annotated[str, typer.Option(help="small, 44khz, 24khz, 16khz, or a weight file.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, mps.")]
 CheckpointOption = Annotated[str, typer.Option(help="Of a run: best, last, or a step's number.")]
+
+
+def _finite(number: float | None) -> float | None:
+    """NaN is within every range for typer, and infinity within those without an end."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no finite number.")
+    return number
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"dacformer {__version__} (Python {platform.python_version()}, torch {version('torch')})")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version, for reports.")
+    ] = False,
+) -> None:
+    """From a folder of recordings to a sound that never stops."""
 
 
 class Which(str, Enum):
@@ -41,7 +91,9 @@ def encode(
         str | None, typer.Option(help="small (the default), 44khz, 24khz, 16khz, or a weight file.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Table of classes and parameters, .csv or .xlsx.")] = None,
-    validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of recordings for validation.")] = 0.15,
+    validation: Annotated[
+        float, typer.Option(min=0, max=0.9, callback=_finite, help="Share of recordings for validation.")
+    ] = 0.15,
     seed: Annotated[int, typer.Option(min=0, help="Chooses them.")] = 0,
     trim: Annotated[bool, typer.Option(help="Cut the digital silence at the sounds' ends.")] = True,
     strict: Annotated[bool, typer.Option(help="Stop at a broken file instead of skipping it.")] = False,
@@ -73,14 +125,27 @@ def encode(
 def decode(
     file: Annotated[Path, typer.Argument(help="A .dac file.")],
     out: Annotated[Path, typer.Argument(help="The sound to write, such as x.wav.")],
-    codec: CodecOption = "small",
+    codec: Annotated[
+        str | None, typer.Option(help="small (the default), 44khz, 24khz, 16khz, or a weight file.")
+    ] = None,
 ) -> None:
     """Turn a .dac file back into sound, at its original level and rate."""
-    from dacformer.audio import write_audio
+    from dacformer.audio import format_of, write_audio
     from dacformer.codec import load_codec, read_dac
+    from dacformer.codec.codec import describe_origin
+    from dacformer.files import check_writable
 
     contents = read_dac(file)
-    print(write_audio(out, load_codec(codec, None).decode_file(contents), contents.sample_rate))
+    if codec is None and not contents.codec:
+        raise UserError(
+            f"{file}: {describe_origin(contents)} Name it: --codec 44khz where it is the one of `python -m dac`, "
+            "--codec small where it is ours."
+        )
+    format_of(out)
+    check_writable(out)
+    loaded = load_codec(codec or "small", None)
+    stated = dataclasses.replace(contents, codec=contents.codec or loaded.identity)
+    print(write_audio(out, loaded.decode_file(stated), contents.sample_rate))
 
 
 @app.command()
@@ -88,19 +153,22 @@ def textures(
     output: Annotated[Path, typer.Argument(help="The folder to make.")],
     kind: Annotated[Which, typer.Option("--as", help="A data set, ready to train on, or sound files.")] = Which.dataset,
     classes: Annotated[str, typer.Option(help="Which, separated by commas; all if empty.")] = "",
-    values: Annotated[int, typer.Option(min=2, help="Values of the parameter, from 0 to 1.")] = 21,
-    takes: Annotated[int, typer.Option(min=1, help="Takes of each value.")] = 24,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each.")] = 5.0,
+    values: Annotated[int, typer.Option(min=2, max=1001, help="Values of the parameter, from 0 to 1.")] = 21,
+    takes: Annotated[int, typer.Option(min=1, max=10_000, help="Takes of each value.")] = 24,
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, callback=_finite, help="Length of each.")] = 5.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other takes.")] = 0,
     codec: CodecOption = "small",
-    validation: Annotated[float, typer.Option(min=0, max=0.9, help="Share of takes for validation.")] = 0.15,
+    validation: Annotated[
+        float, typer.Option(min=0, max=0.9, callback=_finite, help="Share of takes for validation.")
+    ] = 0.15,
     device: DeviceOption = "cpu",
 ) -> None:
     """Make procedural sounds, each class with one parameter: the ground truth of control."""
+    from dacformer.arguments import parse_names
     from dacformer.codec import load_codec
     from dacformer.data.make_textures import make_texture_dataset, write_textures
 
-    names = _words(classes)
+    names = parse_names(classes)
     if kind is Which.audio:
         write_textures(output, names, values, takes, seconds, seed)
         print(f"Sounds are in {output}")
@@ -130,9 +198,12 @@ def train(
 def generate(
     run: Annotated[Path, typer.Argument(help="A run or a checkpoint.")],
     seconds: Annotated[float, typer.Option(help="Length.")] = 10.0,
-    control: Annotated[list[str] | None, typer.Option(help="class=rain; strength=0.3; strength=0:0.1,10:0.9")] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="class=rain; class=rain:0.5,wind:0.5; strength=0.3; strength=0:0.1,10:0.9")
+    ] = None,
     out: Annotated[
-        list[Path] | None, typer.Option(help="x.wav, x.flac, x.dac; may be repeated. If none: a new take.wav.")
+        list[str] | None,
+        typer.Option(help="x.wav, x.flac, x.dac, or a folder; may be repeated. If none: a new take.wav."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of spectrogram and controls to write.")] = None,
     prompt: Annotated[Path | None, typer.Option(help="A sound or .dac file to go on from.")] = None,
@@ -140,31 +211,43 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest codes; 0: all.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest codes of this probability.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Above 1 follows the controls more strictly.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, another take.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another take.")] = 0,
     checkpoint: CheckpointOption = "best",
     codec: Annotated[str | None, typer.Option(help="Where it is not the one that the run names.")] = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Generate sound from a trained run, steered over time."""
+    from dacformer.codec import read_dac
+    from dacformer.codec.file import DAC_SUFFIX
+    from dacformer.config import SamplingConfig
     from dacformer.files import new_file
     from dacformer.generation import load
-    from dacformer.generation.controls import parse_control
+    from dacformer.generation.control_words import parse_controls
+    from dacformer.generation.sampling import parse_sampling
 
-    controls = dict(parse_control(word) for word in control or [])
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     sampling = {name: value for name, value in asked.items() if value is not None}
-    paths = out or [new_file(Path("take.wav"))]
-    _check_outputs(paths, plot)
+    parse_sampling(SamplingConfig(), sampling)
+    words = out or [str(new_file(Path("take.wav")))]
+    _check_outputs(words, plot, prompt)
+    paths = [Path(word) for word in words]
     synth = load(run, checkpoint, codec, device)
+    controls = parse_controls(control or [], synth.conditions)
+    _check_room(paths, seconds, synth)
     if prompt is None:
         take = synth.generate(seconds, controls, seed, progress=True, **sampling)
     else:
-        take = synth.continue_from(prompt, seconds, controls, seed, progress=True, **sampling)
-    for path in paths:
-        print(take.save(path))
+        heard = prompt
+        if codec is not None and prompt.suffix.lower() == DAC_SUFFIX:  # named, so what states no codec is of this one
+            file = read_dac(prompt)
+            heard = dataclasses.replace(file, codec=file.codec or synth.facts.codec)
+        take = synth.continue_from(heard, seconds, controls, seed, progress=True, **sampling)
+    _save(take, paths, run)
     if plot is not None:
-        plot.parent.mkdir(parents=True, exist_ok=True)
-        take.plot().savefig(plot, dpi=100)
+        from dacformer.files import replacing
+
+        with replacing(plot) as part:
+            take.plot().savefig(part, dpi=100, format=plot.suffix.lstrip(".").lower())
         print(plot)
 
 
@@ -178,13 +261,18 @@ def evaluate(
     recordings: Annotated[
         Path | None, typer.Option(help="What the data set was encoded from, to hear what the codec takes, too.")
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0.5, help="Of free running, to measure stability.")] = 10.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.5, max=1440, callback=_finite, help="Of free running, to measure stability.")
+    ] = 10.0,
     again: Annotated[bool, typer.Option("--again", help="Measure also what was measured before.")] = False,
     codec: Annotated[
         str | None, typer.Option(help="Measure this codec, on recordings: small, or a weight file.")
     ] = None,
     held_out: Annotated[
-        float | None, typer.Option(min=0, max=1, help="With --codec: only this share, which its training holds out.")
+        float | None,
+        typer.Option(
+            min=0, max=1, callback=_finite, help="With --codec: only this share, which its training holds out."
+        ),
     ] = None,
     exclude: Annotated[str, typer.Option(help="With --codec: leave out paths with one of these words.")] = "",
     opus: Annotated[str, typer.Option(help="With --codec: Opus beside it at these kbit/s, such as 6,12,24.")] = "",
@@ -192,9 +280,9 @@ def evaluate(
         Path | None, typer.Option(help="Where to write; RUN/evaluation, or runs/codec_report, if not given.")
     ] = None,
     classes: Annotated[str, typer.Option(help="Which, separated by commas; all if empty.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Takes of each value.")] = 3,
-    values: Annotated[int, typer.Option(min=3, help="Values of each parameter.")] = 11,
-    seconds: Annotated[float, typer.Option(min=1, help="Length of each take.")] = 4.0,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Takes of each value.")] = 3,
+    values: Annotated[int, typer.Option(min=3, max=1001, help="Values of each parameter.")] = 11,
+    seconds: Annotated[float, typer.Option(min=1, max=3600, callback=_finite, help="Length of each take.")] = 4.0,
     guidance: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
     temperature: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
     top_p: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
@@ -202,46 +290,49 @@ def evaluate(
     device: DeviceOption = "cpu",
 ) -> None:
     """Measure a run in free running (is a parameter asked for a parameter heard? like the real thing?), or a codec."""
+    from dacformer.files import check_writable
+
+    folder = report or (subject / "evaluation" if codec is None else Path("runs/codec_report"))
+    check_writable(folder / "report.json")
     if codec is not None:
-        _evaluate_codec(codec, subject, held_out, exclude, opus, report or Path("runs/codec_report"), device)
+        _evaluate_codec(codec, subject, held_out, exclude, opus, folder, device)
         return
+    from dacformer.arguments import parse_names
+    from dacformer.config import SamplingConfig
     from dacformer.evaluation.report import Questions, write_report
     from dacformer.generation import load
+    from dacformer.generation.sampling import parse_sampling
 
     given = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+    sampling = {name: value for name, value in given.items() if value is not None}
+    parse_sampling(SamplingConfig(), sampling)
     asked = Questions(
         load(subject, checkpoint, device=device),
         data,
         recordings,
-        _words(classes),
+        parse_names(classes),
         values,
         seeds,
         seconds,
         minutes,
-        {name: value for name, value in given.items() if value is not None},
+        sampling,
     )
-    for path in write_report(asked, report or subject / "evaluation", _words(only), again):
+    for path in write_report(asked, folder, parse_names(only), again):
         print(path)
 
 
 @app.command()
-def info(path: Annotated[Path, typer.Argument(help="A .dac file, data set, run or checkpoint.")]) -> None:
+def info(
+    path: Annotated[Path, typer.Argument(help="A sound, .dac file, take, data set, run or checkpoint.")],
+) -> None:
     """Say what something is."""
     from dacformer.data.dataset import MANIFEST_FILE
+    from dacformer.describe import describe
 
-    if path.suffix == ".dac":
-        _print_dac(path)
-    elif (path / MANIFEST_FILE).is_file():
+    if (path / MANIFEST_FILE).is_file():
         _print_dataset(path)
-    elif path.suffix and not path.is_dir():
-        _print_sound(path)
     else:
-        _print_run(path)
-
-
-def _words(text: str) -> list[str]:
-    """What stands between commas."""
-    return [word for word in text.split(",") if word]
+        print(describe(path))
 
 
 def _print_report(text: str, written: list[Path]) -> None:
@@ -252,57 +343,83 @@ def _print_report(text: str, written: list[Path]) -> None:
 def _evaluate_codec(
     name: str, sounds: Path, held_out: float | None, exclude: str, opus: str, report: Path, device: str
 ) -> None:
+    from dacformer.arguments import parse_names
     from dacformer.codec import load_codec
     from dacformer.evaluation.codec_report import measure_codec, write_codec_report
 
     try:
-        rates = [float(rate) for rate in _words(opus)]
+        rates = [float(rate) for rate in parse_names(opus)]
     except ValueError:
-        raise UserError(f"--opus '{opus}' is no list of bit rates. Expected kbit/s, such as 6,12,24.") from None
-    figures = measure_codec(load_codec(name).to(device), sounds, held_out, _words(exclude), opus=rates)
+        rates = [math.nan]
+    if not all(0.0 < rate < math.inf for rate in rates):
+        raise UserError(f"--opus '{opus}' is no list of bit rates. Expected kbit/s, such as 6,12,24.")
+    figures = measure_codec(load_codec(name).to(device), sounds, held_out, parse_names(exclude), opus=rates)
     _print_report(figures.to_text(), write_codec_report(figures, report))
 
 
-def _check_outputs(sounds: list[Path], picture: Path | None) -> None:
-    """Refuses what could not be written before anything is generated."""
+def _check_outputs(sounds: Sequence[str], picture: Path | None, prompt: Path | None) -> None:
+    """Refuses what could not be written, or would take the place of something else, before anything is generated."""
     from matplotlib.figure import Figure
 
-    from dacformer.audio import format_of
+    from dacformer.files import check_writable
+    from dacformer.generation.take import check_savable
 
-    for path in sounds:
-        if path.suffix != ".dac":
-            format_of(path)
-    kinds = Figure().canvas.get_supported_filetypes()
-    if picture is not None and picture.suffix.lstrip(".") not in kinds:
-        raise UserError(f"Cannot draw {picture}: '{picture.suffix}' is no picture format. Use .png, .svg or .pdf.")
-
-
-def _print_dac(path: Path) -> None:
-    from dacformer.codec.file import read_dac
-
-    file = read_dac(path)
-    print(
-        f"{path}: {file.num_frames} frames, {file.original_length / file.sample_rate:.2f} s at {file.sample_rate} Hz, "
-        f"{file.channels} channel(s), {file.num_codebooks} codebooks, {file.input_db:.1f} LUFS, "
-        f"codec {file.codec or 'not stated'}"
-    )
-    if file.recipe:
-        _print_recipe(file.recipe)
+    for number, word in enumerate(sounds):
+        path = Path(word)
+        if word == "-" or (path.suffix and word.endswith(("/", os.sep))):
+            raise UserError(f"Cannot write '{word}'. Expected a file, such as x.wav, or a folder without a suffix.")
+        check_savable(path)
+        if path.resolve() in [Path(other).resolve() for other in sounds[:number]]:
+            raise UserError(f"--out {word} is given twice. Give each file once.")
+        if prompt is not None and path.resolve() == prompt.resolve():
+            raise UserError(f"--out {word} is the prompt itself, and would take its place. Give another name.")
+    if picture is not None:
+        if picture.suffix.lstrip(".").lower() not in Figure().canvas.get_supported_filetypes():
+            raise UserError(f"Cannot draw {picture}: '{picture.suffix}' is no picture format. Use .png, .svg or .pdf.")
+        check_writable(picture)
 
 
-def _print_sound(path: Path) -> None:
-    from dacformer.audio import describe_file, read_comment
-
-    print(f"{path}: {describe_file(path)}")
-    if comment := read_comment(path):
-        _print_recipe(comment)
+SAMPLE_BYTES = {"": 4, ".wav": 2, ".aiff": 2, ".aif": 2, ".au": 2}
+"""Of what is written without compression; the rest is small."""
 
 
-def _print_recipe(text: str) -> None:
-    """Prints a take's recipe, which is JSON, or whatever another program wrote in its place."""
-    with contextlib.suppress(json.JSONDecodeError):
-        text = json.dumps(json.loads(text), indent=2)
-    print(text)
+def _check_room(paths: Sequence[Path], seconds: float, synth: "Synthesizer") -> None:
+    """Refuses what the memory does not hold, or the disk has no room for."""
+    num_samples = synth.num_frames(seconds) * synth.facts.hop_length
+    for path in paths:
+        needed = SAMPLE_BYTES.get(path.suffix.lower(), 0) * num_samples
+        folder = next(each for each in path.absolute().parents if each.exists())
+        if needed > (free := shutil.disk_usage(folder).free):
+            raise UserError(
+                f"Cannot write {path}: it needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free. "
+                "Make room, or write .dac or .flac."
+            )
+
+
+def _save(take: "Take", paths: Sequence[Path], run: Path) -> None:
+    """Writes a take; where that fails its codes are kept elsewhere, so that nothing that was made is lost."""
+    problems: list[str] = []
+    for path in paths:
+        try:
+            print(take.save(path))
+        except (UserError, OSError) as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError(f"{' '.join(problems)} {_keep(take, run)}")
+
+
+def _keep(take: "Take", run: Path) -> str:
+    """Saves the codes of a take in its run, or else among the system's temporary files; says where."""
+    from dacformer.files import new_file
+
+    takes = [run / "takes"] if (run / "checkpoints").is_dir() else []
+    for folder in [*takes, Path(tempfile.gettempdir())]:
+        try:
+            kept = take.save(new_file(folder / "kept.dac"))
+            return f"The take is kept in {kept}: dacformer decode {kept} x.wav"
+        except (UserError, OSError):
+            continue
+    return "The take could not be kept anywhere."
 
 
 def _print_dataset(path: Path) -> None:
@@ -320,39 +437,32 @@ def _print_dataset(path: Path) -> None:
         print(f"  parameter {name}: {scale.low:g} to {scale.high:g} ({', '.join(scale.classes)})")
 
 
-def _print_run(path: Path) -> None:
-    from dacformer.training.checkpoint import WEIGHTS_FILE, find_checkpoint, list_checkpoints, read_card
-
-    best = find_checkpoint(path)
-    card = read_card(best)
-    for each in list_checkpoints(path):
-        metrics = read_card(each).metrics
-        print(f"{each.name}{' (best)' if each == best else ''}: " + _figures(metrics))
-    size = (best / WEIGHTS_FILE).stat().st_size / 1e6
-    print(f"{best}: step {card.step}, {size:.1f} MB of weights, codec {card.facts.codec}; {_figures(card.metrics)}")
-    model = card.config.model
-    print(f"  model: D={model.dim} L={model.num_layers} H={model.num_heads} W={model.window_frames}, head {model.head}")
-    print(f"  classes: {', '.join(card.conditions.classes)}")
-    for name, scale in card.conditions.parameters.items():
-        print(f"  parameter {name}: {scale.low:g} to {scale.high:g} ({', '.join(scale.classes)})")
-
-
-def _figures(metrics: dict[str, float]) -> str:
-    return (
-        f"validation NLL {metrics['val_nll']:.3f}, unigram {metrics['unigram_nll']:.3f}" if metrics else "not validated"
-    )
-
-
 def main() -> None:
     """Runs the command line; a mistake of the user's is one clear line and exit code 2."""
     warnings.showwarning = lambda message, *rest, **more: print(f"warning: {message}", file=sys.stderr)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="Glyph .* missing")  # of matplotlib's font, in a class's name
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # it may be closed, and a name may hold what it cannot encode
+            stream.reconfigure(errors="replace")
     try:
-        with ending_cleanly():
-            app()
+        try:
+            with ending_cleanly():
+                app(prog_name="dacformer")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:  # once more, while it stops
+        raise SystemExit(130) from None
+    except MemoryError:
+        print("error: There is not enough memory for this.", file=sys.stderr)
+        raise SystemExit(2) from None
     except (UserError, OSError) as error:  # what cannot be written, where that is not said better
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split(chr(10)))}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

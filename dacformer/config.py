@@ -7,8 +7,6 @@ A setting's type says what its value is, not how the value looks: `run: 2024-11-
 """
 
 import difflib
-import re
-import reprlib
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -18,13 +16,15 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from dacformer.errors import UserError
+from dacformer.errors import UserError, shown
 from dacformer.files import write_text
 from dacformer.plain_yaml import NOTHING, parse_yaml, yaml_problem
 
@@ -42,9 +42,21 @@ def _usable(path: Path) -> Path:
 UserPath = Annotated[Path, AfterValidator(_usable)]
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+T = TypeVar("T")
+_ONE, _EACH = "one", "each"  # tags that pydantic puts into the place of an error
+
+
+def _kind_of(value: object) -> str:
+    return _EACH if isinstance(value, list | tuple) or getattr(value, "ndim", 0) else _ONE
+
+
+PerCodebook = Annotated[Annotated[T, Tag(_ONE)] | Annotated[tuple[T, ...], Tag(_EACH)], Discriminator(_kind_of)]
+"""One value for all codebooks, or a list of one for each. Which of the two is meant is decided first, so that what is
+wrong is said of that one."""
 
 
 class Section(BaseModel):
@@ -137,11 +149,11 @@ class TrainingConfig(Section):
 class SamplingConfig(Section):
     """How a code is drawn from the model's logits, in training samples and as default at generation."""
 
-    temperature: NonNegative | tuple[NonNegative, ...] = 1.0
+    temperature: PerCodebook[NonNegative] = 1.0
     """Below 1 is safer, above is wilder, 0 takes the likeliest; one value, or one per codebook."""
-    top_k: Annotated[int, Field(ge=0)] | tuple[Annotated[int, Field(ge=0)], ...] = 0
+    top_k: PerCodebook[Annotated[int, Field(ge=0)]] = 0
     """Draw among the k likeliest; 0 for no limit; one value, or one per codebook."""
-    top_p: Share | tuple[Share, ...] = 1.0
+    top_p: PerCodebook[Share] = 1.0
     """Draw among the likeliest that together have this probability; one value, or one per codebook."""
     guidance: NonNegative = 1.3
     """Classifier-free guidance: 1 is the plain model, more follows the condition more strictly."""
@@ -243,7 +255,6 @@ class CodecTrainingConfig(Section):
 C = TypeVar("C", bound=Section)
 
 MAX_PROBLEMS = 10
-_NOT_THAT_TYPE = re.compile("_(type|parsing)$")
 _PLAIN = {
     "path_type": "expected a path",
     "model_type": "expected settings, such as {steps: 500}",
@@ -271,7 +282,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"There is no settings file {path}. The shipped ones are in params/.") from None
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise UserError(
+            f"There is no settings file {path}{where}. The shipped ones are in params/ of the clone: start from the "
+            f"clone's folder, or give the full path."
+        ) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, expected a settings file, such as params/params_med.yaml.") from None
     except UnicodeDecodeError:
@@ -304,13 +319,8 @@ def parse_config(tree: dict[str, Any], source: str, kind: type[C] = Config) -> C
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        problems: dict[str, Any] = {}
-        for problem in error.errors():  # of a value that may be of several types, the problem with the one that it has
-            where, other = _setting(problem["loc"], kind), _NOT_THAT_TYPE.search(problem["type"])
-            if where not in problems or (not other and _NOT_THAT_TYPE.search(problems[where]["type"])):
-                problems[where] = problem
-            problems.pop(where.rpartition(".")[0], None)
-        told = [_explain(where, problem, kind) for where, problem in list(problems.items())[:MAX_PROBLEMS]]
+        problems = error.errors()
+        told = [_explain(_setting(problem["loc"], kind), problem, kind) for problem in problems[:MAX_PROBLEMS]]
         more = len(problems) - len(told)
         raise UserError(f"{source}: " + "; ".join(told) + (f"; and {more} more." if more else "")) from None
 
@@ -359,7 +369,7 @@ def _explain(where: str, problem: Any, kind: type[BaseModel]) -> str:
         near = difflib.get_close_matches(where, [*sections, *valid], n=1, cutoff=0.5) or [tails[name] for name in tail]
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(valid)}"
         return f"unknown setting '{where}'. {hint}"
-    given = "" if isinstance(problem["input"], dict | Section) else f" (given: {reprlib.repr(problem['input'])})"
+    given = "" if isinstance(problem["input"], dict | Section) else f" (given: {shown(problem['input'])})"
     message = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     return f"'{where}': {message}{given}" if where else message
 

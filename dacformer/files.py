@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dacformer.errors import UserError
+from dacformer.errors import UserError, WriteError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,21 +33,35 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Yields:
         A hidden path beside it.
+
+    Raises:
+        WriteError: The system does not let it be written; what was there before is untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    if len(os.fsencode(part.name)) > MAX_NAME_BYTES:
-        part = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
+    part = _part(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
         mode = part.stat().st_mode
         yield part
         if part.stat().st_mode != mode:
             part.chmod(mode)
         os.replace(part, path)
+    except UserError:
+        raise
+    except OSError as error:
+        raise WriteError(f"Cannot write {path}: {error.strerror or error}.", error.errno) from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may be the folder that is no folder
+            part.unlink(missing_ok=True)
+
+
+def _part(path: Path) -> Path:
+    """The hidden path beside a file where it is written; shorter than the file's where that would be too long."""
+    part = path.with_name(f".{path.name}.part")
+    if len(os.fsencode(part.name)) <= MAX_NAME_BYTES:
+        return part
+    return path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -103,6 +118,38 @@ def training_folder(run: Path) -> Iterator[None]:
             f"{run} cannot be written ({error.strerror or error}). Make room, then go on with --resume, "
             f"or choose another folder: run=runs/NAME"
         ) from error
+
+
+def check_writable(path: str | Path) -> None:
+    """Refuses a file that could not be written, before the work that makes it. Nothing is made or changed.
+
+    Args:
+        path: The file; its folder may not be there yet.
+
+    Raises:
+        UserError: It is a folder, may not be changed, or its folder cannot be one or cannot be written to.
+    """
+    path = Path(path)
+    try:
+        for name in (path, _part(path)):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                name.lstat()  # says so of a name that is too long, or that this system does not have
+        if path.exists() and not path.is_file():
+            raise UserError(f"Cannot write {path}: it is a folder or a device. Give the name of a file.")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise UserError(f"Cannot write {path}: it is there and may not be changed. Give another name.")
+        folder = next((each for each in path.absolute().parents if each.exists()), None)
+        if folder is None:
+            raise UserError(f"Cannot write {path}: there is no such drive.")
+        if not folder.is_dir():
+            raise UserError(f"Cannot write {path}: {folder} is a file, not a folder.")
+        with tempfile.TemporaryFile(dir=folder):
+            pass  # asks the system itself
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"Cannot write {path}: {reason}.") from error
 
 
 def new_file(path: Path) -> Path:

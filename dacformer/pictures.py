@@ -15,6 +15,11 @@ FLOOR_DB = -80.0
 MEL_BANDS = 80
 
 
+def literal(text: str) -> str:
+    """A name as matplotlib shows it: a dollar is no formula, and an underscore at its beginning hides no label."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
+
+
 def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str = "") -> None:
     """Draws a spectrogram, logarithmic in frequency and level, its loudest point at 0 dB.
 
@@ -36,14 +41,14 @@ def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str
         transform.t(len(audio)), transform.f[bands], level, vmin=FLOOR_DB, vmax=0.0, shading="auto", rasterized=True
     )
     axes.set(yscale="log", ylim=(40, sample_rate / 2), xlim=(0, len(audio) / sample_rate), ylabel="Hz")
-    axes.set_title(title, parse_math=False)  # a name may hold dollar signs
+    axes.set_title(literal(title))
     image.set_cmap("magma")
 
 
 def draw_controls(axes: Axes, curves: Mapping[str, np.ndarray], seconds: float) -> None:
     """Draws what steered a sound of so many seconds: `(T,)` by name, each in its own units."""
     for name, curve in curves.items():
-        axes.plot(np.arange(len(curve)) * seconds / len(curve), curve, label=name)
+        axes.plot(np.arange(len(curve)) * seconds / len(curve), curve, label=literal(name))
     if curves:
         above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6, "frameon": False}
         axes.legend(**above, fontsize="small")  # where it hides no curve

@@ -3,20 +3,29 @@
 import dataclasses
 import json
 import os
+import pickle
+import re
+import resource
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
-from dacformer import cli
+from dacformer import __version__, cli
 from dacformer.audio import loudness_db, write_audio
 from dacformer.codec import DacFile, read_dac, write_dac
-from dacformer.data import load_dataset
+from dacformer.config import save_config
+from dacformer.data import Facts, load_dataset
+from dacformer.generation import Synthesizer
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -168,6 +177,13 @@ def test_info_on_a_run_whose_name_has_a_dot(run: Run, tmp_path: Path) -> None:
     assert code == 2 and "audio" not in err
 
 
+class Hostile:
+    """Pickles as a command."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch executed",)
+
+
 BAD = {
     "no sounds": (["encode", "NONE", "set"], "There is no folder NONE"),
     "no sound inside": (["encode", "empty", "set"], "No sound file below empty"),
@@ -177,10 +193,30 @@ BAD = {
     "no labels": (["encode", "sounds", "set", "--labels", "none.csv"], "no label table none.csv"),
     "negative seed": (["encode", "sounds", "set", "--seed", "-1"], "--seed"),
     "share": (["encode", "sounds", "set", "--validation", "1.5"], "--validation"),
-    "decode nothing": (["decode", "none.dac", "x.wav"], "none.dac cannot be read"),
+    "decode nothing": (["decode", "none.dac", "x.wav"], "none.dac cannot be read: there is no such file"),
     "decode text": (["decode", "text.dac", "x.wav"], "text.dac is not a whole .dac file"),
-    "decode into text": (["decode", "good.dac", "x.txt"], "'.txt' is no sound format"),
-    "decode of nine codebooks": (["decode", "nine.dac", "x.wav"], "9 codebooks"),
+    "decode a sound": (["decode", "sounds/rain/a.wav", "x.wav"], "is a sound already"),
+    "decode an array": (["decode", "array.npy", "x.wav"], "array.npy is not a whole .dac file"),
+    "decode a folder": (["decode", "empty", "x.wav"], "it is a folder or a device"),
+    "decode a pipe": (["decode", "pipe", "x.wav"], "it is a folder or a device"),
+    "decode standard input": (["decode", "-", "x.wav"], "there is no such file"),
+    "decode into text": (["decode", "good.dac", "x.txt", "--codec", "small"], "'.txt' is no sound format"),
+    "decode into a folder": (["decode", "good.dac", "folder.wav", "--codec", "small"], "it is a folder"),
+    "decode of nine codebooks": (["decode", "nine.dac", "x.wav", "--codec", "small"], "9 codebooks"),
+    "decode of who knows which codec": (
+        ["decode", "good.dac", "x.wav"],
+        "does not say which codec made it (K=4, codes up to 0, one sequence of 9 frames, of a sound at 44100 Hz)",
+    ),
+    "codec of yaml": (["encode", "sounds", "set", "--codec", "p.yaml"], "p.yaml is not a weight file"),
+    "codec of sound": (["encode", "sounds", "set", "--codec", "sounds/rain/a.wav"], "a.wav is not a weight file"),
+    "codec of nothing": (["encode", "sounds", "set", "--codec", "empty.pth"], "empty.pth is not a weight file"),
+    "codec of a folder": (["encode", "sounds", "set", "--codec", "empty"], "no codec 'empty'"),
+    "codec that executes": (["encode", "sounds", "set", "--codec", "bad.pth"], "bad.pth is not a weight file"),
+    "no finite number": (["evaluate", "none", "--minutes", "nan"], "--minutes"),
+    "share of nan": (["encode", "sounds", "set", "--validation", "nan"], "--validation"),
+    "too many values": (["textures", "set", "--values", "1002"], "--values"),
+    "bit rate of nan": (["evaluate", "sounds", "--codec", "small", "--opus", "nan"], "is no list of bit rates"),
+    "report in a file": (["evaluate", "none", "--report", "p.yaml"], "p.yaml is a file, not a folder"),
     "unknown texture": (["textures", "set", "--classes", "snow"], "Unknown texture 'snow'"),
     "texture seed": (["textures", "set", "--seed", "-1"], "--seed"),
     "no settings": (["train", "none.yaml"], "no settings file none.yaml"),
@@ -189,9 +225,36 @@ BAD = {
     "no override": (["train", "p.yaml", "steps"], "Expected key=value"),
     "no data set": (["train", "p.yaml", "data.path=empty"], "is no data set"),
     "no run": (["generate", "none"], "none"),
-    "info on nothing": (["info", "none"], "none"),
-    "info on no sound": (["info", "none.wav"], "There is no file none.wav"),
+    "info on nothing": (["info", "none"], "There is no file and no folder none"),
+    "info on no sound": (["info", "none.wav"], "There is no file and no folder none.wav"),
+    "info on standard input": (["info", "-"], "There is no file and no folder -"),
+    "info on a pipe": (["info", "pipe"], "pipe is a device"),
+    "info on an empty folder": (["info", "empty"], "empty is an empty folder"),
+    "info on any folder": (["info", "sounds"], "sounds is a folder, but no run and no checkpoint"),
+    "info on half a data set": (["info", "half"], "half is a data set that is not finished"),
+    "info on an array": (["info", "array.npy"], "array.npy is nothing that dacformer knows"),
+    "info on settings": (["info", "p.yaml"], "p.yaml is nothing that dacformer knows"),
+    "info on a broken sound": (["info", "broken.wav"], "broken.wav cannot be read as audio"),
     "info on text": (["info", "text.dac"], "text.dac"),
+    "temperature": (["generate", "none", "--temperature", "-1"], "'temperature'"),
+    "temperature of nan": (["generate", "none", "--temperature", "nan"], "'temperature'"),
+    "top-p": (["generate", "none", "--top-p", "1.5"], "'top_p'"),
+    "top-k": (["generate", "none", "--top-k", "-1"], "'top_k'"),
+    "guidance": (["generate", "none", "--guidance", "inf"], "'guidance'"),
+    "several": (["generate", "none", "--temperature", "-1", "--top-p", "2"], "'top_p'"),
+    "negative seed of a take": (["generate", "none", "--seed", "-1"], "--seed"),
+    "out is a folder": (["generate", "none", "--out", "folder.wav"], "Cannot write folder.wav: it is a folder"),
+    "out in a file": (["generate", "none", "--out", "p.yaml/x.wav"], "p.yaml is a file, not a folder"),
+    "out is a pipe": (["generate", "none", "--out", "pipe.wav"], "it is a folder or a device"),
+    "out with a slash": (["generate", "none", "--out", "x.wav/"], "Cannot write 'x.wav/'"),
+    "standard output": (["generate", "none", "--out", "-"], "Cannot write '-'"),
+    "out too long": (["generate", "none", "--out", "x" * 252 + ".wav"], "File name too long"),
+    "out of another kind": (["generate", "none", "--out", "x.txt"], "'.txt' is no sound format"),
+    "out in the sounds": (["generate", "none", "--out", "sounds"], "sounds holds something else than a take"),
+    "out twice": (["generate", "none", "--out", "x.wav", "--out", "./x.wav"], "given twice"),
+    "out is the prompt": (["generate", "none", "--out", "good.dac", "--prompt", "good.dac"], "is the prompt itself"),
+    "picture of text": (["generate", "none", "--plot", "x.txt"], "is no picture format"),
+    "picture is a folder": (["generate", "none", "--plot", "folder.png"], "it is a folder"),
     "unknown command": (["sing"], "sing"),
     "missing argument": (["decode"], "Missing argument"),
 }
@@ -208,24 +271,167 @@ def test_a_mistake_is_one_clear_line_and_exit_code_2(
     Path("p.yaml").write_text("run: my_run")
     write_dac("good.dac", DacFile(np.zeros((1, 4, 9), int), 44100, 4608, -20.0, 9))
     write_dac("nine.dac", DacFile(np.zeros((1, 9, 9), int), 44100, 4608, -20.0, 9))
+    np.save("array.npy", np.zeros(4))
+    for name in ("folder.wav", "folder.png", "half"):
+        Path(name).mkdir()
+    for name in ("pipe", "pipe.wav"):
+        os.mkfifo(name)
+    Path("half/dataset.yaml").write_text("codec: small")
+    Path("empty.pth").touch()
+    Path("broken.wav").write_text("no sound")
+    Path("bad.pth").write_bytes(pickle.dumps(Hostile()))
     before = sorted(os.listdir())
     code, _, err = run(*words)
     assert code == 2 and said in err and "Traceback" not in err
     complaint = [line for line in err.splitlines() if "error" in line.lower()]
-    assert len(complaint) == 1
+    assert len(complaint) == 1 and (err.startswith("Usage") or len(err.splitlines()) == 1)
     assert sorted(os.listdir()) == before  # nothing half-made is left
-
-
-def test_a_warning_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warn(_: Path) -> None:
-        warnings.warn("mind the gap", UserWarning, stacklevel=1)
-
-    monkeypatch.setattr(cli, "_print_dac", warn)
-    code, _, err = run("info", tmp_path / "a.dac")
-    assert code == 0 and err.splitlines() == ["warning: mind the gap"]
 
 
 def test_a_recipe_in_json_stays_readable(run: Run, tmp_path: Path) -> None:
     recipe = {"controls": {"class": "rain"}, "seed": 1}
     path = write_audio(tmp_path / "a.flac", np.zeros(4410), 44100, json.dumps(recipe))
     assert json.loads(run("info", path)[1].partition("\n")[2]) == recipe
+
+
+# Generating
+
+
+def test_codes_that_state_no_codec_are_decoded_where_it_is_named(run: Run, tmp_path: Path) -> None:
+    path = write_dac(tmp_path / "a.dac", DacFile(np.zeros((1, 4, 9), int), 44100, 4608, -20.0, 9))
+    code, _, err = run("decode", path, tmp_path / "a.wav", "--codec", "small")
+    assert code == 0 and err == "" and soundfile.info(tmp_path / "a.wav").frames == 4608
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--control", "class=wnd"], "Did you mean 'wind'"),
+        (["--control", "class=wind", "--control", "class=pistons"], "given twice"),
+        (["--control", "strength=0.5", "--control", "strength=0:0,1:1"], "given twice"),
+        (["--control", "strength=nan"], "'strength' is nan"),
+        (["--seconds", "1e9"], "GB of memory would be needed"),
+        (["--seconds", "1e300"], "`stream` plays on for ever"),
+        (["--seconds", "nan"], "expected a length above 0"),
+        (["--seconds", "-1"], "expected a length above 0"),
+        (["--seed", str(2**63)], "expected a whole number"),
+        (["--prompt", "unknown.dac"], "does not say which codec made it"),
+    ],
+)
+def test_nothing_is_generated_of_a_mistake(
+    run: Run, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_dac("unknown.dac", DacFile(np.zeros((1, 4, 9), int), 44100, 4608, -20.0, 9))
+    code, _, err = run("generate", trained, *words)
+    assert code == 2 and len(err.splitlines()) == 1 and said in err
+    assert os.listdir() == ["unknown.dac"]
+
+
+def test_take_is_generated_continued_and_described(run: Run, trained: Path, synth: Synthesizer, tmp_path: Path) -> None:
+    outs = [tmp_path / "new" / name for name in ("x.wav", "x.dac", "take")]
+    words = [word for out in outs for word in ("--out", out)]
+    plot = tmp_path / "x.PNG"
+    code, out, err = run("generate", trained, "--seconds", "0.2", "--control", "strength=9", "--plot", plot, *words)
+    assert code == 0 and out.split() == [*map(str, outs), str(plot)] and plot.read_bytes()[:4] == b"\x89PNG"
+    assert "warning: 'strength' leaves what was trained, 0 to 1: expect surprises" in err.splitlines()
+    for path in outs:
+        assert "tiny/step_" in run("info", path)[1]
+    unknown = write_dac(tmp_path / "u.dac", DacFile(read_dac(outs[1]).codes, 44100, 4608, -20.0, 9))
+    words = ["--seconds", "0.1", "--prompt", unknown, "--codec", "small", "--out", tmp_path / "y.dac"]
+    assert run("generate", trained, *words)[0] == 0
+    np.testing.assert_array_equal(synth.open_take(tmp_path / "y.dac").codes[:, :17], read_dac(outs[1]).codes[0])
+
+
+def test_take_that_cannot_be_written_is_kept(run: Run, trained: Path, synth: Synthesizer, tmp_path: Path) -> None:
+    """No file may grow beyond 20 kB: the sound does not fit, its codes do."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, usual[1]))
+    try:
+        code, _, err = run("generate", trained, "--seconds", "1", "--out", tmp_path / "x.wav")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    kept = re.search(rf"The take is kept in ({re.escape(str(trained))}/takes/kept\S*\.dac)", err)
+    assert code == 2 and "x.wav: File too large" in err and kept and os.listdir(tmp_path) == []
+    assert synth.open_take(kept[1]).codes.shape == (4, 86)
+    shutil.rmtree(trained / "takes")
+
+
+@pytest.mark.parametrize("command", ["generate", "encode"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_is_one_line_and_130(run: Run, trained: Path, sounds: Path, tmp_path: Path, command: str) -> None:
+    words = {
+        "generate": [trained, "--seconds", "600", "--out", tmp_path / "x.wav"],
+        "encode": [sounds, tmp_path / "set", "--shifts", "64"],
+    }[command]
+    ended = threading.Event()
+    usual = signal.signal(signal.SIGINT, lambda *_: None)  # a late press is no matter of pytest's
+
+    def press() -> None:  # once more where Python was in a callback that swallows it
+        while not ended.wait(1.0):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    pressing = threading.Thread(target=press)
+    pressing.start()
+    try:
+        code, _, err = run(command, *words)
+    finally:
+        ended.set()
+        pressing.join()
+        signal.signal(signal.SIGINT, usual)
+    assert code == 130 and err.splitlines()[-1].startswith("Stopped.") and "Traceback" not in err
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_damaged_checkpoint_is_described_as_damaged(run: Run, trained: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(trained / "checkpoints" / "step_0000080", tmp_path / "copy"))
+    weights = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    code, _, err = run("info", copy)
+    assert code == 2 and "model.safetensors is damaged or cut off" in err
+    (copy / "config.yaml").write_bytes((copy / "config.yaml").read_bytes()[:200])
+    code, _, err = run("info", copy)
+    assert code == 2 and "is no whole checkpoint" in err and len(err.splitlines()) == 1
+
+
+# In other terminals
+
+
+def in_a_shell(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "dacformer", *map(str, words)], cwd=ROOT, check=False, **options)
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_version_is_told(run: Run) -> None:
+    code, out, _ = run("--version")
+    assert code == 0 and out.startswith(f"dacformer {__version__} (Python 3.")
+
+
+def test_without_a_command_there_is_help(run: Run) -> None:
+    _, out, err = run()
+    assert "generate" in out + err
+
+
+@pytest.fixture
+def bees(tmp_path: Path) -> Path:
+    """A data set of one class, whose name few encodings have."""
+    write_dac(tmp_path / "a.dac", DacFile(np.zeros((1, 4, 9), int), 44100, 4608, -20.0, 9, codec="tiny-0"))
+    (tmp_path / "manifest.csv").write_text("file,class,split,frames\na.dac,🐝 bees,train,9\n", encoding="utf-8")
+    sizes = {"sample_rate": 44100, "hop_length": 512, "num_codebooks": 4, "codebook_size": 1024}
+    save_config(Facts(codec="tiny-0", codec_name="tiny", **sizes), tmp_path / "dataset.yaml")
+    return tmp_path
+
+
+def test_names_are_printed_in_any_encoding(bees: Path) -> None:
+    done = in_a_shell("info", bees, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "cp1252"})
+    assert done.returncode == 0 and b"class ? bees: 1 files" in done.stdout and done.stderr == b""
+
+
+def test_reader_that_has_had_enough_is_no_error(bees: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = in_a_shell("info", bees, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert done.stderr == b"" and done.returncode == 1

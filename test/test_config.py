@@ -5,7 +5,15 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dacformer.config import CodecTrainingConfig, Config, Section, load_config, parse_config, save_config
+from dacformer.config import (
+    CodecTrainingConfig,
+    Config,
+    SamplingConfig,
+    Section,
+    load_config,
+    parse_config,
+    save_config,
+)
 from dacformer.errors import UserError
 from dacformer.interfaces import LiveMapping
 
@@ -111,6 +119,31 @@ def test_no_file_a_folder_and_a_picture_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=said):
             load_config(path)
+
+
+def test_settings_looked_for_from_another_folder_say_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as refused:
+        load_config("params/params_sm.yaml")
+    assert f"no settings file params/params_sm.yaml in {tmp_path}." in str(refused.value)
+    assert "start from the clone's folder, or give the full path" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"temperature": -1}, "'temperature': Input should be greater than or equal to 0 (given: -1)"),
+        ({"temperature": [1, -1]}, "'temperature.1': Input should be greater than or equal to 0 (given: -1)"),
+        ({"top_k": 1.5}, "'top_k': Input should be a valid integer, got a number with a fractional part (given: 1.5)"),
+        ({"top_k": ["x"]}, "'top_k.0': Input should be a valid integer"),
+        ({"top_p": None}, "'top_p': Input should be a valid number (given: None)"),
+        ({"top_p": [2], "guidance": "x"}, "'top_p.0': Input should be less than or equal to 1 (given: 2); 'guidance'"),
+    ],
+)
+def test_what_may_be_one_or_several_says_what_is_wrong_once(given: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_config(given, "sampling", SamplingConfig)
+    assert str(refused.value).startswith(f"sampling: {said}") and "\n" not in str(refused.value)
 
 
 def test_overrides_go_over_the_file(tmp_path: Path) -> None:

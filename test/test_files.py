@@ -13,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dacformer.errors import UserError
-from dacformer.files import new_file, replacing, safe_names, training_folder, write_safetensors, write_text
+from dacformer.files import (
+    check_writable,
+    new_file,
+    replacing,
+    safe_names,
+    training_folder,
+    write_safetensors,
+    write_text,
+)
 
 
 def test_a_sound_that_is_there_is_not_overwritten_unasked(tmp_path: Path) -> None:
@@ -125,3 +133,43 @@ def test_safe_names_are_distinct_and_stay_in_their_folder(names: list[str]) -> N
     for name in safe.values():
         assert Path("run", f"{name}.wav").resolve().parent == Path("run").resolve()
         assert len(f"{name}.wav".encode()) <= 255
+
+
+def fill(folder: Path) -> None:
+    (folder / "file").touch()
+    (folder / "folder").mkdir()
+    os.mkfifo(folder / "pipe")
+
+
+@pytest.mark.parametrize("name", ["folder", "file/x", "file/y/x", "a" * 300, "pipe", "a\0b"])
+def test_what_cannot_be_written_is_refused_before(tmp_path: Path, name: str) -> None:
+    fill(tmp_path)
+    with pytest.raises(UserError, match=r"^Cannot write [^\n]*\.$"):
+        check_writable(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["file", "new", "new/er/x", "folder/x", "🐝", "a" * 255])
+def test_what_can_be_written_is_let_be(tmp_path: Path, name: str) -> None:
+    fill(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    check_writable(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_what_may_not_be_changed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch(mode=0o400)
+    with pytest.raises(UserError, match="may not be changed"):
+        check_writable(tmp_path / "file")
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"):
+        check_writable(tmp_path / "new")
+
+
+def test_the_system_is_asked_why_in_one_line(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with (
+        pytest.raises(UserError, match=r"Cannot write .*file/x: (Not a directory|File exists)"),
+        replacing(tmp_path / "file" / "x"),
+    ):
+        pass

@@ -7,9 +7,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dacformer"
 
-LEFT = {"config", "errors", "files", "signals"}
+LEFT = {"arguments", "config", "errors", "files", "signals"}
 MAY_IMPORT = {
     "errors": set(),
+    "arguments": {"errors"},
     "files": {"errors"},
     "signals": set(),
     "plain_yaml": set(),
@@ -26,13 +27,15 @@ MAY_IMPORT = {
     "data": LEFT | {"audio", "textures", "codec"},
     "model": LEFT | {"kernels"},
     "training": LEFT | {"hardware", "memory", "data", "model"},
-    "generation": LEFT | {"audio", "pictures", "pages", "codec", "data", "model", "training.checkpoint"},
+    "generation": LEFT | {"memory", "audio", "pictures", "pages", "codec", "data", "model", "training.checkpoint"},
 }
 EVERYTHING = {*MAY_IMPORT, "training"}
 MAY_IMPORT |= {
     "evaluation": EVERYTHING,
     "interfaces": EVERYTHING | {"evaluation"},
-    "cli": EVERYTHING | {"evaluation", "interfaces"},
+    "describe": EVERYTHING,
+    "__main__": {"cli"},
+    "cli": EVERYTHING | {"evaluation", "interfaces", "describe", "__version__"},
     "__init__": EVERYTHING | {"evaluation", "interfaces"},
 }
 

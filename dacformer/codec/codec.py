@@ -17,7 +17,7 @@ from dacformer.codec.fast import decoder_input, made_fast
 from dacformer.codec.file import DacFile
 from dacformer.codec.streaming import StreamDecoder
 from dacformer.config import CodecConfig, parse_config
-from dacformer.errors import UserError
+from dacformer.errors import UserError, first_line
 from dacformer.files import write_safetensors
 from dacformer.memory import keep_freed_memory
 
@@ -86,7 +86,9 @@ class Codec:
         try:
             self.model.to(device)
         except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for a device
-            raise UserError(f"The codec cannot be moved to device '{device}' ({error}). Use 'cpu'.") from error
+            raise UserError(
+                f"The codec cannot be moved to device '{device}' ({first_line(error)}). Use 'cpu'."
+            ) from error
         return self
 
     @torch.inference_mode()
@@ -168,6 +170,8 @@ class Codec:
     def decode_file(self, file: DacFile) -> np.ndarray:
         """Decodes a `.dac` file to the sound it was made from: its level, its rate, its length.
 
+        A file that does not state its codec (one of `python -m dac`) is taken for this codec's, with a warning.
+
         Args:
             file: Read with `read_dac`, ours or of `python -m dac encode`.
 
@@ -184,6 +188,8 @@ class Codec:
                 f"The file has {file.num_codebooks} codebooks and codes up to {file.codes.max()}, but {self.identity} "
                 f"has K={self.model.n_codebooks}, V={self.codebook_size}. Give the codec that the file was made with."
             )
+        if not file.codec:
+            warnings.warn(f"{describe_origin(file)} It is decoded with {self.identity}.", stacklevel=2)
         codes = torch.from_numpy(file.codes)
         if file.padding:
             audio = self.decode(codes).cpu()
@@ -202,6 +208,15 @@ class Codec:
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.model.decode(self.latents(codes)).float()
+
+
+def describe_origin(file: DacFile) -> str:
+    """What a file says of where its codes come from, where it does not say which codec made them."""
+    form = f"one sequence of {file.num_frames} frames" if file.padding else f"chunks of {file.chunk_length} frames"
+    return (
+        f"The file does not say which codec made it (K={file.num_codebooks}, codes up to {file.codes.max()}, {form}, "
+        f"of a sound at {file.sample_rate} Hz): with another codec than its own it is noise."
+    )
 
 
 def load_codec(
@@ -235,10 +250,16 @@ def load_codec(
     read = _read_safetensors if path.suffix == ".safetensors" else _read_pth
     config, weights = read(path)
     try:
+        if config.n_codebooks > len(weights):
+            raise ValueError(f"{config.n_codebooks} codebooks in {len(weights)} tensors")
+        with torch.device("meta"):  # no memory for sizes that may be a lie
+            states = build_model(config).state_dict()
+        if {key: value.shape for key, value in states.items()} != {key: value.shape for key, value in weights.items()}:
+            raise ValueError("other tensors, or of other shapes")
         model = build_model(config)
         model.load_state_dict(weights)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise UserError(f"The weights in {path} do not fit the sizes it states: {error}") from error
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"The weights in {path} do not fit the sizes it states: {first_line(error)}.") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Codec(model, f"{name}-{digest[:16]}", num_codebooks, precision)
 
@@ -263,7 +284,9 @@ def save_weights(path: str | Path, config: CodecConfig, weights: dict[str, Tenso
     try:
         build_model(config).load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(f"These weights are of a codec of other sizes than the settings state: {error}") from error
+        raise UserError(
+            f"These weights are of a codec of other sizes than the settings state: {first_line(error)}."
+        ) from error
     write_safetensors(path, weights, {"codec": config.model_dump_json()})
 
 
@@ -274,21 +297,25 @@ def _read_safetensors(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
         with safe_open(path, framework="pt") as file:
             sizes = json.loads((file.metadata() or {})["codec"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
-        raise UserError(f"{path} is not a codec of dacformer, or is damaged: {error}") from error
+    except (SafetensorError, KeyError, ValueError, RecursionError, OSError) as error:
+        reason = "it states no sizes" if isinstance(error, KeyError) else first_line(error)
+        raise UserError(f"{path} is not a codec of dacformer, or is damaged: {reason}.") from error
     return parse_config(sizes, str(path), CodecConfig), weights
 
 
 def _read_pth(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
     """A weight file as `dac` publishes it: `{"state_dict": ..., "metadata": {"kwargs": sizes}}`."""
-    import pickle
-
     try:
-        contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a file that is none, torch has much to say
+            contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         sizes = dict(contents["metadata"]["kwargs"])
-        weights = contents["state_dict"]
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not a weight file of descript-audio-codec, or is damaged: {error}") from error
+        weights = dict(contents["state_dict"])
+    except Exception as error:  # of a file that is no pickle, or a hostile one, torch's reader raises anything
+        raise UserError(
+            f"{path} is not a weight file of descript-audio-codec, or is damaged. Give one of "
+            f"{', '.join([*EMBEDDED, *PRETRAINED])}, or a file of weights: .safetensors or .pth."
+        ) from error
     return parse_config(sizes, str(path), CodecConfig), weights
 
 

@@ -6,7 +6,6 @@ refuses every other name.
 """
 
 import io
-import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dacformer.errors import UserError
+from dacformer.errors import UserError, first_line
 from dacformer.files import replacing
+
+DAC_SUFFIX = ".dac"
 
 DAC_VERSION = "1.0.0"
 """The version that descript-audio-codec writes into its files and demands when reading."""
+
+MOST_RATE, MOST_DB = 1_000_000, 200.0
+"""No sound has a higher sample rate in Hz, or a level further from 0 dB: decoding would fill the memory with it."""
+
+_MAGIC = b"\x93NUMPY"
+_SOUNDS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"ID3", b".snd", b"caff", b"\xff\xfb")
+"""What sound files begin with."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,15 @@ def write_dac(path: str | Path, file: DacFile) -> Path:
 
     Returns:
         The path.
+
+    Raises:
+        UserError: It could not be read again: impossible contents. Nothing is written.
     """
     path = Path(path)
+    try:
+        _check(file)
+    except ValueError as error:
+        raise UserError(f"Cannot write {path}: {error}.") from None
     artifacts = {
         "codes": file.codes.astype(np.uint16),
         "metadata": {
@@ -114,10 +129,7 @@ def read_dac(path: str | Path) -> DacFile:
         UserError: The file is missing, truncated, malicious, or not a `.dac` file.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    data = _read_whole(path)
     try:
         artifacts = _unpickle_npy(data)
         codes = np.asarray(artifacts["codes"])
@@ -138,16 +150,45 @@ def read_dac(path: str | Path) -> DacFile:
             codec=str(about.get("codec", "")),
             recipe=str(about.get("recipe", "")),
         )
-        levels = file.input_db + file.gain_db
-        if min(file.sample_rate, file.original_length, file.chunk_length) < 1 or not math.isfinite(levels):
-            raise ValueError("a rate, a length or a loudness in it is impossible")
-        if file.channels != len(codes) or file.codes.min() < 0:
-            raise ValueError(f"codes of {len(codes)} channels down to {file.codes.min()} for {file.channels} channels")
+        _check(file)
         return file
+    except KeyError as error:
+        raise UserError(f"{path} is not a whole .dac file (it has no {error}). Encode the sound again.") from error
     except Exception as error:  # a hostile or cut-off pickle can fail in any way; all mean the same to the user
-        raise UserError(
-            f"{path} is not a whole .dac file ({error or type(error).__name__}). Encode the sound again."
-        ) from error
+        reason = first_line(error) if isinstance(error, ValueError | pickle.UnpicklingError) else "it is damaged"
+        raise UserError(f"{path} is not a whole .dac file ({reason}). Encode the sound again.") from error
+
+
+def _read_whole(path: Path) -> bytes:
+    """The bytes of a file that begins as a `.dac` file does."""
+    try:
+        if not path.exists():
+            raise UserError(f"{path} cannot be read: there is no such file.")
+        if not path.is_file():
+            raise UserError(f"{path} cannot be read: it is a folder or a device. Give a .dac file.")
+        with path.open("rb") as stream:
+            start = stream.read(len(_MAGIC))
+            if start.startswith(_SOUNDS):
+                raise UserError(f"{path} is a sound already, not a .dac file: there is nothing to decode.")
+            if start != _MAGIC:
+                what = "it is empty" if not start else "it holds something else"
+                raise UserError(f"{path} is not a whole .dac file ({what}). Give what `dacformer encode` writes.")
+            return start + stream.read()
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise UserError(f"{path} cannot be read: {first_line(error)}.") from error
+
+
+def _check(file: DacFile) -> None:
+    """Raises a ValueError where no sound could be like that."""
+    if not 1 <= file.sample_rate <= MOST_RATE or min(file.original_length, file.chunk_length) < 1:
+        raise ValueError("a rate or a length in it is impossible")
+    if not (abs(file.input_db) <= MOST_DB and abs(file.gain_db) <= MOST_DB):
+        raise ValueError(f"a loudness of {file.input_db:g} LUFS, amplified by {file.gain_db:g} dB, is impossible")
+    low, high = file.codes.min(), file.codes.max()
+    if file.channels != len(file.codes) or low < 0 or high > np.iinfo(np.uint16).max:
+        raise ValueError(f"codes of {len(file.codes)} channels from {low} to {high} for {file.channels} channels")
 
 
 def _unpickle_npy(data: bytes) -> dict[str, Any]:

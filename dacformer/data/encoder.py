@@ -147,9 +147,8 @@ class Encoder:
                 encoded += self._encode(one)
             except Exception as error:  # of whatever library: it is a matter of this file
                 if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                    raise UserError(
-                        f"{self.output} cannot be written: {error.strerror}. Make room and run it again: it goes on."
-                    ) from error
+                    problem = f"{self.output} cannot be written: {os.strerror(error.errno)}."
+                    raise UserError(f"{problem} Make room and run it again: it goes on.") from error
                 reason = str(error) if isinstance(error, UserError) else f"{one.path} cannot be encoded: {_say(error)}"
                 if strict:
                     raise UserError(reason) from error

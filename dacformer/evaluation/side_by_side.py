@@ -106,5 +106,6 @@ def real_clip(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.n
         codes=whole.codes[:, : facts.num_codebooks, :num_frames],
         sample_rate=codec.sample_rate,
         original_length=min(length, num_frames * codec.hop_length),
+        codec=codec.identity,  # as the data set states it, where the file does not
     )
     return codec.decode_file(start)[:, 0]

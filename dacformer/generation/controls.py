@@ -5,12 +5,18 @@ import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dacformer.arguments import finite_number, quoted
 from dacformer.data.conditions import Conditions
-from dacformer.errors import UserError
+from dacformer.errors import UserError, shown
+
+MOST_WEIGHT = 1e6
+"""The largest weight of a class, and how many times its trained range a parameter may leave it: beyond that the model
+computes infinities."""
 
 
 class Curve:
@@ -31,14 +37,16 @@ class Curve:
             UserError: No points, not in order, or not numbers.
         """
         try:
-            self.points = [(float(time), None if value is None else float(value)) for time, value in points]
-        except (TypeError, ValueError) as error:
-            raise UserError(f"A curve is a list of (seconds, value), got {points!r}: {error}") from None
+            given = [(time, value) for time, value in points]
+        except (TypeError, ValueError):
+            raise UserError(f"A curve is a list of (seconds, value), got {shown(points)}.") from None
+        self.points = [(_finite(time), None if value is None else _finite(value)) for time, value in given]
         times = [time for time, _ in self.points]
-        values = [value for _, value in self.points if value is not None]
-        if not times or times != sorted(times) or not np.isfinite([*times, *values]).all():
-            raise UserError(f"A curve needs finite points in order of time, got {self.points}.")
-        self.step = step
+        if not times or times != sorted(times):
+            raise UserError(f"A curve needs at least one point, in order of time, got {shown(given)}.")
+        if not isinstance(step, bool | np.bool_):
+            raise UserError(f"The step of a curve is {shown(step)}. Expected True or False.")
+        self.step = bool(step)
         self._times = np.array(times)
         self._values = np.array([np.nan if value is None else value for _, value in self.points])
 
@@ -84,43 +92,6 @@ Controls = Mapping[str, Any]
 unknown to the model; without `"class"` it plays whatever it has learned."""
 
 
-def parse_control(word: str) -> tuple[str, Any]:
-    """Reads a control as it is written on the command line.
-
-    `class=rain`; `class=rain:0.5,wind:0.5` (weights); `strength=0.3`; `strength=0:0.1,10:0.9` (seconds:value, joined by
-    lines); `strength=step:0:0.1,5:0.9` (held in steps).
-
-    Args:
-        word: `name=value`.
-
-    Returns:
-        Name and value, as `Controls` holds them.
-
-    Raises:
-        UserError: Not of this form.
-    """
-    name, equals, value = word.partition("=")
-    try:
-        if not equals or not value:
-            raise ValueError
-        if name == "class":
-            if ":" not in value:
-                return name, value
-            return name, {item.split(":")[0]: float(item.split(":")[1]) for item in value.split(",")}
-        steps = value.startswith("step:")
-        points = [item.split(":") for item in value.removeprefix("step:").split(",")]
-        if len(points) == 1 and len(points[0]) == 1:
-            return name, float(value)
-        return name, Curve([(float(time), float(level)) for time, level in points], step=steps)
-    except UserError:  # a curve's own complaint says more
-        raise
-    except (ValueError, IndexError):
-        raise UserError(
-            f"--control '{word}' is not understood. Expected class=NAME, class=NAME:WEIGHT,NAME:WEIGHT, "
-            f"PARAMETER=VALUE, or PARAMETER=SECONDS:VALUE,SECONDS:VALUE,... (step: in front holds each value)."
-        ) from None
-
-
 def check_controls(controls: Controls, conditions: Conditions) -> None:
     """Refuses what the model does not know, and warns of what it was never trained on.
 
@@ -129,10 +100,9 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
         conditions: What the model knows.
 
     Raises:
-        UserError: An unknown class or parameter (the known ones are listed), or a value that is no number.
+        UserError: An unknown class or parameter (the known ones are listed), or as in `check_values`.
     """
-    if not isinstance(controls, Mapping):
-        raise UserError(f"Controls are {controls!r}. Expected {{'class': NAME, PARAMETER: value, ...}}.")
+    check_values(controls)
     weights = class_controls(controls)
     for name in weights:
         if name not in conditions.classes:
@@ -143,7 +113,11 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
         if name not in conditions.parameters:
             raise UserError(f"Unknown parameter '{name}'. {_did_you_mean(name, tuple(conditions.parameters))}")
         trained = conditions.parameters[name]
-        for value in [v for _, v in control.points] if isinstance(control, Curve) else [_number(name, control)]:
+        for value in _values(name, control):
+            if value is not None and abs(trained.normalise(value)) > MOST_WEIGHT:
+                raise UserError(
+                    f"'{name}' is {value:g}, far from what was trained. Expected {trained.low:g} to {trained.high:g}."
+                )
             if value is not None and not trained.low <= value <= trained.high:
                 # The value stays out of the message: Python keeps each new one, and a stream would have no end of them.
                 limits = f"{trained.low:g} to {trained.high:g}"
@@ -154,10 +128,33 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
                 "it will do little",
                 stacklevel=2,
             )
-    for name, weight in weights.items():
-        for value in [value for _, value in weight.points] if isinstance(weight, Curve) else [weight]:
-            if (_number(f"class {name}", value) or 0.0) < 0.0:
-                raise UserError(f"The weight of class '{name}' is {value}. Expected 0 or more.")
+
+
+def check_values(controls: Controls) -> None:
+    """Refuses what no model could follow.
+
+    Args:
+        controls: See `Controls`.
+
+    Raises:
+        UserError: Not a mapping, a value that is no number, a class left open, or a weight below 0.
+    """
+    if not isinstance(controls, Mapping):
+        raise UserError(f"Controls are {shown(controls)}. Expected {{'class': NAME, PARAMETER: value, ...}}.")
+    for name, weight in class_controls(controls).items():
+        for value in _values(f"class {name}", weight):
+            if not 0.0 <= _number(f"class {name}", value) <= MOST_WEIGHT:
+                raise UserError(
+                    f"The weight of class '{name}' is {value}. Expected 0 or more, at most {MOST_WEIGHT:g}."
+                )
+    for name, control in controls.items():
+        if name != "class":
+            _values(name, control)
+
+
+def _values(name: str, control: Control) -> list[float | None]:
+    """All values that a control takes; None where it is open."""
+    return [value for _, value in control.points] if isinstance(control, Curve) else [_number(name, control)]
 
 
 def class_controls(controls: Controls) -> dict[str, Control]:
@@ -166,22 +163,43 @@ def class_controls(controls: Controls) -> dict[str, Control]:
     if isinstance(asked, str):
         return {asked: 1.0}
     if not isinstance(asked, Mapping):
-        raise UserError(f"'class' is {asked!r}. Expected a name, or {{name: weight, ...}}.")
+        raise UserError(f"'class' is {shown(asked)}. Expected a name, or {{name: weight, ...}}.")
     return dict(asked)
 
 
-def curves_at(controls: Controls, times: np.ndarray) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class SampledControls:
+    """Controls at moments, each `(T,)` in its own units; a class and a parameter may have the same name.
+
+    Attributes:
+        weights: Of each class that is asked for.
+        parameters: The value of each parameter that is asked for; NaN where it is open.
+    """
+
+    weights: dict[str, np.ndarray]
+    parameters: dict[str, np.ndarray]
+
+    def labelled(self) -> dict[str, np.ndarray]:
+        """All of them by a label for a picture: the name, of a parameter with a class's name `NAME (parameter)`."""
+        taken = set(self.weights)
+        named = {f"{name} (parameter)" if name in taken else name: each for name, each in self.parameters.items()}
+        return self.weights | named
+
+
+def curves_at(controls: Controls, times: np.ndarray) -> SampledControls:
     """Samples controls at moments, each in its own units.
 
     Args:
-        controls: See `Controls`.
+        controls: See `Controls`; checked before.
         times: `(T,)` seconds.
 
     Returns:
-        `(T,)` for each class that is asked for (its weight) and each parameter.
+        The weights and the values.
     """
-    named = class_controls(controls) | {name: control for name, control in controls.items() if name != "class"}
-    return {name: _sample(control, times) for name, control in named.items()}
+    return SampledControls(
+        weights={name: _sample(control, times) for name, control in class_controls(controls).items()},
+        parameters={name: _sample(control, times) for name, control in controls.items() if name != "class"},
+    )
 
 
 def conditions_at(controls: Controls, conditions: Conditions, times: np.ndarray) -> np.ndarray:
@@ -195,9 +213,8 @@ def conditions_at(controls: Controls, conditions: Conditions, times: np.ndarray)
     Returns:
         `(T, C)` float32. Class weights are used as given: those of a morph add up to 1 if the person made them so.
     """
-    weights = {name: _sample(control, times) for name, control in class_controls(controls).items()}
-    values = {name: _sample(control, times) for name, control in controls.items() if name != "class"}
-    condition = conditions.encode(weights, values)
+    sampled = curves_at(controls, times)
+    condition = conditions.encode(sampled.weights, sampled.parameters)
     return np.broadcast_to(condition, (len(times), conditions.dim)).copy()
 
 
@@ -282,14 +299,28 @@ def _open(value: float) -> float | None:
 
 
 def from_json(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """What `to_json` was given: controls of a recipe, or its sampling."""
+    """What `to_json` was given: controls of a recipe, or its sampling.
+
+    Raises:
+        UserError: A curve that is none. Names and numbers are for `check_controls` and `parse_sampling`.
+    """
     return {name: _lively(value) for name, value in tree.items()}
 
 
 def _lively(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
-    return Curve(**value) if isinstance(value.get("points"), list | tuple) else from_json(value)
+    if not isinstance(value.get("points"), list | tuple):
+        return {name: _curve(weight) for name, weight in value.items()}  # the weights of classes
+    return _curve(value)
+
+
+def _curve(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if not {"points"} <= value.keys() <= {"points", "step"}:
+        raise UserError(f"{shown(value)} is no curve. Expected 'points' and 'step'.")
+    return Curve(**value)
 
 
 def to_json(controls: Controls) -> dict[str, Any]:
@@ -312,12 +343,20 @@ def _sample(control: Control, times: np.ndarray) -> np.ndarray:
 
 
 def _number(name: str, value: Any) -> float:
-    numeric = isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
-    if not numeric or not np.isfinite(value):
-        raise UserError(f"'{name}' is {value!r}. Expected a finite number or a Curve.")
-    return float(value)
+    number = finite_number(value)
+    if number is None:
+        raise UserError(f"'{name}' is {shown(value)}. Expected a finite number or a Curve.")
+    return number
 
 
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {', '.join(known) or 'none'}."
+def _finite(value: Any) -> float:
+    number = finite_number(value)
+    if number is None:
+        raise UserError(f"A curve has a point at or of {shown(value)}. Expected finite numbers: (seconds, value).")
+    return number
+
+
+def _did_you_mean(name: object, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1)
+    listed = ", ".join(quoted([each]) for each in known) or "none"
+    return (f"Did you mean '{near[0]}'? " if near else "") + f"Known: {listed}."

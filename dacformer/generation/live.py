@@ -15,9 +15,11 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import torch
 
-from dacformer.errors import UserError
-from dacformer.generation.controls import Controls, Curve
-from dacformer.generation.sampling import Sampling
+from dacformer.arguments import check_seed, finite_number
+from dacformer.config import SamplingConfig
+from dacformer.errors import UserError, shown
+from dacformer.generation.controls import Controls, Curve, check_controls
+from dacformer.generation.sampling import Sampling, parse_sampling
 from dacformer.generation.synthesizer import Synthesizer, Voice
 from dacformer.generation.take import Take
 
@@ -46,10 +48,31 @@ class Stance:
     temperature: float
     guidance: float
 
+    def __post_init__(self) -> None:
+        """Refuses what is no number; whether a model knows the names is for `Performance.check`.
+
+        Raises:
+            UserError: A value is no finite number.
+        """
+        for name in ("weights", "parameters"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping):
+                raise UserError(f"The {name} of a stance are {shown(given)}. Expected {{name: value, ...}}.")
+            object.__setattr__(self, name, {each: _number(each, value) for each, value in given.items()})
+        for name in ("temperature", "guidance"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+
     @property
     def controls(self) -> Controls:
         """As `Synthesizer.generate` takes them."""
         return {"class": self.weights, **self.parameters}
+
+
+def _number(name: str, value: object) -> float:
+    number = finite_number(value)
+    if number is None:
+        raise UserError(f"'{name}' is {shown(value)}. Expected a finite number.")
+    return number
 
 
 class Performance:
@@ -63,13 +86,35 @@ class Performance:
             seed: As in `Synthesizer.generate`.
         """
         self._synth = synth
-        self._seed = seed
+        self._seed = seed = check_seed(seed)
+        self._checked: tuple[Stance, SamplingConfig] | None = None
         still = Curve([(0.0, 1.0)], step=True)  # moves, so that any guidance may be asked for later
         self._voice = Voice(synth, seed, Sampling(synth.sampling, {"guidance": still}))
         self._lock = threading.Lock()  # a take may be asked for while another thread plays
         self._codes: list[np.ndarray] = []
         self._points: dict[str, dict[str, Points]] = {}
         self.num_frames = 0
+
+    def check(self, stance: Stance) -> SamplingConfig:
+        """Refuses what cannot be played.
+
+        Args:
+            stance: What is to steer.
+
+        Returns:
+            How frames are drawn then.
+
+        Raises:
+            UserError: The model does not know a class or a parameter, or a value is one that it cannot have.
+        """
+        latest = self._checked
+        if latest is not None and latest[0] is stance:
+            return latest[1]
+        check_controls(stance.controls, self._synth.conditions)
+        draws = {"temperature": stance.temperature, "guidance": stance.guidance}
+        settings = parse_sampling(self._synth.sampling, draws).still
+        self._checked = stance, settings
+        return settings
 
     def play(self, stance: Stance, num_frames: int = CHUNK_FRAMES) -> np.ndarray:
         """Goes on.
@@ -80,16 +125,18 @@ class Performance:
 
         Returns:
             `(n,)` float32: the sound that they complete. Laid end to end, the pieces are the take's sound.
+
+        Raises:
+            UserError: As in `check`.
         """
+        settings = self.check(stance)
         times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.facts.frame_rate
-        draws = {"temperature": stance.temperature, "guidance": stance.guidance}
-        settings = self._synth.sampling.model_copy(update=draws)
         codes, audio = self._voice.play(stance.controls, times, [settings] * num_frames)
         conditions = self._synth.conditions
         with self._lock:
             self._note("class", {name: stance.weights.get(name, 0.0) for name in conditions.classes}, times[0])
             self._note("parameter", {name: stance.parameters.get(name) for name in conditions.parameters}, times[0])
-            self._note("sampling", draws, times[0])
+            self._note("sampling", {"temperature": stance.temperature, "guidance": stance.guidance}, times[0])
             self._codes.append(codes.astype(np.int32))
             self.num_frames += num_frames
         return audio
@@ -221,8 +268,12 @@ class Live:
             seed: As in `Synthesizer.generate`.
             send: Takes the sound, in the thread.
             ended: Told why, when no more will come: empty where `stop` was asked to.
+
+        Raises:
+            UserError: A stance that the model cannot play, or a seed that is none.
         """
         self.performance = Performance(synth, seed)
+        self.performance.check(stance)
         self.flow = Flow(synth.facts.sample_rate)
         self._hop = synth.facts.hop_length
         self._send, self._ended = send, ended
@@ -239,7 +290,13 @@ class Live:
         return self._thread.is_alive() and self._why is None
 
     def start(self) -> None:
-        """Begins, and ends the one that sounded before."""
+        """Begins, and ends the one that sounded before.
+
+        Raises:
+            UserError: It was started before.
+        """
+        if self._thread.ident is not None:
+            raise UserError("This performance was started before. Make a new Live to play again.")
         before, Live._sounding = Live._sounding, self
         if before is not None and before.sounds:
             before.stop("Stopped: another player was started.")
@@ -252,8 +309,14 @@ class Live:
         Args:
             stance: Where they stand now.
             change: A number, to tell this change by.
+
+        Raises:
+            UserError: The model cannot play it, or the performance has ended; what sounds goes on as it was.
         """
+        self.performance.check(stance)
         with self._news:
+            if self._why is not None:
+                raise UserError(f"This performance has ended{self._why and f': {self._why}'}. Start a new one.")
             self._stance, self._change = stance, change
 
     def listen(self, played: int | None, runs: bool, underruns: int) -> None:
@@ -271,7 +334,7 @@ class Live:
         with self._news:
             self._why = self._why or why
             self._news.notify()
-        if threading.current_thread() is not self._thread:
+        if self._thread.ident is not None and threading.current_thread() is not self._thread:
             self._thread.join()
 
     def _run(self) -> None:

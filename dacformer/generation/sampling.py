@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dacformer.arguments import finite_number
 from dacformer.config import SamplingConfig, parse_config
-from dacformer.errors import UserError
+from dacformer.errors import UserError, shown
 from dacformer.generation.controls import Curve, from_json
 from dacformer.model.heads import Choose
+
+LEAST_TEMPERATURE = 1e-6
+"""Below it, logits over the temperature leave what float32 holds: the likeliest code is taken, as at 0."""
 
 
 def frame_seed(seed: int, position: int) -> int:
@@ -45,7 +49,7 @@ def choose_code(logits: Tensor, temperature: float, top_k: int, top_p: float, ge
     Returns:
         `(B,)` int64.
     """
-    if temperature == 0.0:
+    if temperature < LEAST_TEMPERATURE:
         return logits.argmax(dim=-1)
     return _allowed(logits, temperature, top_k, top_p).add(gumbel_noise(logits.shape, generator)).argmax(dim=-1)
 
@@ -165,12 +169,24 @@ def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Samplin
     """
     plain = {name: value for name, value in changes.items() if isinstance(value, Mapping)}
     changes = {**changes, **from_json(plain)}
+    for name, value in changes.items():
+        if isinstance(value, bool | np.bool_):
+            raise UserError(f"sampling: '{name}' is {shown(value)}. Expected a number or a Curve.")
+    changes = {name: _plain(value) for name, value in changes.items()}
     moving = {name: value for name, value in changes.items() if isinstance(value, Curve)}
     tree = usual.model_dump() | {name: value for name, value in changes.items() if name not in moving}
     for name, curve in moving.items():
         for value in {value for _, value in curve.points}:
             parse_config(tree | {name: value}, "sampling", SamplingConfig)
     return Sampling(parse_config(tree, "sampling", SamplingConfig), moving)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of any kind as Python's, which every recipe holds."""
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+        return [_plain(each) for each in value]
+    number = finite_number(value)
+    return value if number is None else number
 
 
 def _per_codebook(value: float | tuple[float, ...], num_codebooks: int, name: str) -> tuple[float, ...]:

@@ -15,16 +15,18 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dacformer.codec import Codec, load_codec, read_dac
-from dacformer.codec.file import same_codec
+from dacformer.arguments import check_seed, finite_number, whole_number
+from dacformer.codec import Codec, DacFile, load_codec, read_dac
+from dacformer.codec.file import DAC_SUFFIX, same_codec
 from dacformer.config import SamplingConfig
 from dacformer.data.encode import encode_file
-from dacformer.errors import UserError
+from dacformer.errors import UserError, shown
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
 from dacformer.generation.loop import decode_circle, find_loop
 from dacformer.generation.sampling import Sampling, frame_seed, guided, make_chooser, parse_sampling
 from dacformer.generation.take import Take, parse_recipe, read_take
+from dacformer.memory import available_memory
 from dacformer.model import CompiledStep, State
 from dacformer.model.heads import Choose
 from dacformer.training.checkpoint import Checkpoint, load_checkpoint
@@ -38,6 +40,7 @@ MovingControls = Controls | Callable[[float], Controls]
 DECODED_FRAMES = 64  # decoded in one call
 LOOP_CHOICE_SECONDS = 4.0  # so much longer than a loop is the take that it is cut from
 MIN_LOOP_SECONDS = 0.2
+SAMPLE_BYTES, FRAME_BYTES = 40, 1000  # what a take needs at most while it is made (measured: 31 a sample)
 COMPILED_STREAMS = 64  # side by side on a CPU; from there on torch's matrix products win
 
 
@@ -103,7 +106,7 @@ class Synthesizer:
         Raises:
             UserError: Unknown controls or bad values.
         """
-        return self.generate_batch(seconds, [controls or {}], seed, progress, **sampling)[0]
+        return self.generate_batch(seconds, [{} if controls is None else controls], seed, progress, **sampling)[0]
 
     def generate_batch(
         self,
@@ -129,7 +132,7 @@ class Synthesizer:
             UserError: As in `generate`.
         """
         codes, player = self._draw(seconds, controls, seed, progress, sampling)
-        takes = self.takes_of(codes, controls, player.sampling, seed)
+        takes = self.takes_of(codes, controls, player.sampling, player.seed)
         self._latest = (takes[0], player) if len(takes) == 1 else None
         return takes
 
@@ -151,12 +154,12 @@ class Synthesizer:
         Returns:
             The takes.
         """
-        made = {"edit": "generate", "seconds": codes.shape[-1] / self.facts.frame_rate, "seed": int(seed)}
+        made = {"edit": "generate", "seconds": codes.shape[-1] / self.facts.frame_rate, "seed": seed}
         return self._takes(codes, controls, self._recipe(sampling, seed, made))
 
     def continue_from(
         self,
-        prompt: str | Path | np.ndarray,
+        prompt: str | Path | np.ndarray | DacFile,
         seconds: float,
         controls: Controls | None = None,
         seed: int = 0,
@@ -166,7 +169,7 @@ class Synthesizer:
         """Hears a sound and goes on from it.
 
         Args:
-            prompt: A sound file, a `.dac` file of the same codec, or codes `(K, T)`.
+            prompt: A sound file, a `.dac` file that states the model's codec (its path, or read), or codes `(K, T)`.
             seconds: Length of the continuation.
             controls: What steers the continuation (its time starts at 0 where the prompt ends); the prompt is heard
                 under the controls at 0.
@@ -180,10 +183,14 @@ class Synthesizer:
         Raises:
             UserError: A prompt that cannot be read, or as in `generate`.
         """
+        seed, controls = check_seed(seed), {} if controls is None else controls
+        self.num_frames(seconds)
+        steering.check_controls(controls, self.conditions)
+        self._parse_sampling(changes)
         heard = torch.as_tensor(self._prompt_codes(prompt), device=self.device)[None]  # (1, K, T)
-        name = "codes" if isinstance(prompt, np.ndarray) else str(prompt)
-        sampling = parse_sampling(self.sampling, steering.delayed(changes, heard.shape[-1] / self.facts.frame_rate))
-        asked = steering.delayed(controls or {}, heard.shape[-1] / self.facts.frame_rate)
+        name = str(prompt) if isinstance(prompt, str | Path) else "codes"
+        sampling = self._parse_sampling(steering.delayed(changes, heard.shape[-1] / self.facts.frame_rate))
+        asked = steering.delayed(controls, heard.shape[-1] / self.facts.frame_rate)
         recipe = self._recipe(sampling, seed, {"edit": "hear", "prompt": name})
         recipe |= {"prompt": name, "prompt_frames": heard.shape[-1]}
         (take,) = self._takes(heard, [asked], recipe)
@@ -219,18 +226,20 @@ class Synthesizer:
         Raises:
             UserError: As in `generate`, or `n` is not above 0.
         """
-        if n < 1:
-            raise UserError(f"{n} continuations were asked for: expected at least 1.")
-        num_frames, start = self._num_frames(seconds), take.codes.shape[1]
+        count = whole_number(n)
+        if count is None or count < 1:
+            raise UserError(f"{shown(n)} continuations were asked for: expected at least 1.")
+        n, start = count, take.codes.shape[1]
+        num_frames = self.num_frames(seconds, n)
         asked = take.controls
         if controls is not None:
             steering.check_controls(controls, self.conditions)
             asked = steering.joined(asked, controls, start / self.facts.frame_rate)
         times = np.arange(start, start + num_frames) / self.facts.frame_rate
         conditions = self._conditions(asked, times).expand(n, -1, -1)
-        seed = int(take.recipe["seed"] if seed is None else seed)
+        seed = int(take.recipe["seed"]) if seed is None else check_seed(seed)
         usual = steering.from_json(take.recipe["sampling"])
-        sampling = parse_sampling(self.sampling, usual | steering.delayed(changes, start / self.facts.frame_rate))
+        sampling = self._parse_sampling(usual | steering.delayed(changes, start / self.facts.frame_rate))
         player = self._resumed(take, n, seed, sampling)
         draws = sampling.at(times)
         codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
@@ -256,10 +265,13 @@ class Synthesizer:
         Raises:
             UserError: Not a time within the take.
         """
-        if not 0.0 < at_seconds <= take.seconds:
-            raise UserError(f"at_seconds={at_seconds}: expected a time within the take, 0 to {take.seconds:.2f}.")
-        frames = self._num_frames(at_seconds)
-        recipe = take.recipe | {"edits": [*take.recipe["edits"], {"edit": "cut", "at_seconds": float(at_seconds)}]}
+        at = finite_number(at_seconds)
+        if at is None or not 0.0 < at <= take.seconds:
+            raise UserError(
+                f"at_seconds={shown(at_seconds)}: expected a time within the take, 0 to {take.seconds:.2f}."
+            )
+        frames = max(1, round(at * self.facts.frame_rate))
+        recipe = take.recipe | {"edits": [*take.recipe["edits"], {"edit": "cut", "at_seconds": at}]}
         codes = torch.as_tensor(take.codes[None, :, :frames], device=self.device)
         return self._takes(codes, [take.controls], recipe, take, frames)[0]
 
@@ -281,8 +293,9 @@ class Synthesizer:
         Raises:
             UserError: Shorter than 0.2 s, or as in `generate`.
         """
-        take = self.generate(seconds + LOOP_CHOICE_SECONDS, controls, seed, progress, **sampling)
-        return self.loop_of(take, seconds)
+        length = _loop_seconds(seconds)
+        take = self.generate(length + LOOP_CHOICE_SECONDS, controls, seed, progress, **sampling)
+        return self.loop_of(take, length)
 
     def loop_of(self, take: Take, seconds: float, n: int = 4, progress: bool = False) -> Take:
         """Cuts a loop out of a take: `Take.loop`.
@@ -299,9 +312,7 @@ class Synthesizer:
         Raises:
             UserError: Shorter than 0.2 s.
         """
-        if not MIN_LOOP_SECONDS <= seconds < float("inf"):
-            raise UserError(f"seconds={seconds}: expected a length of {MIN_LOOP_SECONDS} or more.")
-        num_frames, rate = self._num_frames(seconds), self.facts.frame_rate
+        num_frames, rate = self.num_frames(_loop_seconds(seconds)), self.facts.frame_rate
         missing = num_frames / rate + LOOP_CHOICE_SECONDS - take.seconds
         takes = self.go_on(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
         codes = torch.as_tensor(np.stack([each.codes for each in takes]), device=self.device)
@@ -336,13 +347,13 @@ class Synthesizer:
             UserError: It cannot be read, is of another codec, or was steered by what this model does not know.
         """
         path = Path(path)
-        if path.suffix != ".dac":
+        if path.suffix.lower() != DAC_SUFFIX:
             take = read_take(path, self)
             self._check_codes(take.codes, take.recipe["codec"], str(path))
         else:
             file = read_dac(path)
-            self._check_codes(file.codes[0], file.codec, str(path))
             recipe = parse_recipe(file.recipe, str(path))
+            self._check_codes(file.codes[0], file.codec or recipe["codec"], str(path))
             codes = torch.as_tensor(file.codes, device=self.device)
             (take,) = self._takes(codes, [steering.from_json(recipe["controls"])], recipe)
         steering.check_controls(take.controls, self.conditions)
@@ -376,13 +387,21 @@ class Synthesizer:
         Raises:
             UserError: As in `generate`.
         """
-        draws = parse_sampling(self.sampling, sampling)
-        voice = Voice(self, seed, draws)
-        chunk_frames = max(1, round(chunk_seconds * self.facts.frame_rate))
-        asked = controls if callable(controls) else lambda _: controls or {}
+        draws = self._parse_sampling(sampling)
+        voice = Voice(self, check_seed(seed), draws)
+        chunk_frames = self.num_frames(chunk_seconds, name="chunk_seconds")
+        if callable(controls):
+            return self._stream(voice, controls, draws, chunk_frames)
+        still = {} if controls is None else controls
+        steering.check_controls(still, self.conditions)
+        return self._stream(voice, lambda _: still, draws, chunk_frames)
+
+    def _stream(
+        self, voice: "Voice", controls: Callable[[float], Controls], draws: Sampling, chunk_frames: int
+    ) -> Iterator[np.ndarray]:
         for first in itertools.count(0, chunk_frames):
             times = np.arange(first, first + chunk_frames) / self.facts.frame_rate
-            now = asked(float(times[0]))
+            now = controls(float(times[0]))
             steering.check_controls(now, self.conditions)
             yield voice.play(now, times, draws.at(times))[1]
 
@@ -403,18 +422,51 @@ class Synthesizer:
         self, seconds: float, controls: Sequence[Controls], seed: int, progress: bool, changes: Mapping[str, Any]
     ) -> tuple[Tensor, "_Player"]:
         """Codes `(B, K, T)` from empty starts, and the streams at their end."""
-        num_frames = self._num_frames(seconds)
+        if isinstance(controls, Mapping) or not len(controls):
+            raise UserError(f"The controls of a batch are {shown(controls)}. Expected a list, one for each take.")
+        num_frames = self.num_frames(seconds, len(controls))
+        for each in controls:
+            steering.check_controls(each, self.conditions)
+        player = _Player(self, len(controls), self._parse_sampling(changes), check_seed(seed))
         times = np.arange(num_frames) / self.facts.frame_rate
         conditions = torch.stack([self._conditions(each, times) for each in controls])
-        player = self._player(len(controls), seed, changes)
         draws = player.sampling.at(times)
         codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
         return torch.cat(codes, dim=-1), player
 
-    def _num_frames(self, seconds: float) -> int:
-        if not (isinstance(seconds, int | float | np.number) and 0.0 < seconds < float("inf")):
-            raise UserError(f"seconds={seconds!r}: expected a length above 0.")
-        return max(1, round(seconds * self.facts.frame_rate))
+    def num_frames(self, seconds: object, streams: int = 1, name: str = "seconds") -> int:
+        """The frames of a length.
+
+        Args:
+            seconds: The length, above 0.
+            streams: So many takes of it are to be made side by side.
+            name: What the length is called in messages.
+
+        Returns:
+            The frames, at least one.
+
+        Raises:
+            UserError: No length, or the memory does not hold takes of it.
+        """
+        number = finite_number(seconds)
+        if number is None or number <= 0.0:
+            raise UserError(f"{name}={shown(seconds)}: expected a length above 0.")
+        frame_bytes = SAMPLE_BYTES * self.facts.hop_length + FRAME_BYTES + 12 * self.conditions.dim
+        needed = frame_bytes * self.facts.frame_rate  # for a second
+        available = available_memory()
+        if number * streams * needed > available:
+            possible = available / streams / needed
+            raise UserError(
+                f"{name}={number:g}: {number * streams * needed / 1e9:.3g} GB of memory would be needed, and "
+                f"{available / 1e9:.3g} GB are free. At most {possible:.0f} s fit now; `stream` plays on for ever in "
+                "constant memory."
+            )
+        return max(1, round(number * self.facts.frame_rate))
+
+    def _parse_sampling(self, changes: Mapping[str, Any]) -> Sampling:
+        sampling = parse_sampling(self.sampling, changes)
+        make_chooser(sampling.still, self.facts.num_codebooks, torch.Generator())  # refuses lists of another length
+        return sampling
 
     def _conditions(self, controls: Controls, times: np.ndarray) -> Tensor:
         """Conditions of the frames at these times, `(T, C)`."""
@@ -423,9 +475,6 @@ class Synthesizer:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
-
-    def _player(self, batch_size: int, seed: int, changes: Mapping[str, Any]) -> "_Player":
-        return _Player(self, batch_size, parse_sampling(self.sampling, changes), seed)
 
     def _resumed(self, take: Take, n: int, seed: int, sampling: Sampling) -> "_Player":
         """A stream that stands at a take's end, `n` times side by side."""
@@ -440,13 +489,15 @@ class Synthesizer:
         player.hear(torch.as_tensor(take.codes, device=self.device), conditions)
         return player
 
-    def _prompt_codes(self, prompt: str | Path | np.ndarray) -> np.ndarray:
+    def _prompt_codes(self, prompt: str | Path | np.ndarray | DacFile) -> np.ndarray:
         codec, name = self.facts.codec, "The prompt"
         if isinstance(prompt, np.ndarray):
             codes = prompt
-        elif Path(prompt).suffix == ".dac":
-            file = read_dac(prompt)
-            codes, codec, name = file.codes[0], file.codec, str(prompt)
+        elif isinstance(prompt, DacFile):
+            codes, codec = prompt.codes[0], prompt.codec
+        elif Path(prompt).suffix.lower() == DAC_SUFFIX:
+            file, name = read_dac(prompt), str(prompt)
+            codes, codec = file.codes[0], file.codec
         else:
             codes = encode_file(Path(prompt), self.codec, trim=False).codes[0]
         self._check_codes(codes, codec, name)
@@ -465,11 +516,17 @@ class Synthesizer:
                 f"{name} has codes from {codes.min()} to {codes.max()}; "
                 f"expected 0 to {self.facts.codebook_size - 1}, of {self.facts.codec}."
             )
+        if not codec:
+            raise UserError(
+                f"{name} does not say which codec made it, and codes of another one than {self.facts.codec} are noise "
+                f"to the model. If they are of this one, say so: --codec {self.facts.codec_name}, or in Python give "
+                "the codes, read_dac(path).codes[0]."
+            )
 
     def _gains(self, controls: Controls, times: np.ndarray) -> np.ndarray:
         """Brings the classes to the level of their recordings, weighted as they are asked for: factors `(T,)`."""
-        curves = steering.curves_at({"class": controls.get("class", {})}, times)
-        known = {name: curve.clip(min=0.0) for name, curve in curves.items() if name in self.facts.gains_db}
+        weights = steering.curves_at(controls, times).weights
+        known = {name: curve.clip(min=0.0) for name, curve in weights.items() if name in self.facts.gains_db}
         total = np.sum([np.zeros(len(times)), *known.values()], axis=0)
         amplified = np.sum(
             [np.zeros(len(times)), *(curve * self.facts.gains_db[name] for name, curve in known.items())], axis=0
@@ -482,7 +539,7 @@ class Synthesizer:
         """What made a take, but for its controls and length."""
         before = {"prompt": None, "prompt_frames": 0, "edits": []} if parent is None else parent.recipe
         facts = {"checkpoint": self.checkpoint.identity, "codec": self.facts.codec}
-        drawn = {"sampling": sampling.to_json(), "seed": int(seed)}
+        drawn = {"sampling": sampling.to_json(), "seed": seed}
         return before | facts | drawn | {"edits": [*before["edits"], made]}
 
     def _takes(
@@ -645,9 +702,16 @@ def load(
     Raises:
         UserError: No checkpoint, a damaged one, or another codec.
     """
-    checkpoint = load_checkpoint(path, which)
+    checkpoint = load_checkpoint(path, str(which))
     facts = checkpoint.card.facts
     return Synthesizer(checkpoint, load_codec(codec or facts.codec_name, facts.num_codebooks), device)
+
+
+def _loop_seconds(seconds: object) -> float:
+    number = finite_number(seconds)
+    if number is None or number < MIN_LOOP_SECONDS:
+        raise UserError(f"seconds={shown(seconds)}: expected a length of {MIN_LOOP_SECONDS} or more.")
+    return number
 
 
 def _bar(num_frames: int, show: bool) -> Iterator[int]:

@@ -1,11 +1,12 @@
 """A take: sound with its codes and how it came about; made longer, cut, branched, undone, kept, opened again."""
 
 import dataclasses
+import html
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import soundfile
@@ -14,11 +15,13 @@ from pydantic import Field
 
 from dacformer import audio as sound
 from dacformer.codec import DacFile, read_dac, write_dac
-from dacformer.config import Positive, Section, Seed, parse_config
-from dacformer.errors import UserError
-from dacformer.files import replacing, write_text
+from dacformer.codec.file import DAC_SUFFIX
+from dacformer.config import NonNegative, Positive, SamplingConfig, Section, parse_config
+from dacformer.errors import UserError, first_line
+from dacformer.files import check_writable, replacing, write_text
 from dacformer.generation import controls as steering
-from dacformer.generation.controls import Controls
+from dacformer.generation.controls import Controls, SampledControls
+from dacformer.generation.sampling import parse_sampling
 from dacformer.pages import player_html
 
 if TYPE_CHECKING:
@@ -75,16 +78,17 @@ class Take:
         return self.codes.shape[1] * self.hop_length / self.sample_rate
 
     @property
-    def curves(self) -> dict[str, np.ndarray]:
-        """What steered each frame, each `(T,)` in its own units.
-
-        A class's weight under the class's name, a parameter's value under the parameter's; NaN where it was open, and
-        while a prompt is heard.
-        """
+    def curves(self) -> SampledControls:
+        """What steered each frame, each `(T,)` in its own units; NaN where it was open, and while a prompt is heard."""
         frames = np.arange(self.codes.shape[1])
         curves = steering.curves_at(self.controls, frames * self.hop_length / self.sample_rate)
         prompt = frames < self.recipe["prompt_frames"]
-        return {name: np.where(prompt, np.nan, curve) for name, curve in curves.items()}
+        return SampledControls(
+            *(
+                {name: np.where(prompt, np.nan, curve) for name, curve in each.items()}
+                for each in (curves.weights, curves.parameters)
+            )
+        )
 
     def extend(
         self,
@@ -206,16 +210,16 @@ class Take:
             The path.
 
         Raises:
-            UserError: A suffix that is no sound format, or a folder that holds something else.
+            UserError: As in `check_savable`, or there is no room.
         """
         path, recipe = Path(path), json.dumps(self.recipe)
-        if path.suffix == ".dac":
+        if path.suffix.lower() == DAC_SUFFIX:
             return write_dac(path, self._dac(recipe))
         if not path.suffix:
             return self._save_folder(path)
         fits = len(recipe) <= sound.MAX_COMMENT
         if not fits:
-            write_text(path.with_suffix(".json"), recipe)
+            _write_beside(path.with_suffix(".json"), recipe)
         return sound.write_audio(path, self.audio, self.sample_rate, comment=recipe if fits else None)
 
     def _dac(self, recipe: str) -> DacFile:
@@ -231,24 +235,23 @@ class Take:
         )
 
     def _save_folder(self, folder: Path) -> Path:
-        if folder.exists() and not (folder / RECIPE_FILE).is_file() and any(folder.iterdir()):
-            raise UserError(f"{folder} holds something else than a take. Give a new folder.")
+        check_savable(folder)
         # The recipe first: what is there of a take that could not be written whole may be written again.
         recipe = {name: value for name, value in self.recipe.items() if name != "controls"}
         write_text(folder / RECIPE_FILE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
         plain = steering.to_json(self.controls)
         write_text(folder / CONTROLS_FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
         write_dac(folder / CODES_FILE, self._dac(json.dumps(self.recipe)))
-        with replacing(folder / AUDIO_FILE) as part:
-            soundfile.write(part, self.audio, self.sample_rate, format="WAV", subtype="FLOAT")
-        self.plot().savefig(folder / PICTURE_FILE, dpi=150)
+        sound.write_audio(folder / AUDIO_FILE, self.audio, self.sample_rate, subtype="FLOAT")
+        with replacing(folder / PICTURE_FILE) as part:
+            self.plot().savefig(part, dpi=150, format="png")
         return folder
 
     def plot(self) -> "Figure":
         """Waveform, spectrogram and controls, one above the other, on one axis of time."""
         from dacformer.pictures import plot_steered_sound
 
-        return plot_steered_sound(self.audio, self.sample_rate, self.curves)
+        return plot_steered_sound(self.audio, self.sample_rate, self.curves.labelled())
 
     def _player(self) -> "Synthesizer":
         if self.synth is None:
@@ -271,6 +274,48 @@ class Branches(list[Take]):
         return "".join(f"<div>[{number}] {take._repr_html_()}</div>" for number, take in enumerate(self))
 
 
+def check_savable(path: str | Path) -> None:
+    """Refuses a place where `Take.save` could not write, before anything is generated.
+
+    Args:
+        path: As for `Take.save`.
+
+    Raises:
+        UserError: A suffix that is no sound format, a folder that holds something else, or as in `check_writable`.
+    """
+    path = Path(path)
+    if path.suffix:
+        check_writable(path)
+        if path.suffix.lower() != DAC_SUFFIX:
+            sound.format_of(path)
+        return
+    check_writable(path / RECIPE_FILE)
+    if path.exists() and not (path / RECIPE_FILE).is_file() and any(path.iterdir()):
+        raise UserError(f"{path} holds something else than a take. Give a new folder.")
+
+
+def _write_beside(path: Path, recipe: str) -> None:
+    """Writes a recipe that is too long for a comment; takes no place but that of another recipe."""
+    if path.exists():
+        try:
+            parse_recipe(path.read_text(encoding="utf-8"), str(path))
+        except (UserError, OSError, UnicodeDecodeError):
+            raise UserError(f"{path}, where the recipe is to go, is something else. Give another name.") from None
+    write_text(path, recipe)
+
+
+class Edit(Section):
+    """One thing that was done to a take."""
+
+    edit: Literal["generate", "hear", "extend", "branch", "cut", "loop"]
+    seconds: Positive | None = None
+    at_seconds: NonNegative | None = None
+    seed: int | None = None
+    prompt: str | None = None
+    controls: dict[str, Any] = {}
+    sampling: dict[str, Any] = {}
+
+
 class Recipe(Section):
     """What a recipe in a file must have."""
 
@@ -278,16 +323,16 @@ class Recipe(Section):
     codec: str
     controls: dict[str, Any] = {}
     sampling: dict[str, Any]
-    seed: Seed
-    take: int = 0
+    seed: int
+    take: Annotated[int, Field(ge=0)] = 0
     seconds: Positive
     prompt: str | None = None
-    prompt_frames: int = 0
-    edits: Annotated[tuple[dict[str, Any], ...], Field(min_length=1)]
+    prompt_frames: Annotated[int, Field(ge=0)] = 0
+    edits: Annotated[tuple[Edit, ...], Field(min_length=1)]
 
 
 def parse_recipe(recipe: str | dict[str, Any], name: str) -> dict[str, Any]:
-    """Checks a recipe that was read from a file.
+    """Checks a recipe that was read from a file: every part of it, here and nowhere else.
 
     Args:
         recipe: As JSON, or as a tree.
@@ -297,13 +342,24 @@ def parse_recipe(recipe: str | dict[str, Any], name: str) -> dict[str, Any]:
         The recipe, as `Take` has it.
 
     Raises:
-        UserError: There is none (the codes came from elsewhere), or something is missing.
+        UserError: There is none (the codes came from elsewhere), or a part is missing or impossible. Whether a model
+            knows what it names is for `Synthesizer.open_take`.
     """
     try:
         tree = json.loads(recipe) if isinstance(recipe, str) else recipe
-    except json.JSONDecodeError:
-        raise UserError(f"{name} tells no recipe: it is no take. To go on from it, use synth.continue_from.") from None
-    return parse_config(tree, name, Recipe).model_dump(mode="json")
+    except (ValueError, RecursionError):
+        tree = None
+    if not isinstance(tree, dict):
+        raise UserError(f"{name} tells no recipe: it is no take. To go on from it, use synth.continue_from.")
+    parsed = parse_config(tree, name, Recipe)
+    try:
+        for part in (parsed, *parsed.edits):
+            steering.check_values(steering.from_json(part.controls))
+            parse_sampling(SamplingConfig(), part.sampling)
+    except UserError as error:
+        raise UserError(f"{name}: its recipe cannot be followed. {error}") from None
+    edits = [edit.model_dump(mode="json", exclude_unset=True, exclude_none=True) for edit in parsed.edits]
+    return parsed.model_dump(mode="json") | {"edits": edits}
 
 
 class History:
@@ -341,7 +397,7 @@ class History:
     def _repr_html_(self) -> str:
         label = "flex: 0 0 auto; min-width: 24em; margin: auto 0; white-space: pre"
         rows = [
-            f'<div style="display: flex; gap: 1em"><pre style="{label}">{line}</pre>'
+            f'<div style="display: flex; gap: 1em"><pre style="{label}">{html.escape(line)}</pre>'
             f'<div style="flex: 0 0 20em">{take._repr_html_()}</div></div>'
             for line, take in zip(self._lines(), self.takes, strict=True)
         ]
@@ -379,8 +435,7 @@ def read_take(folder: str | Path, synth: "Synthesizer | None" = None) -> Take:
     folder = Path(folder)
     if not (folder / RECIPE_FILE).is_file():
         raise UserError(f"{folder} is no take's folder: it has no {RECIPE_FILE}. Make one with take.save(folder).")
-    controls = steering.from_json(_read_yaml(folder / CONTROLS_FILE))
-    tree = _read_yaml(folder / RECIPE_FILE) | {"controls": steering.to_json(controls)}
+    tree = _read_yaml(folder / RECIPE_FILE) | {"controls": _read_yaml(folder / CONTROLS_FILE)}
     recipe = parse_recipe(tree, str(folder / RECIPE_FILE))
     file = read_dac(folder / CODES_FILE)
     try:
@@ -392,14 +447,15 @@ def read_take(folder: str | Path, synth: "Synthesizer | None" = None) -> Take:
         raise UserError(
             f"In {folder}, {AUDIO_FILE}, {CODES_FILE} and {RECIPE_FILE} are not of one take. Save it again."
         )
+    controls = steering.from_json(recipe["controls"])
     return Take((audio,), file.codes[0], controls, sample_rate, hop_length, recipe, synth)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {first_line(error)}.") from error
     if not isinstance(tree, dict):
         raise UserError(f"{path} holds {type(tree).__name__}, expected names and values, as take.save writes them.")
     return tree

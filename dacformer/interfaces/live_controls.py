@@ -18,6 +18,7 @@ from dacformer.errors import UserError
 from dacformer.generation.controls import Controls, check_controls
 
 Number = Annotated[int, Field(ge=0, le=127)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 LARGEST = 127.0  # of a MIDI controller
 
 
@@ -26,9 +27,9 @@ class Knob(Section):
 
     name: str
     """A parameter."""
-    low: float | None = None
+    low: Finite | None = None
     """Its value with the knob down, in its own units; the lowest that was trained if left out."""
-    high: float | None = None
+    high: Finite | None = None
     """Its value with the knob up; the highest that was trained if left out. May be below `low`."""
 
 

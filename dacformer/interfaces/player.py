@@ -12,10 +12,12 @@ import anywidget
 import numpy as np
 import traitlets
 
+from dacformer.arguments import check_seed
 from dacformer.errors import UserError
 from dacformer.generation import Live, Performance, Stance, Synthesizer, Take
 from dacformer.generation.controls import check_controls
 from dacformer.generation.live import Chunk
+from dacformer.generation.sampling import parse_sampling
 
 _HERE = Path(__file__).parent
 
@@ -80,7 +82,7 @@ class Player(anywidget.AnyWidget):
             parameters={name: (low + high) / 2 for name, (low, high) in ranges.items()},
             temperature=float(np.mean(usual.temperature)),
             guidance=usual.guidance,
-            seed=seed,
+            seed=check_seed(seed),
         )
         self.on_msg(self._hear)
 
@@ -153,6 +155,11 @@ class Player(anywidget.AnyWidget):
         values = getattr(self, proposal.trait.name) | proposal.value
         check_controls({"class": values} if proposal.trait.name == "weights" else values, self._synth.conditions)
         return values
+
+    @traitlets.validate("temperature", "guidance")
+    def _check_sampling(self, proposal: Any) -> float:
+        parse_sampling(self._synth.sampling, {proposal.trait.name: proposal.value})
+        return proposal.value
 
     @traitlets.observe("weights", "parameters", "left_open", "temperature", "guidance")
     def _move(self, _: Any) -> None:

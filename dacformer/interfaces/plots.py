@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dacformer.data import Dataset
+from dacformer.pictures import literal
 
 SPLIT_COLORS = {"train": "tab:blue", "val": "tab:orange"}
 MAX_POINTS = 1000  # of a curve: more than that no screen shows, and a live plot must be quick
@@ -43,7 +44,7 @@ def plot_labels(dataset: Dataset) -> Figure:
     _draw_counts(axes["files"], dataset)
     for label, (name, parameter) in strips.items():
         _draw_strip(axes[label], rows.loc[rows["class"] == name, ["split", parameter]], parameter)
-        axes[label].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
+        axes[label].set_ylabel(literal(label), rotation=0, ha="right", va="center", fontsize="small")
     plt.close(figure)
     return figure
 
@@ -90,7 +91,7 @@ def plot_codes(codes: np.ndarray, frame_rate: float, title: str = "") -> Figure:
     figure, axes = plt.subplots(figsize=(9, 0.8 + 0.3 * num_codebooks), layout="constrained")
     extent = (0.0, num_frames / frame_rate, num_codebooks + 0.5, 0.5)
     axes.imshow(codes, aspect="auto", interpolation="nearest", cmap="nipy_spectral", extent=extent)
-    axes.set(xlabel="seconds", ylabel="codebook", title=title)
+    axes.set(xlabel="seconds", ylabel="codebook", title=literal(title))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     plt.close(figure)
     return figure
@@ -133,7 +134,7 @@ def plot_training(metrics: Sequence[dict[str, float]], title: str = "") -> Figur
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="small")
-    whole.set_title(title, loc="left")
+    whole.set_title(literal(title), loc="left")
     plt.close(figure)
     return figure
 
@@ -145,7 +146,7 @@ def _draw_counts(axes: Axes, dataset: Dataset) -> None:
     for split, color in SPLIT_COLORS.items():
         count = dataset.split(split)["class"].value_counts().reindex(classes, fill_value=0).to_numpy()
         if count.any():
-            axes.barh(classes, count, left=before, color=color, label=split)
+            axes.barh([literal(name) for name in classes], count, left=before, color=color, label=split)
         before += count
     axes.invert_yaxis()
     axes.set_xlabel("files")

@@ -24,6 +24,7 @@ from dacformer.data import Dataset, load_dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.side_by_side import real_clip
 from dacformer.files import write_text
+from dacformer.pictures import literal
 
 COLORS = plt.get_cmap("tab10").colors + plt.get_cmap("Dark2").colors  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -79,7 +80,7 @@ class SoundMap:
         figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
         for name, color in self.colors.items():
             own = self.rows[self.rows["class"] == name]
-            axes.scatter(own["x"], own["y"], color=color, label=name, s=22, edgecolors="white", linewidths=0.5)
+            axes.scatter(own["x"], own["y"], color=color, label=literal(name), s=22, edgecolors="white", linewidths=0.5)
         axes.set(xlabel=self.axes[0], ylabel=self.axes[1])
         axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         plt.close(figure)

@@ -113,7 +113,7 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
     )
     told = json.loads(
         notebook.run(
-            "import json; print(json.dumps([int(np.argmax(take.curves[last])),"
+            "import json; print(json.dumps([int(np.argmax(take.curves.weights[last])),"
             "int(np.argmax(np.abs(still.audio[:len(sent)] - take.audio[:len(sent)]) > 1e-3)),"
             "player.delay_seconds, player.underruns, player.sounds]))".replace("len(sent)", str(len(sent)))
         )

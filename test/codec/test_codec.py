@@ -1,6 +1,8 @@
 """Loading codecs, and encoding in pieces."""
 
+import dataclasses
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +142,7 @@ def test_blocks_are_encoded_as_they_come(tiny: Codec, noise: Noise) -> None:
 def make_file(tiny: Codec, noise: Noise, **changes: Any) -> DacFile:
     codes = tiny.encode(torch.from_numpy(noise(44100))[None, None]).numpy()
     facts = {"sample_rate": 44100, "original_length": 44100, "input_db": -20.0, "chunk_length": codes.shape[2]}
+    facts |= {"codec": tiny.identity}
     return DacFile(**({"codes": codes} | facts | changes))
 
 
@@ -155,6 +158,14 @@ def test_codes_of_another_codec_are_refused(tiny: Codec, noise: Noise) -> None:
             with pytest.raises(UserError, match="has K=4, V=64"):
                 tiny.decode_file(make_file(tiny, noise, codes=codes, padding=padding))
     assert tiny.decode_file(make_file(tiny, noise)).shape == (44100, 1)
+
+
+def test_codes_that_state_no_codec_are_decoded_with_a_warning(tiny: Codec, noise: Noise) -> None:
+    file = make_file(tiny, noise, codec="")
+    with pytest.warns(UserWarning, match=r"does not say which codec made it \(K=4, .*decoded with tiny-"):
+        tiny.decode_file(file)
+    with pytest.raises(UserError, match="codes of other-0, which are noise"):
+        tiny.decode_file(dataclasses.replace(file, codec="other-0"))
 
 
 def test_a_file_in_chunks_leaves_the_codec_as_it_was(tiny: Codec, noise: Noise) -> None:
@@ -250,6 +261,30 @@ def test_a_malicious_pth_is_refused_unexecuted(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(UserError, match=r"bad\.pth"):
         load_codec("bad.pth")
     assert os.listdir() == ["bad.pth"]
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [b"", b"RIFF0000WAVEfmt ", b"run: runs/a\n", b"\x80\x04.", b"0" * 1000, pickle.dumps(Hostile())],
+    ids=repr,
+)
+@pytest.mark.parametrize("name", ["x.pth", "x.wav", "x", "x.safetensors"])
+def test_any_other_file_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: bytes, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(contents)
+    with pytest.raises(UserError, match=rf"^{name} is not a [^\n]*or is damaged[^\n]*$"):
+        load_codec(name)
+    assert os.listdir() == [name]
+
+
+@pytest.mark.parametrize("sizes", [{"n_codebooks": 10**9}, {"decoder_dim": 2**30}, {"latent_dim": 2**30}], ids=str)
+def test_sizes_that_are_a_lie_cost_no_memory(tiny_file: Path, tmp_path: Path, sizes: dict[str, int]) -> None:
+    stated = CodecConfig(**(sizes_of(tiny_file) | sizes)).model_dump_json()
+    save_file(load_file(tiny_file), tmp_path / "lie.safetensors", {"codec": stated})
+    with pytest.raises(UserError, match=r"do not fit the sizes it states[^\n]*$"):
+        load_codec(tmp_path / "lie.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The `.dac` file: read and written as `python -m dac` does, and never executed."""
 
+import dataclasses
 import io
 import os
 import pickle
@@ -233,6 +234,9 @@ def test_a_pickle_that_claims_gigabytes_is_refused(tmp_path: Path) -> None:
         {"channels": 2},
         {"input_db": np.float32([])},
         {"input_db": np.float32([np.nan])},
+        {"input_db": np.float32([1e30])},
+        {"sample_rate": 10**9},
+        {"codes": np.full((1, 4, 6), 2**16)},
         {"input_db": None},
     ],
     ids=str,
@@ -261,6 +265,37 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("plain.npy", "sound.wav", "empty.dac", "folder.dac", "missing.dac"):
         with pytest.raises(UserError, match=name):
             read_dac(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        (b"", "it is empty"),
+        (b"RIFF\0\0\0\0WAVE", "is a sound already"),
+        (b"fLaC", "is a sound already"),
+        (b"OggS", "is a sound already"),
+        (b"text", "it holds something else"),
+    ],
+)
+def test_what_it_is_instead_is_said(tmp_path: Path, contents: bytes, said: str) -> None:
+    (tmp_path / "a.dac").write_bytes(contents)
+    with pytest.raises(UserError, match=said):
+        read_dac(tmp_path / "a.dac")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.dac")
+    with pytest.raises(UserError, match="it is a folder or a device"):
+        read_dac(tmp_path / "a.dac")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"input_db": float("nan")}, {"sample_rate": 0}, {"codes": np.full((1, 4, 6), 2**16)}]
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"Cannot write .*a\.dac"):
+        write_dac(tmp_path / "a.dac", dataclasses.replace(make_file(), **changes))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_cut_off_anywhere_it_is_refused(tmp_path: Path) -> None:

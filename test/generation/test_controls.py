@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -19,7 +21,6 @@ from dacformer.generation.controls import (
     delayed,
     from_json,
     joined,
-    parse_control,
     to_json,
 )
 
@@ -68,44 +69,23 @@ def test_two_points_at_one_time_are_a_jump() -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [[], [(1, 0), (0, 0)], [(0, float("nan"))], [(float("inf"), 0)], [(0,)], 5, [("a", 1)]]
+    "points",
+    [
+        [],
+        [(1, 0), (0, 0)],
+        [(0, float("nan"))],
+        [(float("inf"), 0)],
+        [(0,)],
+        5,
+        None,
+        [("a", 1)],
+        [("0", 1)],
+        [(0, True)],
+    ],
 )
 def test_what_is_no_curve_is_refused(points: list[tuple[float, float]]) -> None:
     with pytest.raises(UserError, match=r"[Cc]urve"):
         Curve(points)
-
-
-@pytest.mark.parametrize(
-    ("word", "name", "value"),
-    [
-        ("class=rain", "class", "rain"),
-        ("class=rain:0.5,wind:1.5", "class", {"rain": 0.5, "wind": 1.5}),
-        ("strength=0.3", "strength", 0.3),
-        ("strength=-3e1", "strength", -30.0),
-    ],
-)
-def test_plain_controls_are_read(word: str, name: str, value: object) -> None:
-    assert parse_control(word) == (name, value)
-
-
-def test_curves_are_read() -> None:
-    name, line = parse_control("strength=0:0.1,10:0.9")
-    assert name == "strength" and line.points == [(0, 0.1), (10, 0.9)] and not line.step
-    _, steps = parse_control("strength=step:0:0.1,5:0.9")
-    assert steps.points == [(0, 0.1), (5, 0.9)] and steps.step
-
-
-@pytest.mark.parametrize(
-    "word", ["rain", "class=", "strength=", "strength=loud", "strength=0:1,2", "class=rain:0.5,wind"]
-)
-def test_controls_that_are_not_understood_say_what_is_expected(word: str) -> None:
-    with pytest.raises(UserError, match=r"is not understood\. Expected class=NAME.*SECONDS:VALUE"):
-        parse_control(word)
-
-
-def test_a_typed_curve_in_the_wrong_order_says_so() -> None:
-    with pytest.raises(UserError, match="in order of time"):
-        parse_control("strength=5:0,1:1")
 
 
 def test_an_unknown_class_lists_the_known_and_the_nearest() -> None:
@@ -138,6 +118,54 @@ def test_a_class_that_is_no_name_is_refused(value: object) -> None:
 def test_outside_the_trained_range_warns_and_says_it(value: float | Curve) -> None:
     with pytest.warns(UserWarning, match="'strength' leaves what was trained, 10 to 30"):
         check_controls({"class": "wind", "strength": value}, CONDITIONS)
+
+
+@pytest.mark.parametrize("step", ["no", 1, None])
+def test_a_step_that_is_neither_true_nor_false_is_refused(step: object) -> None:
+    with pytest.raises(UserError, match=r"step of a curve"):
+        Curve([(0, 1)], step)  # pyright: ignore[reportArgumentType]
+
+
+def test_numbers_of_any_kind_have_a_plain_form_that_comes_back() -> None:
+    given = {
+        "class": {"rain": np.float32(1), "wind": Decimal("0.5")},
+        "density": np.array(1),
+        "strength": Fraction(21, 2),
+    }
+    given["density"] = Curve(np.array([[0, 0.25], [1, 0.5]]), step=np.True_)
+    check_controls(given, CONDITIONS)
+    plain = json.loads(json.dumps(to_json(given)))
+    assert plain["class"] == {"rain": 1.0, "wind": 0.5} and plain["strength"] == 10.5
+    assert from_json(plain)["density"] == given["density"]
+    assert conditions_at(given, CONDITIONS, np.zeros(1)).shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    "controls", [{"strength": 1e300}, {"strength": -1e30}, {"class": {"rain": 1e300}}, {"strength": Curve([(0, 1e30)])}]
+)
+def test_values_that_the_model_cannot_compute_with_are_refused(controls: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"far from what was trained|at most 1e\+06"):
+        check_controls(controls, CONDITIONS)
+
+
+@pytest.mark.parametrize("controls", [{3: 1}, {None: 1}, {("a", "b"): 1}, {"class": {3: 1}}])
+def test_names_that_are_no_text_are_unknown(controls: dict[object, object]) -> None:
+    with pytest.raises(UserError, match="Unknown"):
+        check_controls(controls, CONDITIONS)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_class_and_a_parameter_of_one_name_are_both_kept() -> None:
+    curves = curves_at({"class": {"wind": 1.0}, "wind": 0.25}, np.zeros(2))
+    assert list(curves.weights["wind"]) == [1, 1] and list(curves.parameters["wind"]) == [0.25, 0.25]
+    assert {name: curve[0] for name, curve in curves.labelled().items()} == {"wind": 1.0, "wind (parameter)": 0.25}
+
+
+@pytest.mark.parametrize(
+    "tree", [{"a": {"points": [[0, 1]], "more": 1}}, {"class": {"a": {"b": 1}}}, {"a": {"points": [[0]]}}]
+)
+def test_what_is_no_curve_in_a_recipe_is_refused(tree: dict[str, object]) -> None:
+    with pytest.raises(UserError, match=r"curve"):
+        from_json(tree)
 
 
 def test_a_parameter_of_another_class_warns() -> None:
@@ -176,7 +204,8 @@ def test_a_morph_gives_each_class_its_weight(weight: float, seconds: float) -> N
 
 def test_what_is_plotted_is_in_the_units_of_the_controls() -> None:
     curves = curves_at({"class": {"rain": 0.25}, "strength": Curve([(0, 10), (1, 30)])}, np.array([0.0, 0.5]))
-    assert {name: curve.tolist() for name, curve in curves.items()} == {"rain": [0.25, 0.25], "strength": [10, 20]}
+    assert {name: curve.tolist() for name, curve in curves.weights.items()} == {"rain": [0.25, 0.25]}
+    assert {name: curve.tolist() for name, curve in curves.parameters.items()} == {"strength": [10, 20]}
     assert class_controls({"class": "rain"}) == {"rain": 1.0}
 
 
@@ -213,7 +242,7 @@ def test_joined_controls_are_the_first_and_then_the_others(
     nothing = dict.fromkeys(class_controls(before) | class_controls(after), 0.0)
     unknown = dict.fromkeys(["density", "strength"], np.nan)
     for controls, own, times in ((before, early, early), (after, late, late + moment)):
-        expected, found = curves_at(controls, own), curves_at(both, times)
+        expected, found = curves_at(controls, own).labelled(), curves_at(both, times).labelled()
         for name in found:
             usual = np.full(20, (unknown | nothing)[name])
             np.testing.assert_allclose(found[name], expected.get(name, usual), rtol=1e-6, atol=1e-6)
@@ -222,7 +251,7 @@ def test_joined_controls_are_the_first_and_then_the_others(
 def test_controls_that_are_delayed_wait_where_they_begin() -> None:
     later = delayed({"class": "rain", "density": Curve([(-1, 0), (1, 1)])}, 10.0)
     np.testing.assert_allclose(
-        curves_at(later, np.array([0.0, 10.0, 10.5, 11.0, 12.0]))["density"], [0.5, 0.5, 0.75, 1, 1]
+        curves_at(later, np.array([0.0, 10.0, 10.5, 11.0, 12.0])).parameters["density"], [0.5, 0.5, 0.75, 1, 1]
     )
 
 

@@ -45,17 +45,17 @@ def test_what_was_played_is_rendered_again(synth: Synthesizer) -> None:
     assert take.codes.shape == (4, 3 * CHUNK_FRAMES * len(MOVES))
     np.testing.assert_array_equal(again.codes, take.codes)
     np.testing.assert_array_equal(again.audio, take.audio)
-    for name, curve in take.curves.items():
-        np.testing.assert_array_equal(again.curves[name], curve)
+    for name, curve in take.curves.labelled().items():
+        np.testing.assert_array_equal(again.curves.labelled()[name], curve)
     assert json.dumps(again.recipe, sort_keys=True) == json.dumps(take.recipe, sort_keys=True)
 
 
 def test_every_move_is_in_the_curves(synth: Synthesizer) -> None:
     curves = perform(synth, seed=5)[0].curves
     each = slice(None, None, 3 * CHUNK_FRAMES)
-    np.testing.assert_array_equal(curves["wind"][each], [1, 1, 1, 0.4, 0, 0, 1])
-    np.testing.assert_array_equal(curves["strength"][each], [0.5, 0.5, 0, 0.9, math.nan, math.nan, 0.5])
-    np.testing.assert_array_equal(curves["rate"][each], [math.nan] * 3 + [0.3, 0.3] + [math.nan] * 2)
+    np.testing.assert_array_equal(curves.weights["wind"][each], [1, 1, 1, 0.4, 0, 0, 1])
+    np.testing.assert_array_equal(curves.parameters["strength"][each], [0.5, 0.5, 0, 0.9, math.nan, math.nan, 0.5])
+    np.testing.assert_array_equal(curves.parameters["rate"][each], [math.nan] * 3 + [0.3, 0.3] + [math.nan] * 2)
 
 
 def test_what_was_never_asked_for_is_not_in_the_recipe(synth: Synthesizer) -> None:
@@ -183,8 +183,53 @@ def test_live_moves_are_heard_recorded_and_rendered_again(synth: Synthesizer, pl
     take = live.performance.take
     (heard_at,) = {chunk.heard_at for chunk in listener.chunks if chunk.change == 7}
     frame = heard_at // take.hop_length
-    assert take.curves["wind"][frame - 1] == 1.0 and take.curves["wind"][frame] == 0.4
+    assert take.curves.weights["wind"][frame - 1] == 1.0 and take.curves.weights["wind"][frame] == 0.4
     np.testing.assert_array_equal(render(synth, take).codes, take.codes)
+
+
+def test_unknown_names_are_refused_where_they_are_given(synth: Synthesizer, play: Callable[..., Live]) -> None:
+    listener = Listener()
+    live = play(listener)
+    for stance, said in (
+        (Stance({"wnd": 1.0}, {}, 1.0, 1.0), "Did you mean 'wind'"),
+        (Stance({}, {"gain": 1.0}, 1.0, 1.0), "Unknown parameter 'gain'"),
+        (Stance({"wind": -1.0}, {}, 1.0, 1.0), "0 or more"),
+        (Stance({"wind": 1.0}, {}, -1.0, 1.0), "'temperature'"),
+        (Stance({"wind": 1.0}, {}, 1.0, -1.0), "'guidance'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            live.move(stance, 1)
+        with pytest.raises(UserError, match=said):
+            Performance(synth).play(stance)
+        with pytest.raises(UserError, match=said):
+            Live(synth, stance, 0, listener.hear, listener.reasons.append)
+    assert live.sounds and listener.reasons == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ({"wind": "1"}, {}, 1, 1),
+        ({}, {"rate": None}, 1, 1),
+        ({}, {}, True, 1),
+        ({}, {}, 1, math.nan),
+        ("wind", {}, 1, 1),
+    ],
+)
+def test_a_stance_is_made_of_numbers(values: tuple) -> None:
+    with pytest.raises(UserError, match=r"Expected"):
+        Stance(*values)
+
+
+def test_an_ended_one_says_so(synth: Synthesizer, play: Callable[[Listener], Live]) -> None:
+    live, other = play(Listener()), Listener()
+    with pytest.raises(UserError, match="started before"):
+        live.start()
+    play(other)
+    with pytest.raises(UserError, match="has ended: Stopped: another player was started"):
+        live.move(WIND, 1)
+    unstarted = Live(synth, WIND, 0, other.hear, other.reasons.append)
+    unstarted.stop()
 
 
 def test_starting_one_stops_the_other(play: Callable[[Listener], Live]) -> None:

@@ -72,7 +72,7 @@ def test_a_loop_of_a_take_is_a_piece_of_it_or_of_what_follows(untrained: Synthes
     longer = loop.undo()
     start = round(loop.recipe["edits"][-1]["at_seconds"] * untrained.facts.frame_rate)
     np.testing.assert_array_equal(loop.codes, longer.codes[:, start : start + 43])
-    np.testing.assert_allclose(loop.curves["pistons"], longer.curves["pistons"][start : start + 43])
+    np.testing.assert_allclose(loop.curves.weights["pistons"], longer.curves.weights["pistons"][start : start + 43])
     assert longer.undo() is take and len(take.children) == 2
     assert longer.loop(0.3).undo() is longer  # long enough already
     for seconds in (0.0, 0.1, float("nan"), float("inf")):

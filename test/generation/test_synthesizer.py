@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from dacformer.audio import loudness_db, read_audio, read_comment, write_audio
 from dacformer.codec import Codec, DacFile, read_dac, write_dac
 from dacformer.config import Config, SamplingConfig
 from dacformer.errors import UserError
-from dacformer.generation import Curve, Synthesizer, load
+from dacformer.generation import Curve, Performance, Synthesizer, load
 from dacformer.generation.controls import conditions_at
 from dacformer.generation.synthesizer import COMPILED_STREAMS
 from dacformer.training import find_checkpoint, load_checkpoint, train
@@ -153,11 +155,17 @@ def test_a_stream_follows_what_is_asked_of_it(synth: Synthesizer) -> None:
     assert not np.array_equal(moved, fixed)
 
 
-def test_a_change_of_level_in_a_stream_is_a_ramp(synth: Synthesizer) -> None:
-    """The gain moves through a chunk, so that nothing clicks."""
+def test_a_change_of_level_in_a_stream_is_a_ramp(untrained: Synthesizer) -> None:
+    """The level of the classes goes over within a frame, so that nothing clicks."""
     controls = {"class": {"wind": Curve([(0, 1), (0.4, 1), (0.4, 0)]), "pistons": Curve([(0, 0), (0.4, 0), (0.4, 1)])}}
-    audio = np.concatenate(list(islice(synth.stream(controls, chunk_seconds=0.1), 10)))
-    assert np.isfinite(audio).all() and audio.dtype == np.float32
+    streamed = np.concatenate(list(islice(untrained.stream(controls, chunk_seconds=0.1, seed=1), 8)))
+    codes = untrained.generate(72 / untrained.facts.frame_rate, controls, seed=1).codes
+    decoded = untrained.codec.decode(torch.from_numpy(codes)[None])[0, 0].numpy()[: len(streamed)]
+    loud = np.flatnonzero((np.abs(decoded) > 0.02) & (np.abs(streamed) < 1.0))
+    gain = streamed[loud] / decoded[loud]
+    before, after = (10 ** (-untrained.facts.gains_db[name] / 20) for name in ("wind", "pistons"))
+    np.testing.assert_allclose([gain[0], gain[-1]], [before, after], rtol=1e-2)
+    assert (np.abs(np.diff(gain)) <= 1.1 * abs(after - before) / 512 * np.diff(loud) + 5e-3).all()
 
 
 def tensor_bytes() -> int:
@@ -191,7 +199,8 @@ def test_a_continuation_of_codes_is_what_a_plain_loop_draws(synth: Synthesizer, 
     condition = torch.from_numpy(conditions_at(controls, synth.conditions, np.zeros(66)))[None]
     expected = generate_slowly(synth.model, condition, synth.sampling, 4, torch.from_numpy(prompt)[None])
     np.testing.assert_array_equal(take.codes, expected[0].numpy())
-    assert np.isnan(take.curves["wind"][:40]).all() and (take.curves["wind"][40:] == 1).all()
+    wind = take.curves.weights["wind"]
+    assert np.isnan(wind[:40]).all() and (wind[40:] == 1).all()
 
 
 def test_a_continuation_depends_on_its_prompt(synth: Synthesizer, prompt: np.ndarray) -> None:
@@ -210,7 +219,8 @@ def test_a_sound_is_continued_from_its_codes(synth: Synthesizer, codec: Codec, t
 
 
 def test_a_dac_file_is_continued_from_its_codes(synth: Synthesizer, prompt: np.ndarray, tmp_path: Path) -> None:
-    path = write_dac(tmp_path / "prompt.dac", DacFile(prompt[None], 44100, 40 * 512, -20.0, 40))
+    file = DacFile(prompt[None], 44100, 40 * 512, -20.0, 40, codec=synth.facts.codec)
+    path = write_dac(tmp_path / "prompt.dac", file)
     np.testing.assert_array_equal(synth.continue_from(path, 0.1).codes, synth.continue_from(prompt, 0.1).codes)
 
 
@@ -261,6 +271,25 @@ def test_a_saved_dac_file_is_read_back(synth: Synthesizer, codec: Codec, tmp_pat
     assert json.loads(file.recipe)["seed"] == 1
 
 
+def test_codes_of_an_unknown_codec_are_no_prompt_unless_they_are_given(
+    synth: Synthesizer, prompt: np.ndarray, tmp_path: Path
+) -> None:
+    path = write_dac(tmp_path / "prompt.dac", DacFile(prompt[None], 44100, 40 * 512, -20.0, 40))
+    for given in (path, read_dac(path)):
+        with pytest.raises(UserError, match=r"does not say which codec made it.*--codec small"):
+            synth.continue_from(given, 0.1)
+    np.testing.assert_array_equal(synth.continue_from(read_dac(path).codes[0], 0.1).codes[:, :40], prompt)
+
+
+def test_a_take_whose_file_states_no_codec_is_that_of_its_recipe(synth: Synthesizer, tmp_path: Path) -> None:
+    path = synth.generate(0.1).save(tmp_path / "take.dac")
+    file = dataclasses.replace(read_dac(path), codec="")
+    assert synth.open_take(write_dac(path, file)).codes.shape == (4, 9)
+    recipe = json.dumps(json.loads(file.recipe) | {"codec": "other-0"})
+    with pytest.raises(UserError, match="codes of other-0"):
+        synth.open_take(write_dac(path, dataclasses.replace(file, recipe=recipe)))
+
+
 def test_a_dac_file_of_another_codec_is_no_prompt(synth: Synthesizer, tmp_path: Path) -> None:
     path = synth.generate(0.3, {"class": "wind"}).save(tmp_path / "take.dac")
     other = write_dac(tmp_path / "other.dac", dataclasses.replace(read_dac(path), codec="other-0"))
@@ -286,10 +315,61 @@ def test_a_take_shows_itself(synth: Synthesizer) -> None:
     synth.continue_from(take.codes, 0.1).plot()  # without any control
 
 
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
-def test_a_length_that_is_none_is_refused(synth: Synthesizer, seconds: float) -> None:
-    with pytest.raises(UserError, match="expected a length above 0"):
-        synth.generate(seconds)
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "1", True, None, [1.0], 10**400])
+def test_a_length_that_is_none_is_refused(synth: Synthesizer, seconds: Any) -> None:
+    for ask in (synth.generate, synth.loop, lambda s: synth.stream(chunk_seconds=s)):
+        with pytest.raises(UserError, match=r"expected a length (above 0|of 0\.2 or more)"):
+            ask(seconds)
+
+
+@pytest.mark.parametrize("seconds", [1e9, 1e300, 10**20])
+def test_what_the_memory_does_not_hold_is_refused_before(synth: Synthesizer, seconds: float) -> None:
+    take = synth.generate(0.02)
+    for ask in (
+        synth.generate,
+        synth.loop,
+        take.extend,
+        lambda s: take.branch(2, s),
+        lambda s: synth.stream(chunk_seconds=s),
+        lambda s: synth.continue_from(take.codes, s),
+        lambda s: synth.generate_batch(s / 1000, [{}] * 1000),
+    ):
+        with pytest.raises(UserError, match=r"GB of memory would be needed, and .* `stream` plays on for ever"):
+            ask(seconds)
+
+
+@pytest.mark.parametrize("number", [np.int64, np.float64, np.array, Decimal, torch.tensor])
+def test_numbers_of_any_kind_make_the_same_take_that_is_opened_again(
+    synth: Synthesizer, tmp_path: Path, number: Callable[[int], Any]
+) -> None:
+    controls = {"class": {"wind": number(1)}, "strength": Curve([(number(0), number(1))])}
+    settings = {"temperature": number(1), "top_k": number(9), "top_p": [number(1)] * 4, "guidance": number(2)}
+    take = synth.generate(number(2), controls, number(3), **settings).cut(number(1))
+    curve = {"class": {"wind": 1}, "strength": Curve([(0, 1)])}
+    usual = synth.generate(2, curve, 3, temperature=1, top_k=9, top_p=[1, 1, 1, 1], guidance=2).cut(1)
+    np.testing.assert_array_equal(take.codes, usual.codes)
+    for name in ("take.dac", "take"):
+        assert synth.open_take(take.save(tmp_path / name)).recipe == usual.recipe
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "3", True, None, float("nan")])
+def test_a_seed_that_is_none_is_refused(synth: Synthesizer, seed: Any) -> None:
+    take = synth.generate(0.02)
+    for ask in (
+        lambda: synth.generate(0.1, seed=seed),
+        lambda: synth.generate_codes(0.1, [{}], seed),
+        lambda: synth.stream(seed=seed),
+        lambda: synth.continue_from(take.codes, 0.1, seed=seed),
+        lambda: Performance(synth, seed),
+    ):
+        with pytest.raises(UserError, match=r"^seed=.*expected a whole number"):
+            ask()
+
+
+@pytest.mark.parametrize("controls", [[], {}, {"class": "wind"}])
+def test_a_batch_is_a_list(synth: Synthesizer, controls: Any) -> None:
+    with pytest.raises(UserError, match="Expected a list, one for each take"):
+        synth.generate_batch(0.1, controls)
 
 
 @pytest.mark.parametrize(
@@ -298,6 +378,13 @@ def test_a_length_that_is_none_is_refused(synth: Synthesizer, seconds: float) ->
         ({"temperature": -1}, "temperature"),
         ({"temperature": float("inf")}, "temperature"),
         ({"temperature": (1, 1)}, "temperature has 2 values"),
+        ({"temperature": True}, "temperature"),
+        ({"temperature": None}, "temperature"),
+        ({"temperature": (1, 1, 1, -1)}, r"'temperature\.3'"),
+        ({"temperature": ()}, "temperature has 0 values"),
+        ({"top_p": float("nan")}, "top_p"),
+        ({"top_p": (1, 1, 1, 2)}, r"'top_p\.3'"),
+        ({"top_k": (0, 0, 0, 0.5)}, r"'top_k\.3'"),
         ({"top_k": -1}, "top_k"),
         ({"top_p": 1.5}, "top_p"),
         ({"guidance": float("inf")}, "guidance"),
@@ -309,10 +396,10 @@ def test_a_length_that_is_none_is_refused(synth: Synthesizer, seconds: float) ->
     ],
 )
 def test_sampling_that_makes_no_sense_is_refused(synth: Synthesizer, sampling: dict[str, object], said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        synth.generate(0.1, **sampling)
-    with pytest.raises(UserError, match=said):
-        next(synth.stream(**sampling))
+    for ask in (lambda: synth.generate(0.1, **sampling), lambda: synth.stream(**sampling)):
+        with pytest.raises(UserError, match=said) as refused:
+            ask()
+        assert "\n" not in str(refused.value) and "constrained" not in str(refused.value)
 
 
 def test_unknown_controls_are_refused(synth: Synthesizer) -> None:

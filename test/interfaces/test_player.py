@@ -101,7 +101,7 @@ def test_a_page_hears_steers_and_stops(player: Player, page: Page, synth: Synthe
     assert page.ended and not player.sounds and player.status == ""
     assert player.delay_seconds == 0.21 and player.underruns == 2 and player.buffer_seconds > 0.08
     take, frame = player.take, page.chunks[-1][0]["heard_at"] // synth.facts.hop_length
-    assert take.curves["rate"][frame - 1] == 2.5 and take.curves["rate"][frame] == 4.0
+    assert take.curves.parameters["rate"][frame - 1] == 2.5 and take.curves.parameters["rate"][frame] == 4.0
     heard = np.concatenate([audio for _, audio in page.chunks])
     np.testing.assert_allclose(heard, take.audio[: len(heard)], atol=1e-4)
 

@@ -137,8 +137,8 @@ def test_a_model_without_parameters_can_be_steered_and_swept(synth: Synthesizer)
     synth.model = synth.checkpoint.card.model_copy(update={"conditions": synth.conditions}).build_model().eval()
     assert steer(synth, seconds=0.2).controls == {"class": "creek"}
     assert list(sweep(synth, seconds=0.2).sounds) == ["creek"]
-    assert synth.generate(0.2, trajectory(synth, 0.2)).curves.keys() == {"creek"}
-    assert morph(synth, seconds=0.2).curves.keys() == {"creek"}
+    assert synth.generate(0.2, trajectory(synth, 0.2)).curves.weights.keys() == {"creek"}
+    assert morph(synth, seconds=0.2).curves.weights.keys() == {"creek"}
 
 
 def test_a_sweep_has_a_column_per_value_and_a_row_per_seed(synth: Synthesizer) -> None:
@@ -162,7 +162,7 @@ def test_a_trajectory_goes_there_and_back(synth: Synthesizer) -> None:
 
 
 def test_a_morph_crosses_weights(synth: Synthesizer) -> None:
-    curves = morph(synth, "wind", "pistons", seconds=0.5).curves
+    curves = morph(synth, "wind", "pistons", seconds=0.5).curves.weights
     np.testing.assert_allclose(curves["wind"] + curves["pistons"], 1.0)
     assert curves["wind"][0] == 1.0 and curves["pistons"][-1] > 0.9
 

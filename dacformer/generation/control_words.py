@@ -1,0 +1,84 @@
+"""Controls as they are written on the command line."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from dacformer.arguments import parse_names
+from dacformer.data.conditions import Conditions
+from dacformer.errors import UserError, shown
+from dacformer.generation.controls import Curve
+
+
+def parse_control(word: str, conditions: Conditions) -> tuple[str, Any]:
+    """Reads a control as it is written on the command line.
+
+    `class=rain`; `class=rain:0.5,wind:0.5` (weights); `strength=0.3`; `strength=0:0.1,10:0.9` (seconds:value, joined by
+    lines); `strength=step:0:0.1,5:0.9` (held in steps).
+
+    A weight is what stands behind the last colon. A class whose name holds a comma or begins with a double quote is
+    written as in a CSV file: `class="rain, heavy":0.5,wind:0.5`.
+
+    Args:
+        word: `name=value`.
+        conditions: What the model knows: a value that is the name of a class is that class, whatever it holds.
+
+    Returns:
+        Name and value, as `Controls` holds them.
+
+    Raises:
+        UserError: Not of this form.
+    """
+    known = [name for name in ("class", *conditions.parameters) if word.startswith(f"{name}=")]
+    name = max(known, key=len) if known else word.partition("=")[0]
+    value = word.removeprefix(f"{name}=")
+    try:
+        if value == word or not value:
+            raise ValueError
+        return name, _parse_classes(value, conditions) if name == "class" else _parse_parameter(value)
+    except UserError:  # a curve's own complaint says more
+        raise
+    except ValueError:
+        raise UserError(
+            f"--control {shown(word)} is not understood. Expected class=NAME, class=NAME:WEIGHT,NAME:WEIGHT, "
+            f"PARAMETER=VALUE, or PARAMETER=SECONDS:VALUE,SECONDS:VALUE,... (step: in front holds each value)."
+        ) from None
+
+
+def _parse_classes(value: str, conditions: Conditions) -> str | dict[str, float]:
+    if value in conditions.classes:
+        return value
+    items = parse_names(value)
+    if not items:
+        raise ValueError
+    if len(items) == 1 and (items[0] in conditions.classes or ":" not in items[0]):
+        return items[0]
+    weights: dict[str, float] = {}
+    for name, colon, weight in (item.rpartition(":") for item in items):
+        if not colon:
+            raise ValueError
+        if name in weights:
+            raise UserError(f"--control class={value} names '{name}' twice. Give each class one weight.")
+        weights[name] = float(weight)
+    return weights
+
+
+def _parse_parameter(value: str) -> float | Curve:
+    points = [item.split(":") for item in value.removeprefix("step:").split(",")]
+    if len(points) == 1 and len(points[0]) == 1:
+        return float(value)
+    return Curve([(float(time), float(level)) for time, level in points], step=value.startswith("step:"))
+
+
+def parse_controls(words: Iterable[str], conditions: Conditions) -> dict[str, Any]:
+    """Reads all controls of a command line, see `parse_control`.
+
+    Raises:
+        UserError: One is not understood, or two move the same.
+    """
+    controls: dict[str, Any] = {}
+    for name, value in (parse_control(word, conditions) for word in words):
+        if name in controls:
+            several = "class=rain:0.5,wind:0.5 plays two" if name == "class" else f"{name}=0:0.1,10:0.9 is a curve"
+            raise UserError(f"--control {name}=... is given twice. Give it once: {several}.")
+        controls[name] = value
+    return controls
