@@ -220,3 +220,90 @@ def test_sections_refuse_unknown_keys_everywhere() -> None:
         return [kind, *(deeper for below in kind.__subclasses__() for deeper in sections(below))]
 
     assert all(kind.model_config["extra"] == "forbid" for kind in sections(Section))
+
+
+NAMES = ["2024", "2024-11-24", "12:30", "1e3", "0x10", "no", "On", "yes", "true", "a#b", "ünï 😀", "x\\y", "-x"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "a: b #2", "&x", "*x", "-", "null and void"])
+def test_a_folder_may_be_called_anything_on_the_command_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.yaml").write_text("{}")
+    assert load_config(tmp_path / "a.yaml", [f"run={name}", f"data.path={name}"]).run == Path(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_may_be_called_anything_in_yaml(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.yaml").write_text(f"run: {name}\ndata: {{path: {name}}}", encoding="utf-8")
+    config = load_config(tmp_path / "a.yaml")
+    assert config.run == config.data.path == Path(name)
+    save_config(config, tmp_path / "b.yaml")
+    assert load_config(tmp_path / "b.yaml") == config
+
+
+def test_classes_may_be_called_anything(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("notes: {36: no, 37: 2024-11-24, 38: 7}")
+    assert load_config(tmp_path / "a.yaml", kind=LiveMapping).notes == {36: "no", 37: "2024-11-24", 38: "7"}
+
+
+def test_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = parse_config({"run": "~/run", "data": {"path": "~"}}, "test")
+    assert (config.run, config.data.path) == (tmp_path / "run", tmp_path)
+    with pytest.raises(UserError, match="there is no user '~nobody-of-that-name'"):
+        parse_config({"run": "~nobody-of-that-name/x"}, "test")
+
+
+@pytest.mark.parametrize("given", ["", "~", "null", "[a]", "{a: b}"])
+def test_no_path_is_refused_in_plain_words(tmp_path: Path, given: str) -> None:
+    (tmp_path / "a.yaml").write_text("{}")
+    with pytest.raises(UserError, match=r"'run': expected a path[^\n]*$"):
+        load_config(tmp_path / "a.yaml", [f"run={given}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run: a\ndata: {}\nrun: b", "line 3: 'run' stands twice, first in line 1"),
+        ("training:\n  steps: 1\n  seed: 2\n  steps: 3", "line 4: 'steps' stands twice, first in line 2"),
+        ("training:\n\tsteps: 3", r"line 2: found character '\\t' that cannot start any token"),
+        ("[" * 500, "nested too deeply"),
+        ("? [a]\n: 1", "line 1: found unhashable key"),
+        ("run: !!python/name:os.system ", "line 1: could not determine a constructor"),
+        ("training: {steps: true}", "'training.steps': .*given: 'true'"),
+        ("training: {steps: 1.5}", "'training.steps': .*given: '1.5'"),
+        ("training: {steps: 3000000000}", "'training.steps': .*less than 2147483648"),
+        ("training: {seed: 9223372036854775808}", "'training.seed': .*less than 9223372036854775808"),
+        ("training: 2024-11-24", "'training': expected settings, such as .*given: '2024-11-24'"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nrun: [*b, *b, *b, *b, *b, *b, *b, *b]", r"\.\.\.\]\)"),
+        ("run: &x [*x]", r"'run': expected a path"),
+        ("sampling: {temperature: -1}", r"'sampling\.temperature': Input should be greater than .*given: '-1'\)$"),
+        ("sampling: {temperature: [1, -1]}", r"'sampling\.temperature\.1': Input should be .*given: '-1'\)$"),
+        ("sampling: {top_p: many}", r"'sampling\.top_p': Input should be a valid number[^;]*given: 'many'\)$"),
+    ],
+)
+def test_a_mistake_in_yaml_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(UserError, match=said) as error:
+        load_config(tmp_path / "bad.yaml")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 2000
+
+
+def test_many_mistakes_are_not_all_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(f"speeds: [{'x, ' * 1000}]")
+    with pytest.raises(UserError, match=r"'speeds\.9': .*; and 990 more\.$"):
+        load_config(tmp_path / "bad.yaml", kind=CodecTrainingConfig)
+
+
+@pytest.mark.parametrize(("text", "rate"), [("6e-3", 6e-3), ("1E-3", 1e-3), (".5", 0.5), ("3", 3.0), ("+1", 1.0)])
+def test_a_number_is_a_number_however_it_is_written(tmp_path: Path, text: str, rate: float) -> None:
+    (tmp_path / "a.yaml").write_text(f"training: &t {{learning_rate: {text}}}")
+    assert load_config(tmp_path / "a.yaml").training.learning_rate == rate
+    assert load_config(tmp_path / "a.yaml", [f"training.weight_decay={text}"]).training.weight_decay == rate
+
+
+def test_anchors_and_merges_are_understood(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("data: &d {batch_size: 3}\nmodel: {dim: &n 64, film_dim: *n}")
+    config = load_config(tmp_path / "a.yaml")
+    assert (config.data.batch_size, config.model.film_dim) == (3, 64)
+    (tmp_path / "b.yaml").write_text("gain_db: [-1, 1]\ncodec: {encoder_rates: [2, 2], <<: {codebook_size: 8}}")
+    assert load_config(tmp_path / "b.yaml", kind=CodecTrainingConfig).codec.codebook_size == 8

@@ -1,5 +1,6 @@
 """Samples that a training leaves behind."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,3 +55,16 @@ def test_only_so_many_classes_are_heard_and_the_codec_is_found(trained: Path, tm
     object.__setattr__(checkpoint, "card", checkpoint.card.model_copy(update={"config": config}))
     writer(checkpoint, tmp_path)
     assert list(writer.latest) == ["pistons"]
+
+
+def test_samples_of_any_class_stay_in_the_run(trained: Path, codec: Codec, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(trained, "last")
+    config = checkpoint.card.config
+    config = config.model_copy(update={"training": config.training.model_copy(update={"sample_seconds": 0.05})})
+    conditions = checkpoint.card.conditions.model_copy(update={"classes": ("../../../escaped", "$\\frac$")})
+    card = checkpoint.card.model_copy(update={"config": config, "conditions": conditions})
+    SampleWriter(codec)(dataclasses.replace(checkpoint, card=card), tmp_path / "runs" / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
+    files = [path.name for path in (tmp_path / "runs" / "x" / "samples" / "step_0000080").iterdir()]
+    assert sorted(files) == ["$_frac$.wav", "_._.._.._escaped.wav", "spectrograms.png"]

@@ -1,5 +1,7 @@
 """One number for free running: nothing for the same clips, one for clips that have nothing to do with each other."""
 
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.codec import Codec
+from dacformer.codec import Codec, DacFile, write_dac
+from dacformer.config import Config, save_config
 from dacformer.data import load_dataset
+from dacformer.data.dataset import Facts
 from dacformer.evaluation import FreeRunning
 from dacformer.evaluation.free_running import clip_statistics, misread, relative_distance, targets_of
 from dacformer.generation import Synthesizer
+from dacformer.training import find_checkpoint, load_checkpoint, train
+from dacformer.training.checkpoint import read_card
+
+Configure = Callable[..., Config]
+NAN = float("nan")
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.2, 10))
@@ -47,7 +56,70 @@ def test_a_short_clip_has_statistics_too() -> None:
     assert np.isfinite(clip_statistics(np.ones((1, 3)))).all()
 
 
+def test_clips_all_alike_are_at_a_finite_distance() -> None:
+    alike = np.ones((5, 3))
+    assert relative_distance(alike, alike) == 0.0
+    assert relative_distance(alike, alike + 0.1) == relative_distance(alike[:1], alike[:1] + 0.1) == pytest.approx(0.5)
+
+
+def test_a_target_that_is_nowhere_known_decides_nothing() -> None:
+    asked = np.array([[1.0, np.nan], [0.0, np.nan]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert misread(np.zeros((2, 2)), asked) == [pytest.approx(2.0)]
+
+
+def write_set(path: Path, codec: Codec, codes: Sequence[np.ndarray], labels: Sequence[tuple[str, float]]) -> Path:
+    """A data set of codes `(4, T)`, all for training, with classes and values of a parameter."""
+    facts = Facts(codec=codec.identity, codec_name="small", sample_rate=44100, hop_length=512, num_codebooks=4,
+                  codebook_size=1024)  # fmt: skip
+    save_config(facts, path / "dataset.yaml")
+    for i, each in enumerate(codes):
+        frames = each.shape[1]
+        write_dac(path / f"{i}.dac", DacFile(each[None], 44100, 512 * frames, -20.0, frames, codec=codec.identity))
+    rows = [f"{i}.dac,{name},train,{value}" for i, (name, value) in enumerate(labels)]
+    (path / "manifest.csv").write_text("\n".join(["file,class,split,depth", *rows]).replace("nan", ""))
+    return path
+
+
+def test_playing_the_clips_themselves_is_judged_far_better_than_playing_the_other_class(
+    codec: Codec, trained: Path, dataset_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, checkpoint = load_dataset(dataset_path), load_checkpoint(trained)
+    clips = [dataset.codes(file)[:, :86] for file in dataset.rows["file"]]
+    judge = FreeRunning(codec, seconds=1.0)
+    played = []
+    for codes in (clips, clips[::-1]):  # sorted by class
+        monkeypatch.setattr(Synthesizer, "generate_codes", lambda *_, codes=codes: codes)
+        played.append(judge(checkpoint))
+    assert 0.0 <= played[0] < 0.3 < 1.0 < played[1]
+
+
 @pytest.mark.slow
-def test_a_run_is_judged_by_what_it_plays(synth: Synthesizer, codec: Codec) -> None:
+def test_the_same_model_is_judged_the_same(synth: Synthesizer, codec: Codec) -> None:
     judge = FreeRunning(codec, max_clips=4, seconds=0.5)
-    assert 0.0 < judge(synth.checkpoint) == judge(synth.checkpoint) < 10.0
+    assert judge(synth.checkpoint) == judge(synth.checkpoint) == FreeRunning(codec, 4, 0.5)(synth.checkpoint)
+
+
+# Sets as small as can be
+
+
+@pytest.mark.parametrize(
+    ("rows", "frames"),
+    [
+        ([("a", 0.0), ("a", 0.5), ("a", 1.0)], 40),
+        ([("a", 1.0), ("a", 1.0)], 40),
+        ([("a", 0.0), ("a", 1.0), ("b", NAN), ("b", NAN)], 40),
+        ([("a", NAN)], 40),
+        ([("a", 0.5)], 1),
+    ],
+    ids=["one class, one parameter", "constant parameter", "a class without it", "one file", "one frame"],
+)
+def test_the_smallest_sets_train_and_are_judged(
+    codec: Codec, configure: Configure, tmp_path: Path, rows: list[tuple[str, float]], frames: int
+) -> None:
+    rng = np.random.default_rng(0)
+    path = write_set(tmp_path / "set", codec, [rng.integers(0, 1024, (4, frames)) for _ in rows], rows)
+    config = configure(tmp_path / "run", data={"path": path, "segment_frames": 64, "batch_size": 5}, steps=1)
+    run = train(config, judge=FreeRunning(codec, max_clips=4, seconds=0.3))
+    assert np.isfinite(read_card(find_checkpoint(run)).metrics["free_running"])

@@ -1,5 +1,6 @@
 """A checkpoint is whole or not there, says what is wrong with it, and executes nothing."""
 
+import math
 import os
 import pickle
 import random
@@ -10,10 +11,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from dacformer.config import save_config
 from dacformer.errors import UserError
 from dacformer.training import find_checkpoint, load_checkpoint, train
 from dacformer.training.checkpoint import (
@@ -22,6 +26,7 @@ from dacformer.training.checkpoint import (
     prune_checkpoints,
     read_card,
     save_checkpoint,
+    save_metrics,
 )
 
 FILES = ("config.yaml", "model.safetensors", "train_state.pt")
@@ -79,6 +84,128 @@ def test_best_last_and_a_step_are_found(trained: Path) -> None:
         find_checkpoint(trained, "7")
     with pytest.raises(UserError, match="is no run and no checkpoint"):
         find_checkpoint(trained / "nowhere")
+
+
+@pytest.mark.parametrize("which", [80, "80", "080", np.int64(80), np.uint8(80)])
+def test_a_step_is_a_number_of_any_kind(trained: Path, which: str | int) -> None:
+    assert find_checkpoint(trained, which).name == "step_0000080"
+    assert load_checkpoint(trained, which).card.step == 80
+
+
+@pytest.mark.parametrize("which", [7, -80, 80.5, None, True, "", "²", "٨٠", "9" * 5000, "step_0000080", "../80"])
+def test_what_is_no_step_is_refused_in_one_line(trained: Path, which: Any) -> None:
+    with pytest.raises(UserError, match=r"^[^\n]* has no checkpoint '[^\n]*It has: best, last, .*80\.$"):
+        find_checkpoint(trained, which)
+
+
+def test_what_a_person_puts_beside_checkpoints_is_passed_over_and_stays(run: Path) -> None:
+    ours, folder = list_checkpoints(run), run / "checkpoints"
+    names = [
+        "step_backup",
+        "step_0000020 (copy)",
+        "step_-1",
+        "step_٢٠",
+        "step_20",
+        "step_00000020",
+        "step_",
+        "step_0000020~",
+    ]
+    for name in names:
+        shutil.copytree(ours[-1], folder / name)
+    (folder / "step_0000099").write_text("a file")
+    (folder / "step_0000098").symlink_to(ours[-1], target_is_directory=True)
+    (folder / ".step_mine").mkdir()
+    theirs = {*folder.iterdir()} - {*ours}
+    assert list_checkpoints(run) == ours and find_checkpoint(run, "last") == ours[-1]
+    for which in ("20x", "backup", "99", "98"):
+        with pytest.raises(UserError, match="has no checkpoint"):
+            find_checkpoint(run, which)
+    card, weights, state = load_state(ours[-1])
+    save_checkpoint(run, card.model_copy(update={"step": 81}), weights, state)
+    save_checkpoint(run, card.model_copy(update={"step": 99}), weights, state)
+    prune_checkpoints(run, keep=1)
+    assert theirs - {folder / "step_0000099"} <= {*folder.iterdir()}
+    assert (folder / "step_0000099.moved_away").read_text() == "a file"
+    assert read_card(folder / "step_0000099").step == 99
+
+
+def with_metrics(run: Path, *metrics: dict[str, float], select: str = "rollout") -> Path:
+    """A run whose checkpoints 1, 2, ... have these figures."""
+    source = find_checkpoint(run, "last")
+    for path in list_checkpoints(run)[:-1]:
+        shutil.rmtree(path)
+    config = read_card(source).config
+    training = config.training.model_copy(update={"select_best_by": select})
+    card = read_card(source).model_copy(update={"config": config.model_copy(update={"training": training})})
+    for step, figures in enumerate(metrics, start=1):
+        target = shutil.copytree(source, run / "checkpoints" / f"step_{step:07d}")
+        save_config(card.model_copy(update={"step": step, "metrics": figures}), target / "config.yaml")
+    shutil.rmtree(source)
+    return run
+
+
+GOOD, BAD, NAN, UNMEASURED = (
+    {"free_running": 0.5, "val_nll": 6.0},
+    {"free_running": 0.9, "val_nll": 5.0},
+    {"free_running": float("nan"), "val_nll": float("nan")},
+    {},
+)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "select", "best"),
+    [
+        ([BAD, GOOD], "rollout", 2),
+        ([BAD, GOOD], "nll", 1),
+        ([NAN, BAD, UNMEASURED], "rollout", 2),
+        ([UNMEASURED, NAN, GOOD], "nll", 3),
+        ([{"val_nll": 6.0}, {"val_nll": 5.0}], "rollout", 2),  # never played
+        ([{"free_running": 0.501, "val_nll": 6.0}, {"free_running": 0.499, "val_nll": 7.0}], "rollout", 1),
+        ([{"free_running": float("inf"), "val_nll": 5.0}, GOOD], "rollout", 2),
+    ],
+)
+def test_the_best_is_what_the_setting_says_and_survives_pruning(
+    run: Path, metrics: list[dict[str, float]], select: str, best: int
+) -> None:
+    run = with_metrics(run, *metrics, select=select)
+    assert find_checkpoint(run).name == f"step_{best:07d}"
+    prune_checkpoints(run, keep=1)
+    assert find_checkpoint(run).name == f"step_{best:07d}"
+
+
+@pytest.mark.parametrize("text", [None, "", "[1]", "step: x", "a: 1\na: 2"])
+def test_a_card_that_cannot_be_read_hides_no_other_checkpoint_and_is_not_removed(run: Path, text: str | None) -> None:
+    run = with_metrics(run, GOOD, BAD, BAD)
+    card = run / "checkpoints" / "step_0000001" / "config.yaml"
+    card.unlink() if text is None else card.write_text(text)
+    with pytest.warns(UserWarning, match=r"A checkpoint is passed over: .*step_0000001"):
+        assert find_checkpoint(run).name == "step_0000002"
+    with pytest.warns(UserWarning, match=r"passed over"):
+        prune_checkpoints(run, keep=1)
+    assert [path.name for path in list_checkpoints(run)] == ["step_0000001", "step_0000002", "step_0000003"]
+
+
+def test_figures_are_written_into_a_checkpoint_whole_or_not_at_all(run: Path) -> None:
+    last = find_checkpoint(run, "last")
+    before = (last / "config.yaml").read_bytes()
+    with largest_file(200), pytest.raises(OSError, match="File too large"):
+        save_metrics(last, GOOD)
+    assert (last / "config.yaml").read_bytes() == before
+    save_metrics(last, NAN | {"x": 1e-300, "y": float("-inf")})
+    metrics = read_card(last).metrics
+    assert math.isnan(metrics["val_nll"]) and (metrics["x"], metrics["y"]) == (1e-300, float("-inf"))
+    assert sorted(path.name for path in last.iterdir()) == sorted(FILES)
+
+
+def test_checkpoints_are_readable_for_whom_the_umask_lets(run: Path) -> None:
+    card, weights, state = load_state(find_checkpoint(run, "last"))
+    before = os.umask(0o027)
+    try:
+        saved = save_checkpoint(run, card.model_copy(update={"step": 90}), weights, state)
+    finally:
+        os.umask(before)
+    assert saved.stat().st_mode & 0o777 == 0o750
+    assert {path.stat().st_mode & 0o777 for path in saved.iterdir()} == {0o640}
 
 
 @pytest.mark.parametrize("size", [200, 100_000, 2_000_000])
