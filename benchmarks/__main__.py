@@ -23,9 +23,7 @@ RESULTS = Path(__file__).parent / "results" / "latest.json"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line and does what it says."""
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "--only", nargs="+", default=[], metavar="WORDS", help="rows whose name has one of these"
-    )
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORDS", help="rows whose name has one of these")
     parser.add_argument(
         "--markdown",
         action="store_true",
@@ -51,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{to_text(results)}\n\nin {time.perf_counter() - start:.0f} s; written to {RESULTS}")
 
 
-def measure(
-    cases: Sequence[Case], machine: dict[str, Any], limits: Limits, path: Path
-) -> dict[str, Any]:
+def measure(cases: Sequence[Case], machine: dict[str, Any], limits: Limits, path: Path) -> dict[str, Any]:
     """Measures rows, and writes all there are after each, so that a run that is stopped keeps what it has."""
     rows: list[Row] = []
     results: dict[str, Any] = {}

@@ -25,9 +25,7 @@ FULL_SIZE = CodecConfig(
 
 
 @torch.inference_mode()
-def decode_against_dac(
-    config: CodecConfig, asked: float, share: float, seconds: float, limits: Limits
-) -> Row:
+def decode_against_dac(config: CodecConfig, asked: float, share: float, seconds: float, limits: Limits) -> Row:
     """Our decoder against `dac.DAC.decode` as it comes, in float32, with the same random weights.
 
     Ours computes in the fastest arithmetic that is native. The limit is the matrix peak in it over the decoder's
@@ -44,21 +42,13 @@ def decode_against_dac(
         decoders[precision] = Codec(model, "bench", config.n_codebooks, precision)
     with FlopCounterMode(display=False) as counter:
         expected = stock.decode(latent)
-    errors = [
-        float((each.decode(codes) - expected).norm() / expected.norm())
-        for each in decoders.values()
-    ]
+    errors = [float((each.decode(codes) - expected).norm() / expected.norm()) for each in decoders.values()]
     calls = [lambda each=each: each.decode(codes) for each in decoders.values()]
-    *ours, baseline = (
-        seconds / statistics.median(times)
-        for times in interleave(*calls, lambda: stock.decode(latent))
-    )
+    *ours, baseline = (seconds / statistics.median(times) for times in interleave(*calls, lambda: stock.decode(latent)))
     limit = limits.peak / (counter.get_total_flops() / seconds)
     note = [f"the matrix peak allows {limit:.3g} x"]
     for precision, speed, error in zip(decoders, ours, errors, strict=True):
-        note.append(
-            f"{PRECISION[precision]} {speed:.3g} x, {speed / baseline:.2f} of dac's, off by {error:.1e}"
-        )
+        note.append(f"{PRECISION[precision]} {speed:.3g} x, {speed / baseline:.2f} of dac's, off by {error:.1e}")
     return Row(
         ours[0],
         baseline,
@@ -93,9 +83,7 @@ def decoding_memory(config: CodecConfig, asked: float, seconds: float, limits: L
     return Row(ours, baseline, "MB", baseline / ours, asked)
 
 
-def _decode_ours(
-    config: CodecConfig, seconds: float, precision: torch.dtype
-) -> Callable[[], object]:
+def _decode_ours(config: CodecConfig, seconds: float, precision: torch.dtype) -> Callable[[], object]:
     codec = Codec(build_model(config), "bench", config.n_codebooks, precision)
     codes = random_codes(config, seconds)
     return lambda: codec.decode(codes)

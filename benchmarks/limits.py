@@ -102,9 +102,7 @@ def measure_limits(seconds: float = 1.0) -> Limits:
     """Measures the peaks, each for some seconds."""
     return Limits(
         float32_peak=matrix_peak(torch.float32, seconds=seconds),
-        bfloat16_peak=matrix_peak(torch.bfloat16, seconds=seconds)
-        if computes_in_bfloat16()
-        else None,
+        bfloat16_peak=matrix_peak(torch.bfloat16, seconds=seconds) if computes_in_bfloat16() else None,
         read_one=read_bandwidth(1, seconds),
         read_all=read_bandwidth(torch.get_num_threads(), seconds),
         wide=torch.backends.cpu.get_cpu_capability() == "AVX512",

@@ -45,9 +45,7 @@ def describe_machine() -> dict[str, Any]:
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "usable_processors": _usable_processors(),
         "threads": torch.get_num_threads(),
-        "instruction_sets": [
-            name for name, has in capabilities.items() if has is True and _matters(name)
-        ],
+        "instruction_sets": [name for name, has in capabilities.items() if has is True and _matters(name)],
         "torch": torch.__version__,
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
         "numba": numba.__version__,
@@ -60,9 +58,7 @@ def describe_machine() -> dict[str, Any]:
 def machine_lines(machine: dict[str, Any]) -> str:
     """The description as text, one fact a line."""
     width = max(map(len, machine))
-    return "\n".join(
-        f"{name.replace('_', ' '):{width}}  {_text(value)}" for name, value in machine.items()
-    )
+    return "\n".join(f"{name.replace('_', ' '):{width}}  {_text(value)}" for name, value in machine.items())
 
 
 def processor_name() -> str:
@@ -72,20 +68,13 @@ def processor_name() -> str:
         name = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     else:
         name = _brand(Path("/proc/cpuinfo"))
-    return (
-        name
-        or torch.cpu.get_capabilities().get("cpu_name")
-        or platform.processor()
-        or platform.machine()
-    )
+    return name or torch.cpu.get_capabilities().get("cpu_name") or platform.processor() or platform.machine()
 
 
 def _brand(path: Path) -> str:
     """The first `model name` of a file such as `/proc/cpuinfo`; empty where there is none."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
-    )
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _usable_processors() -> int | None:

@@ -103,9 +103,7 @@ def settled(times: list[list[float]]) -> bool:
     """
     if len(times[0]) < 10:
         return False
-    ratios = (
-        [a / b for a, b in zip(times[0], times[-1], strict=True)] if len(times) > 1 else times[0]
-    )
+    ratios = [a / b for a, b in zip(times[0], times[-1], strict=True)] if len(times) > 1 else times[0]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return high - low < 0.01 * middle * math.sqrt(len(ratios))
 

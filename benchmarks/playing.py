@@ -48,11 +48,7 @@ def stepper(step: CompiledStep, batch_size: int = 1) -> Callable[[], Tensor]:
 
 def weights_read(model: DACFormer) -> int:
     """Weights that a frame of a stream is multiplied by; FiLM's are not read while the condition stands still."""
-    linears = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-    }
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     return sum(
         linear.weight.numel()
         for name, linear in linears.items()
@@ -61,9 +57,7 @@ def weights_read(model: DACFormer) -> int:
 
 
 @torch.inference_mode()
-def ring_against_window(
-    dim: int, num_layers: int, asked: float, share: float, limits: Limits
-) -> Row:
+def ring_against_window(dim: int, num_layers: int, asked: float, share: float, limits: Limits) -> Row:
     """One frame through the ring, as it is played, against one from a window of `W` frames, computed anew for it.
 
     The limit is `frames_per_second`: each weight is read once, by one thread.
@@ -98,18 +92,14 @@ def ring_against_musicgen(dim: int, num_layers: int) -> Row:
     heard: dict = {"cache": None, "length": W}
 
     def step() -> None:
-        if (
-            heard["length"] >= W
-        ):  # it keeps no window: begin again, so that its cache is half full in the mean
+        if heard["length"] >= W:  # it keeps no window: begin again, so that its cache is half full in the mean
             heard.update(cache=None, length=0)
         codes = torch.zeros(K, 1, dtype=torch.long)
         out = peer(input_ids=codes, past_key_values=heard["cache"], use_cache=True)
         out.logits.argmax(dim=-1)
         heard.update(cache=out.past_key_values, length=heard["length"] + 1)
 
-    parallel, depth = (
-        stepper(CompiledStep(make_model(dim, num_layers, head))) for head in ("parallel", "depth")
-    )
+    parallel, depth = (stepper(CompiledStep(make_model(dim, num_layers, head))) for head in ("parallel", "depth"))
     ours, third, baseline = interleave(parallel, depth, step)
     a, b, c = (statistics.median(times) * 1e3 for times in (ours, baseline, third))
     note = f"depth head {c:.2f} ms, {c / a:.2f} of parallel (at most 1.5); ours {spread(ours)}, peer {spread(baseline)}"
@@ -117,9 +107,7 @@ def ring_against_musicgen(dim: int, num_layers: int) -> Row:
 
 
 @torch.inference_mode()
-def streamed_nll(
-    step: Callable[..., Tensor], model: DACFormer, codes: Tensor, condition: Tensor
-) -> float:
+def streamed_nll(step: Callable[..., Tensor], model: DACFormer, codes: Tensor, condition: Tensor) -> float:
     """Nats per code when a stream is fed `codes` (B, K, T) instead of what it would draw."""
     state: State = model.init_state(len(codes))
     nats = []
@@ -147,9 +135,7 @@ def int8_against_float32() -> Row:
         model = load_checkpoint(config.run).model.eval()
     segments = [*ValidationSegments(load_dataset(config.data.path), config.data.segment_frames, 8)]
     codes = torch.stack([segment["codes"] for segment in segments])
-    condition = torch.stack([segment["condition"] for segment in segments]).expand(
-        -1, codes.shape[-1], -1
-    )
+    condition = torch.stack([segment["condition"] for segment in segments]).expand(-1, codes.shape[-1], -1)
     rounded, exact = (
         streamed_nll(CompiledStep(model), model, codes, condition),
         streamed_nll(model.step, model, codes, condition),
@@ -171,14 +157,10 @@ def batch_against_single(streams: int, asked: float, share: float, limits: Limit
 
 def sound_of_small(dim: int, num_layers: int, limits: Limits) -> Row:
     """Codes and audio together with `small`, against the time that they last; 8 or 10 times as fast is asked for."""
-    return _sound(
-        make_model(dim, num_layers), load_codec("small"), 17, sound_asked(limits), None, 1.0
-    )
+    return _sound(make_model(dim, num_layers), load_codec("small"), 17, sound_asked(limits), None, 1.0)
 
 
-def sound_of_full_size(
-    dim: int, num_layers: int, asked: float, share: float, limits: Limits
-) -> Row:
+def sound_of_full_size(dim: int, num_layers: int, asked: float, share: float, limits: Limits) -> Row:
     """The same with the full-size codec, in the fastest arithmetic that is native; the limit is `sound_ratio`."""
     codec = full_size(limits.precision)
     model = make_model(dim, num_layers, num_codebooks=codec.num_codebooks)
@@ -203,9 +185,7 @@ def _sound(
 
     plain, guided = interleave(partial(play, stepper(step)), partial(play, stepper(step, 2)))
     lasts, took = chunk / FRAME_RATE, statistics.median(plain)
-    note = (
-        f"guided {lasts / statistics.median(guided):.3g}; {chunk} frames at a time, {spread(plain)}"
-    )
+    note = f"guided {lasts / statistics.median(guided):.3g}; {chunk} frames at a time, {spread(plain)}"
     return Row(took, lasts, "s", lasts / took, asked, limit_ratio, share, note)
 
 
@@ -213,9 +193,7 @@ def make_synthesizer(dim: int, num_layers: int) -> Synthesizer:
     """An instrument with the `small` codec and fresh weights."""
     model, codec = make_model(dim, num_layers), load_codec("small")
     sizes = {"sample_rate": codec.sample_rate, "hop_length": codec.hop_length}
-    facts = Facts(
-        codec=codec.identity, codec_name="small", num_codebooks=K, codebook_size=V, **sizes
-    )
+    facts = Facts(codec=codec.identity, codec_name="small", num_codebooks=K, codebook_size=V, **sizes)
     conditions = Conditions(classes=tuple(f"class {i}" for i in range(C)))
     card = Card(step=0, config=Config(model=model.config), facts=facts, conditions=conditions)
     return Synthesizer(Checkpoint(card, model, "bench"), codec)
@@ -225,8 +203,7 @@ def generate_as_played(dim: int, num_layers: int, limits: Limits, seconds: float
     """A take as `generate` makes it by default, each code drawn by chance and guided; as much is asked as without."""
     synth = make_synthesizer(dim, num_layers)
     drawn, likely = (
-        partial(synth.generate, seconds, {"class": "class 0"}, **sampling)
-        for sampling in ({}, {"temperature": 0.0})
+        partial(synth.generate, seconds, {"class": "class 0"}, **sampling) for sampling in ({}, {"temperature": 0.0})
     )
     times = interleave(drawn, likely)
     took, without = (statistics.median(each) for each in times)

@@ -43,11 +43,7 @@ def all_cases(limits: Limits) -> list[Case]:
 
 def select(cases: Sequence[Case], words: Sequence[str]) -> list[Case]:
     """The cases whose names have any of these words, in upper or lower case; all where there are no words."""
-    return [
-        case
-        for case in cases
-        if not words or any(word.lower() in case.name.lower() for word in words)
-    ]
+    return [case for case in cases if not words or any(word.lower() in case.name.lower() for word in words)]
 
 
 def _case(name: str, function: Callable[..., Row], *arguments: Any) -> Case:
@@ -68,9 +64,7 @@ def _playing(limits: Limits) -> Iterator[Case]:
     yield _case(name, playing.batch_against_single, 16, 5.0, 0.3, limits)
     sound = "codes + audio D=256 L=3, {}, against real time"
     yield _case(sound.format("small, likeliest codes"), playing.sound_of_small, 256, 3, limits)
-    yield _case(
-        sound.format("small, as `generate` draws"), playing.generate_as_played, 256, 3, limits
-    )
+    yield _case(sound.format("small, as `generate` draws"), playing.generate_as_played, 256, 3, limits)
     name = sound.format(f"full-size DAC in {PRECISION[limits.precision]}")
     yield _case(name, playing.sound_of_full_size, 256, 3, 2.5, 0.7, limits)
 
@@ -78,9 +72,7 @@ def _playing(limits: Limits) -> Iterator[Case]:
 def _codecs(limits: Limits) -> Iterator[Case]:
     precision, small, full_size = PRECISION[limits.precision], codecs.SMALL, codecs.FULL_SIZE
     decode = "decode {} s, {}, " + precision + " against dac.DAC.decode"
-    yield _case(
-        decode.format(10, "small"), codecs.decode_against_dac, small, 2.0, 0.4, 10.0, limits
-    )
+    yield _case(decode.format(10, "small"), codecs.decode_against_dac, small, 2.0, 0.4, 10.0, limits)
     yield _case(
         decode.format(2, "full-size DAC"),
         codecs.decode_against_dac,
@@ -90,10 +82,8 @@ def _codecs(limits: Limits) -> Iterator[Case]:
         2.0,
         limits,
     )
-    name = (
-        f"memory to decode 20 s, full-size DAC, {precision}, weights aside, against dac.DAC.decode"
-    )
-    yield _case(name, codecs.decoding_memory, full_size, 5.0, 20.0, limits)
+    name = f"memory to decode 30 s, full-size DAC, {precision}, weights aside, against dac.DAC.decode"
+    yield _case(name, codecs.decoding_memory, full_size, 5.0, 30.0, limits)
     encode = "encode {} s, {}, float32, in pieces against dac.DAC.encode"
     yield _case(encode.format(30, "small"), codecs.encode_against_dac, small, 30.0)
     yield _case(encode.format(4, "full-size DAC"), codecs.encode_against_dac, full_size, 4.0)
@@ -105,8 +95,8 @@ def _learning(limits: Limits) -> Iterator[Case]:
     yield _case(f"train {what}", learning.train_against_eager, 3.5, 0.6, limits)
     yield _case(f"memory to train {what}", learning.training_memory)
     if limits.bfloat16_peak is None:
-        name = "a step of Muon, D=256 L=3, float32 against torch.optim.Muon"
-        yield _case(name, learning.muon_against_torch, 256, 3, 0.5, limits)
+        name = "a step of Muon, a block of D=256, float32 against torch.optim.Muon"
+        yield _case(name, learning.muon_against_torch, 256, 0.5, limits)
     for num_files in (1_000, 1_000_000):
         name = f"a batch out of {num_files:,} files against the gradients it is for"
         yield _case(name, learning.loading_against_training, num_files)

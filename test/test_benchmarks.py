@@ -54,9 +54,7 @@ def test_target_grows_with_the_limit_but_not_beyond_what_was_asked(
 def test_limits_of_rows_grow_with_the_peaks_that_they_are_derived_from(factor: float) -> None:
     reads = replace(NARROW, read_one=factor * NARROW.read_one)
     multiplies = replace(NARROW, float32_peak=factor * NARROW.float32_peak)
-    assert frames_per_second(reads, WEIGHTS) == pytest.approx(
-        factor * frames_per_second(NARROW, WEIGHTS)
-    )
+    assert frames_per_second(reads, WEIGHTS) == pytest.approx(factor * frames_per_second(NARROW, WEIGHTS))
     assert batch_ratio(multiplies, 16) >= batch_ratio(NARROW, 16) >= batch_ratio(reads, 16)
     assert batch_ratio(multiplies, 16) <= 16
     for better in (reads, multiplies):
@@ -109,18 +107,14 @@ def test_interleave_calls_in_turns_three_times_at_least() -> None:
         ([1.0, 2.0] * 10, [2.0, 2.0] * 10, False),
     ],
 )
-def test_settled_looks_at_the_ratio(
-    ours: list[float], baseline: list[float], expected: bool
-) -> None:
+def test_settled_looks_at_the_ratio(ours: list[float], baseline: list[float], expected: bool) -> None:
     assert settled([ours, baseline]) is expected
 
 
 def test_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     machine = describe_machine()
-    assert all(
-        machine[name] for name in ("processor", "cores", "threads", "instruction_sets", "numba_cpu")
-    )
+    assert all(machine[name] for name in ("processor", "cores", "threads", "instruction_sets", "numba_cpu"))
     assert machine["torch_capability"] == torch.backends.cpu.get_cpu_capability()
     assert machine["restrictions"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert json.loads(json.dumps(machine)) == machine
@@ -154,9 +148,7 @@ def test_select_takes_names_with_any_of_the_words() -> None:
     assert select(cases, ["no such row"]) == []
 
 
-def test_measure_keeps_what_there_is_when_it_is_stopped(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_measure_keeps_what_there_is_when_it_is_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def stop() -> Row:
         raise KeyboardInterrupt
 
