@@ -82,8 +82,8 @@ def _codecs(limits: Limits) -> Iterator[Case]:
         2.0,
         limits,
     )
-    name = f"memory to decode 20 s, full-size DAC, {precision}, weights aside, against dac.DAC.decode"
-    yield _case(name, codecs.decoding_memory, full_size, 5.0, 20.0, limits)
+    name = f"memory to decode 30 s, full-size DAC, {precision}, weights aside, against dac.DAC.decode"
+    yield _case(name, codecs.decoding_memory, full_size, 5.0, 30.0, limits)
     encode = "encode {} s, {}, float32, in pieces against dac.DAC.encode"
     yield _case(encode.format(30, "small"), codecs.encode_against_dac, small, 30.0)
     yield _case(encode.format(4, "full-size DAC"), codecs.encode_against_dac, full_size, 4.0)
@@ -95,8 +95,8 @@ def _learning(limits: Limits) -> Iterator[Case]:
     yield _case(f"train {what}", learning.train_against_eager, 3.5, 0.6, limits)
     yield _case(f"memory to train {what}", learning.training_memory)
     if limits.bfloat16_peak is None:
-        name = "a step of Muon, D=256 L=3, float32 against torch.optim.Muon"
-        yield _case(name, learning.muon_against_torch, 256, 3, 0.5, limits)
+        name = "a step of Muon, a block of D=256, float32 against torch.optim.Muon"
+        yield _case(name, learning.muon_against_torch, 256, 0.5, limits)
     for num_files in (1_000, 1_000_000):
         name = f"a batch out of {num_files:,} files against the gradients it is for"
         yield _case(name, learning.loading_against_training, num_files)
