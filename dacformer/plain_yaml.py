@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 NOTHING = ("", "~", "null")
 """What stands for no value."""
@@ -29,7 +30,7 @@ class _TextLoader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             problem = f"the alias *{event.anchor} is not read. Write out what it stands for"
-            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+            raise ComposerError(None, None, problem, event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

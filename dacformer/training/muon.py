@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
             by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for param in group["params"]:
                 if param.grad is not None:
-                    by_shape[param.shape].append((param, self._update(param, group["momentum"])))
+                    by_shape[param.shape].append((param, self._update(param, param.grad, group["momentum"])))
             for shape, pairs in by_shape.items():
                 directions = orthogonalize(torch.stack([_whole(update) for _, update in pairs]))
                 scale = 0.2 * math.sqrt(max(shape))
@@ -58,12 +58,12 @@ class Muon(torch.optim.Optimizer):
                     param.mul_(1.0 - group["lr"] * group["weight_decay"])
                     param.add_(_sharded_like(param, direction), alpha=-group["lr"] * scale)
 
-    def _update(self, param: Tensor, momentum: float) -> Tensor:
+    def _update(self, param: Tensor, gradient: Tensor, momentum: float) -> Tensor:
         state = self.state[param]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(param)
-        average = state["momentum_buffer"].lerp_(param.grad, 1.0 - momentum)
-        return param.grad.lerp(average, momentum)
+        average = state["momentum_buffer"].lerp_(gradient, 1.0 - momentum)
+        return gradient.lerp(average, momentum)
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
@@ -102,16 +102,21 @@ def _iterate_on_gram(x: Tensor) -> Tensor:
     in an `m x m` product, which meets the wide `x` only once: two thirds of the multiplications of `_iterate`.
     bfloat16 is too coarse for the squares of singular values.
     """
-    a, b, c = COEFFICIENTS
     gram = x @ x.mT
-    product: Tensor | None = None
-    for i in range(ITERATIONS):
-        p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        p.diagonal(dim1=-2, dim2=-1).add_(a)
-        product = p if product is None else p @ product
-        if i < ITERATIONS - 1:
-            gram = p @ gram @ p
+    product = p = _polynomial(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = p @ gram @ p
+        p = _polynomial(gram)
+        product = p @ product
     return product @ x
+
+
+def _polynomial(gram: Tensor) -> Tensor:
+    """`a + b gram + c gram^2`, which one step multiplies by."""
+    a, b, c = COEFFICIENTS
+    p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    p.diagonal(dim1=-2, dim2=-1).add_(a)
+    return p
 
 
 def _whole(update: Tensor) -> Tensor:
