@@ -14,24 +14,27 @@ NOTHING = ("", "~", "null")
 """What stands for no value."""
 
 
+MAX_DEPTH = 50
+"""Deeper nesting is refused: settings have four levels, and hundreds take seconds to read."""
+MAX_VALUES = 100_000
+"""More, with all aliases written out, are refused."""
 MAX_CHARACTERS = 1_000_000
 """Longer documents are refused: settings are a few thousand, and a million take seconds to read."""
 
 
 class _TextLoader(yaml.SafeLoader):
-    """Reads plain values as text, which their settings turn into numbers; refuses aliases and keys that stand twice.
-
-    An alias stands for a part that may hold ten aliases, and so on: a few lines could fill the memory.
-    """
+    """Reads plain values as text, which their settings turn into numbers; refuses keys that stand twice."""
 
     yaml_implicit_resolvers = {}
+    depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            problem = f"the alias *{event.anchor} is not read. Write out what it stands for"
-            raise ComposerError(None, None, problem, event.start_mark)
-        return super().compose_node(parent, index)
+        if self.depth == MAX_DEPTH:
+            raise ComposerError(None, None, "it is nested too deeply", self.peek_event().start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
@@ -46,6 +49,7 @@ class _TextLoader(yaml.SafeLoader):
 
 
 _TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(rf"^({'|'.join(NOTHING)})$"), ["~", "n", ""])
+_TextLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
 _TextLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^([-+]?\.inf|\.nan)$"), [*"-+."])
 
 
@@ -53,12 +57,35 @@ def parse_yaml(text: str) -> Any:
     """Reads a document into dicts, lists, texts and None.
 
     Raises:
-        yaml.YAMLError: It is not YAML, is too long, or holds an alias or a key twice.
-        RecursionError: It is nested too deeply.
+        yaml.YAMLError: It is not YAML, is too long or too deep, holds a key twice, or grows through its aliases.
     """
     if len(text) > MAX_CHARACTERS:
         raise yaml.YAMLError(f"it has {len(text):,} characters, more than the {MAX_CHARACTERS:,} that are read")
-    return yaml.load(text, _TextLoader)
+    loader = _TextLoader(text)
+    node = loader.get_single_node()
+    if node is None:
+        return None
+    _count(node, {})
+    return loader.construct_document(node)
+
+
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+    """How many values a node stands for, its aliases written out; a few lines could make billions.
+
+    Raises:
+        ComposerError: It holds itself, or more than `MAX_VALUES`.
+    """
+    if id(node) not in counts:
+        counts[id(node)] = MAX_VALUES  # for who meets it again inside itself
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        elif isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        counts[id(node)] = 1 + sum(_count(part, counts) for part in parts)
+    if counts[id(node)] > MAX_VALUES:
+        raise ComposerError(None, None, "its aliases stand for themselves or for too much", node.start_mark)
+    return counts[id(node)]
 
 
 def yaml_problem(error: Exception) -> str:

@@ -131,7 +131,10 @@ class TrainCodec:
         self._params = workshop.folder / "codec.yaml"
 
     def start(self) -> None:  # noqa: D102
-        codec_training.main(self._params, ["run=out"], resume=Path("out/train_state.pt").is_file())
+        state = Path("out/train_state.pt")
+        if state.is_file() and torch.load(state, weights_only=True)["step"] == CODEC_TRAINING["steps"]:
+            return  # all was saved, and then the disk was full
+        codec_training.main(self._params, ["run=out"], resume=state.is_file())
 
     def check(self, out: Path) -> list[str]:  # noqa: D102
         wrong = [_refused(load_codec, path) for path in visible(out, "*.safetensors")]

@@ -20,7 +20,8 @@ from dacformer.config import CodecTrainingConfig, Config, TrainingConfig, load_c
 from dacformer.data import Excerpts, ValidationSegments, check_sounds, load_dataset
 from dacformer.data.encode import encode_file
 from dacformer.data.labels import label_files, write_label_table
-from dacformer.generation.controls import check_controls, parse_control
+from dacformer.generation.control_words import parse_controls
+from dacformer.generation.controls import check_controls
 from dacformer.interfaces.live_controls import load_mapping
 from dacformer.training import train
 from dacformer.training.checkpoint import load_checkpoint, load_state
@@ -166,9 +167,9 @@ def try_words(path: Path, workshop: Workshop) -> None:
         if word.startswith("set "):
             load_config(workshop.folder / "params.yaml", [word[4:]])
             continue
-        name, value = parse_control(word)
-        check_controls({name: value}, workshop.synth.conditions)
-        workshop.synth.generate_codes(0.02, [{name: value}])
+        controls = parse_controls([word], workshop.synth.conditions)
+        check_controls(controls, workshop.synth.conditions)
+        workshop.synth.generate_codes(0.02, [controls])
 
 
 def _perturb(byte: int) -> None:

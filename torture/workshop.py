@@ -16,8 +16,8 @@ from dacformer.codec.codec import build_model, save_weights
 from dacformer.config import CodecConfig, Config, parse_config
 from dacformer.data.encode import encode_folder
 from dacformer.evaluation.free_running import FreeRunning
+from dacformer.evaluation.samples import SampleWriter
 from dacformer.generation import Curve, Synthesizer, Take, load
-from dacformer.interfaces.samples import SampleWriter
 from dacformer.training import train
 
 TINY = CodecConfig(

@@ -198,6 +198,11 @@ class Codec:
             try:
                 chunks = codes.split(file.chunk_length, dim=-1)
                 audio = torch.cat([self._decode(chunk).cpu() for chunk in chunks], dim=-1)
+            except RuntimeError as error:  # of a convolution that is wider than what it is given
+                raise UserError(
+                    f"The file's chunks are of {file.chunk_length} frames, the last of {chunks[-1].shape[-1]}: too "
+                    f"short for {self.identity}. It is damaged, or of another codec."
+                ) from error
             finally:
                 self.model.padding = True
         restored = audio[:, 0].T.numpy()  # (N, channels)

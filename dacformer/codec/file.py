@@ -6,6 +6,7 @@ refuses every other name.
 """
 
 import io
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,6 +207,20 @@ def _unpickle_npy(data: bytes) -> dict[str, Any]:
     return contents
 
 
+class _ArrayType:
+    """Stands for `numpy.ndarray` in a pickle, which may name the type, but not make one of any size."""
+
+    def __init__(self) -> None:
+        raise pickle.UnpicklingError("it makes an array without contents: refused")
+
+
+def _empty_array(kind: type, shape: tuple[int, ...], _: bytes) -> np.ndarray:
+    """`numpy.core.multiarray._reconstruct` as NumPy's own pickles call it: empty, before its state is set."""
+    if kind is not _ArrayType or shape != (0,):
+        raise pickle.UnpicklingError(f"it makes an array of shape {shape} without contents: refused")
+    return np.empty(0)
+
+
 class _NumpyUnpickler(pickle._Unpickler):
     """Unpickles NumPy arrays and scalars in plain containers, and nothing that could run code.
 
@@ -229,7 +244,7 @@ class _NumpyUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no .dac file needs: refused")
-        return super().find_class(module, name)
+        return {"ndarray": _ArrayType, "_reconstruct": _empty_array}.get(name) or super().find_class(module, name)
 
     stack: list[Any]
 
@@ -240,7 +255,10 @@ class _NumpyUnpickler(pickle._Unpickler):
             own = target.__reduce__()[2]
             if (state[0], *state[2:]) != (own[0], *own[2:]):  # the byte order, at 1, may differ
                 raise pickle.UnpicklingError(f"it makes up a NumPy type, {state!r}: refused")
-        elif not isinstance(target, np.ndarray):
+        elif isinstance(target, np.ndarray):
+            if math.prod(state[1]) > len(state[4]):
+                raise pickle.UnpicklingError(f"it makes up an array of shape {state[1]}: refused")
+        else:
             raise pickle.UnpicklingError(f"it sets the state of {type(target).__name__}: refused")
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # pyright: ignore[reportArgumentType]
 

@@ -278,7 +278,10 @@ class _Trainer:
             "adversary": self.adversary.state_dict() if self.adversary else None,
         }
         with replacing(self.config.run / STATE_FILE) as part:
-            torch.save(state, part)
+            try:
+                torch.save(state, part)
+            except RuntimeError as error:  # torch hides what the system says
+                raise UserError(f"{self.config.run / STATE_FILE} could not be written. Is there room?") from error
             sync(part)
 
     def load(self) -> None:

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from dacformer.config import Config, TrainingConfig, save_config
 from dacformer.data import Dataset, Excerpts, ValidationSegments, load_dataset
 from dacformer.data.dataset import check_classes, unigram_nll
-from dacformer.errors import UserError
+from dacformer.errors import UserError, first_line
 from dacformer.files import training_folder
 from dacformer.hardware import computes_in_bfloat16
 from dacformer.memory import keep_freed_memory
@@ -146,7 +146,8 @@ class _Trainer:
         facts, conditions = data.dataset.facts, data.dataset.conditions
         self.card = Card(step=0, config=config, facts=facts, conditions=conditions)
         plain = self.card.build_model()
-        saved = load_state(find_checkpoint(config.run, "last")) if resume else None
+        last = find_checkpoint(config.run, "last") if resume else None
+        saved = load_state(last) if last else None
         if saved is not None:
             check_resumable(saved[0], self.card)
             plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
@@ -158,8 +159,14 @@ class _Trainer:
             self.card = saved[0].model_copy(update={"config": config, "facts": facts, "conditions": conditions})
             self.step = self.saved_step = saved[0].step
             options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
-            set_model_state_dict(self.model, saved[2]["model"], options=options)
-            set_optimizer_state_dict(self.model, self.bare, saved[2]["optimizer"], options=options)
+            try:
+                set_model_state_dict(self.model, saved[2]["model"], options=options)
+                set_optimizer_state_dict(self.model, self.bare, saved[2]["optimizer"], options=options)
+            except Exception as error:  # of names and shapes that are not the model's, in any way
+                raise UserError(
+                    f"The training's state in {last} does not fit its model ({first_line(error)}). "
+                    f"Delete {last} to resume from the checkpoint before it."
+                ) from error
         self.precision = choose_precision(config.training.precision, accelerator.device)
 
     def run(self, log: MetricsLog, stop: StopRequest, on_sample: OnSample | None, judge: Judge | None) -> None:

@@ -175,6 +175,11 @@ def test_a_file_in_chunks_leaves_the_codec_as_it_was(tiny: Codec, noise: Noise) 
     assert torch.equal(tiny.decode(torch.from_numpy(file.codes)), before)
 
 
+def test_chunks_shorter_than_the_decoder_sees_are_refused(tiny: Codec, noise: Noise) -> None:
+    with pytest.raises(UserError, match=r"chunks are of 5 frames, the last of \d+: too short"):
+        tiny.decode_file(make_file(tiny, noise, padding=False, chunk_length=5))
+
+
 # Loading
 
 

@@ -163,6 +163,20 @@ def test_a_malicious_pickle_is_refused_unexecuted(
     assert os.listdir() == ["a.dac"]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call(np.ndarray, (4 * 10**9,), np.dtype("b")),
+        Call(np.array(0).__reduce__()[0], np.ndarray, (4 * 10**9,), b"b"),
+    ],
+    ids=["ndarray", "reconstruct"],
+)
+def test_an_array_of_any_size_without_contents_is_not_made(tmp_path: Path, call: Call) -> None:
+    (tmp_path / "a.dac").write_bytes(npy(pickle.dumps(contents(codes=call), 2)))
+    with pytest.raises(UserError, match="without contents: refused"):
+        read_dac(tmp_path / "a.dac")
+
+
 def test_the_whole_file_as_a_pickle_is_refused_unexecuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`np.load` takes any pickle for a file of its own."""
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from dacformer.config import save_config
+from dacformer.config import Config, save_config
 from dacformer.errors import UserError
 from dacformer.training import find_checkpoint, load_checkpoint, train
 from dacformer.training.checkpoint import (
@@ -29,6 +29,7 @@ from dacformer.training.checkpoint import (
     save_metrics,
 )
 
+Configure = Callable[..., Config]
 FILES = ("config.yaml", "model.safetensors", "train_state.pt")
 
 
@@ -260,6 +261,17 @@ class Malicious:
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
         return os.mkdir, (str(self.witness),)
+
+
+def test_a_state_of_other_names_is_refused(configure: Configure, tmp_path: Path) -> None:
+    config = configure(tmp_path / "run", steps=2)
+    train(config)
+    file = find_checkpoint(config.run, "last") / "train_state.pt"
+    state = torch.load(file, weights_only=True)
+    state["model"]["another"] = state["model"].pop(next(iter(state["model"])))
+    torch.save(state, file)
+    with pytest.raises(UserError, match=r"does not fit its model .*Delete"):
+        train(configure(tmp_path / "run", steps=4), resume=True)
 
 
 @pytest.mark.parametrize("form", ["torch", "pickle"])
