@@ -45,7 +45,8 @@ class StopRequest:
         """
         with _handled_by(self._note) as before:
             yield
-        if before.get(self.signal, signal.default_int_handler) is not signal.default_int_handler:
+        own = signal.default_int_handler
+        if self.signal is not None and before.get(self.signal, own) is not own:
             signal.raise_signal(self.signal)
 
     @contextlib.contextmanager
@@ -72,9 +73,9 @@ def ignore_in_worker(_: int) -> None:
 
 
 @contextlib.contextmanager
-def _handled_by(handler: Callable[[int, FrameType | None], Any]) -> Iterator[dict[signal.Signals | None, Any]]:
+def _handled_by(handler: Callable[[int, FrameType | None], Any]) -> Iterator[dict[signal.Signals, Any]]:
     """Sets a handler for all signals that are not ignored; gives what handled them before, and restores it."""
-    before: dict[signal.Signals | None, Any] = {}
+    before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
         # None: a handler that Python did not set, and could not restore.
         before = {each: was for each in STOP_SIGNALS if (was := signal.getsignal(each)) not in (None, signal.SIG_IGN)}
