@@ -45,7 +45,8 @@ class StopRequest:
         """
         with _handled_by(self._note) as before:
             yield
-        if self.signal and before.get(self.signal, signal.default_int_handler) is not signal.default_int_handler:
+        own = signal.default_int_handler
+        if self.signal is not None and before.get(self.signal, own) is not own:
             signal.raise_signal(self.signal)
 
     @contextlib.contextmanager

@@ -210,7 +210,7 @@ def _unpickle_npy(data: bytes) -> dict[str, Any]:
 class _ArrayType:
     """Stands for `numpy.ndarray` in a pickle, which may name the type, but not make one of any size."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_: object) -> None:
         raise pickle.UnpicklingError("it makes an array without contents: refused")
 
 

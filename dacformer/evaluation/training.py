@@ -3,7 +3,7 @@
 import warnings
 from pathlib import Path
 
-from accelerate import PartialState
+from accelerate import Accelerator
 
 from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
@@ -53,7 +53,7 @@ def _codec(config: Config, needed: bool) -> Codec | None:
     """The data set's codec; None, with a warning, where it cannot be had and is not needed."""
     facts = load_dataset(config.data.path).facts
     try:
-        with PartialState().main_process_first():  # one downloads
+        with Accelerator().main_process_first():  # one downloads
             codec = load_codec(facts.codec_name, facts.num_codebooks)
         if codec.identity != facts.codec:
             raise UserError(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 
 class WeightAverage:
@@ -13,6 +14,7 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         """Starts from the weights as they are; `decay` 0 makes the average the weights themselves."""
         self._parameters = list(model.parameters())
+        self._sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
         self._averages = [parameter.detach().clone() for parameter in self._parameters]
         self._decay = decay
 
@@ -37,3 +39,5 @@ class WeightAverage:
             held = parameter.detach().clone()
             parameter.copy_(average)
             average.copy_(held)
+        for module in self._sharded:  # what it gathered for its last forward is of the weights before
+            module.reshard()

@@ -185,7 +185,7 @@ class _Trainer:
             log.say(f"Saved step {self.step}; now it is measured. A second Ctrl-C leaves that out.")
             self._measure()
         if self.step < self.config.training.steps:
-            log.say(f"Stopped at step {self.step}; go on with --resume.")
+            log.say(f"Stopped at step {self.step}; go on with --resume." if self.step else "Stopped before any step.")
 
     def _train(self) -> None:
         training, batch_size = self.config.training, self.config.data.batch_size

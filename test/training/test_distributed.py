@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,17 +23,25 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 STEPS = {"steps": 8, "learning_rate": 1e-3, "validate_every": 3, "sample_every": 4, "validation_batches": 1}
 
 
-def launch(*words: str) -> str:
-    """Runs the script in two processes on the CPU; gives what they said.
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
 
-    Not by `accelerate launch`: with `--cpu` it starts one process, however many are asked for.
+
+def torchrun() -> list[str]:
+    """The command that starts two processes on the CPU.
+
+    Not `accelerate launch`: with `--cpu` it starts one process, however many are asked for.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
+    return [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}"]
+
+
+def launch(*words: str) -> str:
+    """Runs the script in two processes; gives what they said."""
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={port}", SCRIPT, *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""},
+        [*torchrun(), SCRIPT, *words],
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=300,
@@ -83,6 +92,29 @@ def test_two_processes_give_the_losses_of_one(configure: Configure, tmp_path: Pa
     remove_last(begun_by_two.run)
     train(begun_by_two, resume=True)
     assert_close_training(begun_by_two.run, alone)
+
+
+@pytest.mark.slow
+def test_processes_agree_on_the_step_at_which_a_signal_stops_them(configure: Configure, tmp_path: Path) -> None:
+    """SIGTERM to the launcher, which hands it to both at different moments."""
+    config = configure(tmp_path / "run", **(STEPS | {"steps": 10_000, "validate_every": 10_000}), select_best_by="nll")
+    save_config(config, tmp_path / "params.yaml")
+    log = config.run / "metrics.jsonl"
+    with subprocess.Popen(
+        [*torchrun(), "-m", "dacformer.cli", "train", str(tmp_path / "params.yaml"), "training.sample_every=0"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as launcher:
+        deadline = time.monotonic() + 200
+        while not (log.is_file() and log.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        launcher.terminate()
+        said, _ = launcher.communicate(timeout=100)
+    step = load_checkpoint(config.run, "last").card.step
+    assert step % 10 == 0 and said.count(f"Stopped at step {step}; go on with --resume.") == 1
+    assert [line["step"] for line in read_metrics(config.run) if "loss" in line] == list(range(1, step + 1))
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(

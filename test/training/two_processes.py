@@ -16,8 +16,8 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 
-from dacformer import load_config, train
-from dacformer.training import Checkpoint
+from dacformer import load_config
+from dacformer.training import Checkpoint, train
 
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",
