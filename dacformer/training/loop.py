@@ -144,10 +144,12 @@ class _Trainer:
         facts, conditions = data.dataset.facts, data.dataset.conditions
         self.card = Card(step=0, config=config, facts=facts, conditions=conditions)
         plain = self.card.build_model()
-        saved = load_state(find_checkpoint(config.run, "last")) if resume else None
+        path = find_checkpoint(config.run, "last") if resume else None
+        saved = load_state(path) if path else None
         if saved is not None:
             check_resumable(saved[0], self.card)
-            plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
+            with _fitting(path):
+                plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
         self.model, *self.optimizers = accelerator.prepare(plain, *make_optimizers(plain, config.training))
         self.bare = [each.optimizer for each in self.optimizers]
         self.average = WeightAverage(self.model, config.training.ema_decay)
@@ -156,8 +158,9 @@ class _Trainer:
             self.card = saved[0].model_copy(update={"config": config, "facts": facts, "conditions": conditions})
             self.step = self.saved_step = saved[0].step
             options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
-            set_model_state_dict(self.model, saved[2]["model"], options=options)
-            set_optimizer_state_dict(self.model, self.bare, saved[2]["optimizer"], options=options)
+            with _fitting(path):
+                set_model_state_dict(self.model, saved[2]["model"], options=options)
+                set_optimizer_state_dict(self.model, self.bare, saved[2]["optimizer"], options=options)
         self.precision = choose_precision(config.training.precision, accelerator.device)
 
     def run(self, log: MetricsLog, stop: StopRequest, on_sample: OnSample | None, judge: Judge | None) -> None:
@@ -324,6 +327,18 @@ class _Trainer:
                 name, problem = getattr(callback, "__name__", type(callback).__name__), " ".join(str(error).split())
                 warnings.warn(f"{name} failed at step {self.step} ({type(error).__name__}: {problem}).", stacklevel=2)
         return None
+
+
+@contextlib.contextmanager
+def _fitting(checkpoint: Path | None) -> Iterator[None]:
+    """Says in one line that a state is not one of this model and these optimizers."""
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise UserError(
+            f"{checkpoint} cannot be gone on with: its state is damaged, or of another version of dacformer. "
+            f"It plays, but start anew to train: run=runs/NAME"
+        ) from error
 
 
 @contextlib.contextmanager
