@@ -5,6 +5,7 @@ import io
 import math
 import os
 import platform
+import signal
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 GOES_ON = ("encode", "textures", "evaluate")
 """Commands that go on where they were stopped, when they are given once more."""
+CTRL_C = 128 + signal.SIGINT
+"""What shells give a command that Ctrl-C has ended."""
 
 
 class _Commands(TyperGroup):
@@ -35,10 +38,12 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except SystemExit as end:
+            if end.code != CTRL_C:
+                raise
             stopped = "Stopped." + (" The same command goes on from here." if ctx.invoked_subcommand in GOES_ON else "")
         print(stopped, file=sys.stderr)  # now that the error and its frames are gone, progress bars have ended
-        raise SystemExit(130)
+        raise SystemExit(CTRL_C)
 
 
 app = typer.Typer(
@@ -456,8 +461,6 @@ def main() -> None:
     except BrokenPipeError:  # whoever read has had enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:  # once more, while it stops
-        raise SystemExit(130) from None
     except MemoryError:
         print("error: There is not enough memory for this.", file=sys.stderr)
         raise SystemExit(2) from None

@@ -16,10 +16,10 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SI
 
 @contextlib.contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """Turns SIGTERM and SIGHUP into `SystemExit`, so that clean-up code runs; the exit code is 128 + their number."""
+    """Turns the signals into `SystemExit`, so that clean-up code runs; the exit code is 128 + the signal's number."""
 
     def end(number: int, _: FrameType | None) -> None:
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        raise SystemExit(128 + number)
 
     with _handled_by(end):
         yield

@@ -65,6 +65,7 @@ def html_of(notebook: Any) -> list[str]:
     return ["".join(output.data["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
 
 
+@pytest.mark.heavy
 @pytest.mark.notebook
 def test_train_runs_from_top_to_bottom(clone: Path) -> None:
     done = execute(clone, "Train.ipynb", overrides=QUICK, clips_per_class=1, seconds=0.5)
@@ -74,6 +75,7 @@ def test_train_runs_from_top_to_bottom(clone: Path) -> None:
     assert not any("Warning" in text for text in errors), errors
 
 
+@pytest.mark.heavy
 @pytest.mark.notebook
 def test_ckpt_runs_on_its_own_and_trains_what_is_missing(clone: Path) -> None:
     done = execute(clone, "CKPT_DAC_AUDIO.ipynb", overrides=QUICK, seconds=0.5)
@@ -85,6 +87,7 @@ def test_ckpt_runs_on_its_own_and_trains_what_is_missing(clone: Path) -> None:
     assert sum("application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in outputs) >= 2  # both panels
 
 
+@pytest.mark.heavy
 @pytest.mark.notebook
 def test_papermill_takes_other_settings_and_another_run(clone: Path) -> None:
     """What the README shows: `papermill Train.ipynb out.ipynb -p params_file FILE`, then play that run."""

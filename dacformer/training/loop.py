@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from dacformer.config import Config, TrainingConfig, save_config
 from dacformer.data import Dataset, Excerpts, ValidationSegments, load_dataset
 from dacformer.data.dataset import check_classes, unigram_nll
-from dacformer.errors import UserError, first_line
+from dacformer.errors import UserError
 from dacformer.files import training_folder
 from dacformer.hardware import computes_in_bfloat16
 from dacformer.memory import keep_freed_memory
@@ -146,11 +146,12 @@ class _Trainer:
         facts, conditions = data.dataset.facts, data.dataset.conditions
         self.card = Card(step=0, config=config, facts=facts, conditions=conditions)
         plain = self.card.build_model()
-        last = find_checkpoint(config.run, "last") if resume else None
-        saved = load_state(last) if last else None
+        path = find_checkpoint(config.run, "last") if resume else None
+        saved = load_state(path) if path else None
         if saved is not None:
             check_resumable(saved[0], self.card)
-            plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
+            with _fitting(path):
+                plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
         self.model, *self.optimizers = accelerator.prepare(plain, *make_optimizers(plain, config.training))
         self.bare = [each.optimizer for each in self.optimizers]
         self.average = WeightAverage(self.model, config.training.ema_decay)
@@ -159,14 +160,9 @@ class _Trainer:
             self.card = saved[0].model_copy(update={"config": config, "facts": facts, "conditions": conditions})
             self.step = self.saved_step = saved[0].step
             options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
-            try:
+            with _fitting(path):
                 set_model_state_dict(self.model, saved[2]["model"], options=options)
                 set_optimizer_state_dict(self.model, self.bare, saved[2]["optimizer"], options=options)
-            except Exception as error:  # of names and shapes that are not the model's, in any way
-                raise UserError(
-                    f"The training's state in {last} does not fit its model ({first_line(error)}). "
-                    f"Delete {last} to resume from the checkpoint before it."
-                ) from error
         self.precision = choose_precision(config.training.precision, accelerator.device)
 
     def run(self, log: MetricsLog, stop: StopRequest, on_sample: OnSample | None, judge: Judge | None) -> None:
@@ -333,6 +329,18 @@ class _Trainer:
                 name, problem = getattr(callback, "__name__", type(callback).__name__), " ".join(str(error).split())
                 warnings.warn(f"{name} failed at step {self.step} ({type(error).__name__}: {problem}).", stacklevel=2)
         return None
+
+
+@contextlib.contextmanager
+def _fitting(checkpoint: Path | None) -> Iterator[None]:
+    """Says in one line that a state is not one of this model and these optimizers."""
+    try:
+        yield
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+        raise UserError(
+            f"{checkpoint} cannot be gone on with: its state is damaged, or of another version of dacformer. "
+            f"It plays, but start anew to train: run=runs/NAME"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -125,6 +125,7 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
     print(f"control to sound: {1000 * delay:.0f} ms, {underruns} under-runs")
 
 
+@pytest.mark.heavy
 def test_where_no_worklet_is_allowed_buffers_are_scheduled(trained: Path, open_notebook: Open, page: Any) -> None:
     page.add_init_script("AudioWorklet.prototype.addModule = () => Promise.reject(new Error('no blobs here'))")
     notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
@@ -161,6 +162,7 @@ def test_a_page_that_goes_away_pauses_and_another_goes_on(
     assert notebook.run("print(len(player.performances))") == "1"
 
 
+@pytest.mark.heavy
 def test_a_kernel_that_is_restarted_is_noticed(trained: Path, open_notebook: Open, page: Any) -> None:
     open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
     page.click(BUTTON)
@@ -183,6 +185,7 @@ def test_one_player_stops_the_other(trained: Path, open_notebook: Open, page: An
     assert notebook.run("print(one.sounds, two.sounds)") == "False True"
 
 
+@pytest.mark.heavy
 def test_another_cell_runs_while_it_plays(trained: Path, open_notebook: Open, page: Any) -> None:
     """Neither waits for the other: JupyterLab speaks to widgets beside the cells."""
     notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
@@ -195,7 +198,7 @@ def test_another_cell_runs_while_it_plays(trained: Path, open_notebook: Open, pa
     page.wait_for_function(f"!{SOUND}.plays")
 
 
-@pytest.mark.parametrize("parameters", [0, 50])
+@pytest.mark.parametrize("parameters", [pytest.param(0, marks=pytest.mark.heavy), 50])
 def test_any_number_of_parameters_fits(trained: Path, open_notebook: Open, page: Any, parameters: int) -> None:
     ranges = {
         f"a parameter with a long name {i}": {"low": -i, "high": i + 1, "classes": ("wind",)} for i in range(parameters)

@@ -94,7 +94,7 @@ def test_two_processes_give_the_losses_of_one(configure: Configure, tmp_path: Pa
     assert_close_training(begun_by_two.run, alone)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_processes_agree_on_the_step_at_which_a_signal_stops_them(configure: Configure, tmp_path: Path) -> None:
     """SIGTERM to the launcher, which hands it to both at different moments."""
     config = configure(tmp_path / "run", **(STEPS | {"steps": 10_000, "validate_every": 10_000}), select_best_by="nll")

@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from dacformer.config import Config, save_config
@@ -209,7 +212,7 @@ def test_a_second_training_in_the_same_folder_is_refused(configure: Configure, t
     train(config, overwrite=True)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_the_command_line_saves_on_a_signal(configure: Configure, tmp_path: Path, number: int) -> None:
     config = configure(tmp_path / "run", steps=10_000, validate_every=10_000, select_best_by="nll")
@@ -247,10 +250,6 @@ def test_lines_of_others_in_the_log_are_passed_over(configure: Configure, tmp_pa
 
 def with_row(dataset: Path, target: Path, **row: Any) -> Path:
     """A copy of a data set with its first file once more, under other labels."""
-    import shutil
-
-    import pandas as pd
-
     shutil.copytree(dataset, target)
     rows = pd.read_csv(target / "manifest.csv")
     more = {**rows.iloc[0].to_dict(), "split": "train", **row}
@@ -310,3 +309,15 @@ def test_more_memory_than_there_is_is_one_line(configure: Configure, tmp_path: P
     with warnings.catch_warnings(), pytest.raises(UserError, match=r"not enough memory\. Lower data\.batch_size"):
         train(configure(tmp_path / "run", model={"dim": 2**24}))
     assert not list_checkpoints(tmp_path / "run")
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer"])
+@pytest.mark.parametrize("state", [{}, {"a": 1}, [], None])
+def test_a_state_of_something_else_is_one_line(
+    configure: Configure, tmp_path: Path, whole: Path, part: str, state: object
+) -> None:
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    file = find_checkpoint(run, "last") / "train_state.pt"
+    torch.save(torch.load(file, weights_only=True) | {part: state}, file)
+    with pytest.raises(UserError, match=r"step_0000004.* cannot be gone on with: its state is damaged[^\n]*$"):
+        train(configure(run, **(STEPS | {"steps": 6})), resume=True)
