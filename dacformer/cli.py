@@ -5,8 +5,8 @@ import io
 import math
 import os
 import platform
-import signal
 import shutil
+import signal
 import sys
 import tempfile
 import warnings

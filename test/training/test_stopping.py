@@ -249,10 +249,11 @@ def test_lines_of_others_in_the_log_are_passed_over(configure: Configure, tmp_pa
 
 
 def with_row(dataset: Path, target: Path, **row: Any) -> Path:
-    """A copy of a data set with its first file once more, under other labels."""
+    """A copy of a data set with a copy of its first file, under other labels."""
     shutil.copytree(dataset, target)
     rows = pd.read_csv(target / "manifest.csv")
-    more = {**rows.iloc[0].to_dict(), "split": "train", **row}
+    shutil.copy(target / rows["file"][0], target / "more.dac")
+    more = {**rows.iloc[0].to_dict(), "file": "more.dac", "split": "train", **row}
     pd.concat([rows, pd.DataFrame([more])]).to_csv(target / "manifest.csv", index=False)
     return target
 
