@@ -106,12 +106,12 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
     weights = class_controls(controls)
     for name in weights:
         if name not in conditions.classes:
-            raise UserError(f"Unknown class '{name}'. {_did_you_mean(name, conditions.classes)}")
+            raise UserError(f"Unknown class {shown(name)}. {_did_you_mean(name, conditions.classes)}")
     for name, control in controls.items():
         if name == "class":
             continue
         if name not in conditions.parameters:
-            raise UserError(f"Unknown parameter '{name}'. {_did_you_mean(name, tuple(conditions.parameters))}")
+            raise UserError(f"Unknown parameter {shown(name)}. {_did_you_mean(name, tuple(conditions.parameters))}")
         trained = conditions.parameters[name]
         for value in _values(name, control):
             if value is not None and abs(trained.normalise(value)) > MOST_WEIGHT:

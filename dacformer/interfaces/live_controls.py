@@ -14,7 +14,7 @@ from pydantic import Field
 
 from dacformer.config import Section, load_config, save_config
 from dacformer.data import Conditions
-from dacformer.errors import UserError
+from dacformer.errors import UserError, shown
 from dacformer.generation.controls import Controls, check_controls
 
 Number = Annotated[int, Field(ge=0, le=127)]
@@ -160,7 +160,7 @@ class LiveControls:
         """
         if name not in self._conditions.parameters and name not in self._conditions.classes:
             known = ", ".join([*self._conditions.parameters, *self._conditions.classes])
-            raise UserError(f"Unknown parameter or class '{name}'. Known: {known}.")
+            raise UserError(f"Unknown parameter or class {shown(name)}. Known: {known}.")
         self._learning = name
 
     def save(self, path: str | Path) -> None:

@@ -11,7 +11,13 @@ from .lab import Lab, Notebook, picture
 
 pytestmark = pytest.mark.browser
 
-QUICK = ["training.steps=4", "training.validate_every=2", "training.sample_every=4", "training.sample_seconds=0.5"]
+QUICK = [
+    "training.steps=4",
+    "training.validate_every=2",
+    "training.sample_every=4",
+    "training.sample_seconds=0.5",
+    "training.select_best_by=nll",
+]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ SMALL = {"values": 3, "seeds": 1, "seconds": 1.0, "minutes": 0.15, "classes": ("
 QUICK = ["side_by_side", "control", "parameters", "morph", "nll", "stability"]
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_every_part_is_written_once(synth: Synthesizer, dataset_path: Path, tmp_path: Path) -> None:
     asked, said = Questions(synth, dataset_path, **SMALL), []
     write_report(asked, tmp_path, QUICK, say=said.append)
