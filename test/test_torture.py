@@ -44,7 +44,7 @@ def test_a_short_campaign_finds_nothing(tmp_path: Path) -> None:
             f"input/{name}"
             for name in ("dac", "sound", "labels", "settings", "manifest", "checkpoint", "recipe", "words")
         ],
-        200,
+        120,
     )
     assert tried.keys() >= {"kill/encode", "kill/train", "kill/codec"}
     found = Collection(tmp_path / "findings").first.values()
