@@ -1,5 +1,6 @@
 """A training step, and the loader that feeds it."""
 
+import os
 import statistics
 import tempfile
 import time
@@ -161,10 +162,14 @@ def _write_dataset(path: Path, num_files: int) -> None:
     rng = np.random.default_rng(0)
     for i in range(1000):
         codes = rng.integers(0, V, (1, K, 500))
-        write_dac(path / f"{i}.dac", DacFile(codes, 44_100, 500 * 512, -16.0, 500, codec="bench"))
+        write_dac(path / f"0/{i}.dac", DacFile(codes, 44_100, 500 * 512, -16.0, 500, codec="bench"))
+    for folder in range(1, num_files // 1000):  # more names for the same thousand
+        (path / str(folder)).mkdir()
+        for i in range(1000):
+            os.link(path / f"0/{i}.dac", path / f"{folder}/{i}.dac")
     numbers = np.arange(num_files)
     table = {
-        "file": [f"{i}.dac" for i in numbers % 1000],
+        "file": [f"{i // 1000}/{i % 1000}.dac" for i in numbers],
         "class": [f"class {i}" for i in numbers % 8],
         "split": "train",
         "frames": 500,
