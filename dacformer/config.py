@@ -291,7 +291,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
         raise UserError(f"{path} is a folder, expected a settings file, such as params/params_med.yaml.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} cannot be read as YAML: it is no UTF-8 text.") from None
-    except (yaml.YAMLError, OSError, RecursionError) as error:
+    except (yaml.YAMLError, OSError) as error:
         raise UserError(f"{path} cannot be read as YAML: {yaml_problem(error)}") from error
     if tree is None:
         raise UserError(f"{path} is empty, expected settings such as 'training: {{steps: 500}}'.")
@@ -342,7 +342,7 @@ def _override(tree: dict[str, Any], word: str) -> None:
     # As it stands, unless it is YAML by its first character: the shell has taken the quotes of `run='a: b #2'`.
     try:
         tree[name] = parse_yaml(value) if value[:1] in {*"[{\"'"} or value in NOTHING else value
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise UserError(f"'{word}': the value is not YAML: {yaml_problem(error)}") from error
 
 

@@ -90,8 +90,6 @@ def _count(node: yaml.Node, counts: dict[int, int]) -> int:
 
 def yaml_problem(error: Exception) -> str:
     """What is wrong, in one line."""
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
     return " ".join(str(error).split())

@@ -190,7 +190,9 @@ def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     for name in rows["class"].unique():
         check_name(name, "class", str(manifest))
     _refuse(manifest, rows["split"], ~rows["split"].isin(SPLITS), f"is no split. Expected one of: {', '.join(SPLITS)}")
-    _refuse(manifest, rows["file"], rows["file"].map(_leads_away), "leads out of the data set's folder")
+    away = rows["file"].str.contains(r"^[/\\]|\.\.|:")  # may lead away; a path for each of a million rows takes long
+    away[away] = rows["file"][away].map(_leads_away)
+    _refuse(manifest, rows["file"], away, "leads out of the data set's folder")
     twice = rows["file"].duplicated(keep=False)
     if twice.any():
         numbers = " and ".join(str(row + 2) for row in np.flatnonzero(rows["file"] == rows["file"][twice].iloc[0]))
