@@ -9,7 +9,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=haswell \
     NUMBA_CPU_FEATURES=+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba-avx2
 
-.PHONY: help install demo lab test test-fast test-all test-avx2 browser-test lint bench bench-avx2 torture clean
+.PHONY: help install demo lab test test-fast test-all test-avx2 browser-test lint bench bench-avx2 golden torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,16 @@ bench: .venv/.installed ## the speed table
 
 bench-avx2: ## `make bench` in the arithmetic of a processor without AVX-512 and bfloat16
 	$(AVX2) $(MAKE) bench
+
+FROM ?= HEAD
+
+golden: .venv/.installed ## is all equal bit for bit to another commit? `make golden FROM=v0.1.0`; default: the last one
+	rm -rf runs/golden && git worktree prune
+	git worktree add --detach runs/golden/tree $(FROM)
+	cd runs/golden/tree && PYTHONPATH=. $(CURDIR)/$(BIN)/python test/golden.py write ../before
+	PYTHONPATH=. $(BIN)/python test/golden.py write runs/golden/after
+	git worktree remove --force runs/golden/tree
+	$(BIN)/python test/golden.py compare runs/golden/before runs/golden/after
 
 torture: .venv/.installed ## 300 kills, 80 full disks, 100,000 mutated inputs (25 minutes; goes on where it was broken off)
 	$(BIN)/python -m torture
