@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dacformer.kernels import compiled_in_order, in_parallel
+from dacformer.jit import compiled_in_order, in_parallel
 
 _TILE = 1024  # numbers worked on at a time: they stay in the nearest cache
 _TILES_WORTH_A_THREAD = 64

@@ -87,7 +87,7 @@ class Excerpts(TorchDataset[Item]):
             condition = np.zeros_like(condition)
         return {
             "codes": torch.from_numpy(codes),
-            "heard": torch.from_numpy(self._corrupt(codes, rng)),
+            "input_codes": torch.from_numpy(self._corrupt(codes, rng)),
             "condition": torch.from_numpy(condition.astype(np.float32)),
             "mask": torch.from_numpy(mask),
         }
@@ -138,7 +138,7 @@ class ValidationSegments(TorchDataset[Item]):
             for start in range(0, codes.shape[1], segment_frames):
                 piece, mask = _segment(codes, start, segment_frames)
                 tensor = torch.from_numpy(piece)
-                item = {"codes": tensor, "heard": tensor, "condition": torch.from_numpy(dataset.condition(row))}
+                item = {"codes": tensor, "input_codes": tensor, "condition": torch.from_numpy(dataset.condition(row))}
                 rounds.setdefault(start, []).append(item | {"mask": torch.from_numpy(mask)})
         self.items: list[Item] = []
         for start in sorted(rounds):

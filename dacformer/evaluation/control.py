@@ -95,7 +95,7 @@ def measure_control(
             heard = classifier.predict(features(sounds, rate))
             measured = on_all_cores(TEXTURE_DESCRIPTORS[name], sounds, rate)
             rows += [
-                {"source": source, "class": name, "asked": value, "seed": seed, "measured": m, "heard": h}
+                {"source": source, "class": name, "asked": value, "seed": seed, "measured": m, "predicted_class": h}
                 for (value, seed), m, h in zip(jobs, measured, heard, strict=True)
             ]
     clips = pd.DataFrame(rows)
@@ -229,8 +229,8 @@ def plot_control(figures: ControlFigures) -> Figure:
         axes.set(title=f"{name}: {figures.summary.loc[name, 'spearman']:.2f}", xlabel="asked", ylabel="measured")
     grid.flat[0].legend(fontsize="small")
     generated = figures.clips[figures.clips["source"] == "generated"]
-    heard = [*classes, *sorted({*generated["heard"]} - {*classes})]
-    confusion = pd.crosstab(generated["class"], generated["heard"], normalize="index")
+    heard = [*classes, *sorted({*generated["predicted_class"]} - {*classes})]
+    confusion = pd.crosstab(generated["class"], generated["predicted_class"], normalize="index")
     confusion = confusion.reindex(index=classes, columns=heard, fill_value=0.0)
     last = grid.flat[len(classes)]
     last.imshow(confusion, vmin=0, vmax=1, cmap="Greys")
@@ -252,6 +252,6 @@ def _summarise(clips: pd.DataFrame) -> pd.DataFrame:
             line = linregress(chosen["asked"], chosen["measured"])
             row[f"spearman{suffix}"] = float(spearmanr(chosen["asked"], chosen["measured"]).statistic)
             row[f"pearson{suffix}"], row[f"slope{suffix}"] = float(line.rvalue), float(line.slope)
-            row[f"class_heard{suffix}"] = float((chosen["heard"] == name).mean())
+            row[f"class_accuracy{suffix}"] = float((chosen["predicted_class"] == name).mean())
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index")

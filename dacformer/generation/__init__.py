@@ -2,7 +2,7 @@
 
 from dacformer.generation.controls import Controls, Curve
 from dacformer.generation.live import Live, Performance, Stance
-from dacformer.generation.sampling import choose_code
+from dacformer.generation.sampling import sample_code
 from dacformer.generation.synthesizer import Synthesizer, load
 from dacformer.generation.take import Take, read_take
 
@@ -14,7 +14,7 @@ __all__ = [
     "Stance",
     "Synthesizer",
     "Take",
-    "choose_code",
+    "sample_code",
     "load",
     "read_take",
 ]

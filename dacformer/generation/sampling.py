@@ -12,7 +12,7 @@ from dacformer.arguments import finite_number
 from dacformer.config import SamplingConfig, parse_config
 from dacformer.errors import UserError, shown
 from dacformer.generation.controls import Curve, from_json
-from dacformer.model.heads import Choose
+from dacformer.model.heads import Sampler
 
 LEAST_TEMPERATURE = 1e-6
 """Below it, logits over the temperature leave what float32 holds: the likeliest code is taken, as at 0."""
@@ -36,7 +36,7 @@ def frame_seed(seed: int, position: int) -> int:
     return x ^ x >> 31
 
 
-def choose_code(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
+def sample_code(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> Tensor:
     """Draws one code for each row.
 
     Args:
@@ -79,7 +79,7 @@ def _allowed(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Te
     return logits
 
 
-def make_chooser(sampling: SamplingConfig, num_codebooks: int, generator: torch.Generator) -> Choose:
+def make_sampler(sampling: SamplingConfig, num_codebooks: int, generator: torch.Generator) -> Sampler:
     """Makes what a head calls for each codebook of one frame, in order: a draw.
 
     The noise of a whole frame is drawn at once: the same numbers as codebook by codebook, in a quarter of the time.
@@ -111,18 +111,18 @@ def make_chooser(sampling: SamplingConfig, num_codebooks: int, generator: torch.
     return choose
 
 
-def guided(choose: Choose, guidance: float) -> Choose:
+def guided(choose: Sampler, guidance: float) -> Sampler:
     """Puts guidance before a draw (Ho & Salimans, arXiv:2207.12598; equation 6, on logits).
 
     The batch then holds every stream twice, first with its condition, then without; both halves get the same code.
     """
 
-    def choose_guided(logits: Tensor, k: int) -> Tensor:
+    def sample_guided(logits: Tensor, k: int) -> Tensor:
         with_condition, without = logits.float().chunk(2)
         codes = choose(without + guidance * (with_condition - without), k)
         return torch.cat([codes, codes])
 
-    return choose_guided
+    return sample_guided
 
 
 @dataclass(frozen=True)

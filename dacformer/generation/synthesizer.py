@@ -24,11 +24,11 @@ from dacformer.errors import UserError, shown
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
 from dacformer.generation.loop import decode_circle, find_loop
-from dacformer.generation.sampling import Sampling, frame_seed, guided, make_chooser, parse_sampling
+from dacformer.generation.sampling import Sampling, frame_seed, guided, make_sampler, parse_sampling
 from dacformer.generation.take import Take, parse_recipe, read_take
 from dacformer.memory import available_memory
 from dacformer.model import CompiledStep, State
-from dacformer.model.heads import Choose
+from dacformer.model.heads import Sampler
 from dacformer.training.checkpoint import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
@@ -465,7 +465,7 @@ class Synthesizer:
 
     def _parse_sampling(self, changes: Mapping[str, Any]) -> Sampling:
         sampling = parse_sampling(self.sampling, changes)
-        make_chooser(sampling.still, self.facts.num_codebooks, torch.Generator())  # refuses lists of another length
+        make_sampler(sampling.still, self.facts.num_codebooks, torch.Generator())  # refuses lists of another length
         return sampling
 
     def _conditions(self, controls: Controls, times: np.ndarray) -> Tensor:
@@ -602,7 +602,7 @@ class _Player:
     def step(self, condition: Tensor, sampling: SamplingConfig) -> Tensor:
         """Draws a frame under conditions `(B, C)`: `(B, K, 1)`."""
         self.generator.manual_seed(frame_seed(self.seed, self.state.position))
-        choose = make_chooser(sampling, self.model.num_codebooks, self.generator)
+        choose = make_sampler(sampling, self.model.num_codebooks, self.generator)
         if self.copies > 1:
             choose = guided(choose, sampling.guidance)
         return self.draw(self._both(condition), self.state, choose)[: self.batch_size]
@@ -627,7 +627,7 @@ class _Player:
         return torch.cat([condition, *unconditional])[:, None]  # (copies * B, 1, C)
 
 
-def _given(frame: Tensor, streams: int) -> Choose:
+def _given(frame: Tensor, streams: int) -> Sampler:
     """Draws what was drawn before: a frame `(K,)`, in every stream."""
     return lambda _, k: frame[k].repeat(streams)
 

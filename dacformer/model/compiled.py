@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dacformer.kernels import compiled, in_parallel
+from dacformer.jit import compiled, in_parallel
 from dacformer.model.dacformer import DACFormer, State
-from dacformer.model.heads import Choose, DepthHead
+from dacformer.model.heads import DepthHead, Sampler
 from dacformer.model.rope import rope_frequencies
 
 STREAMS_WORTH_A_THREAD = 4
@@ -79,13 +79,13 @@ class CompiledStep:
             self._logits = matrix("head.logits", norm="head.norm")
 
     @torch.inference_mode()
-    def __call__(self, condition: Tensor, state: State, choose: Choose) -> Tensor:
+    def __call__(self, condition: Tensor, state: State, choose: Sampler) -> Tensor:
         """Draws the next frame of a stream and moves the stream on by it: as `DACFormer.step`.
 
         Args:
             condition: `(B, 1, C)`, of the frame to be drawn.
             state: Where the stream stands, from `model.init_state`; `model(..., state=state)` may move it on as well.
-            choose: Draws a code from logits, see `heads.Choose`.
+            choose: Draws a code from logits, see `heads.Sampler`.
 
         Returns:
             `(B, K, 1)` int64, the frame.
@@ -120,7 +120,7 @@ class CompiledStep:
             self._latest = latest = condition.clone(), parts.contiguous().numpy()
         return latest[1]
 
-    def _draw(self, x: np.ndarray, choose: Choose) -> Tensor:
+    def _draw(self, x: np.ndarray, choose: Sampler) -> Tensor:
         """The head's `sample`: `(B, D)`, which it overwrites, to codes `(B, K)`."""
         num_codebooks, codebook_size = self.model.num_codebooks, self.model.codebook_size
         if not self._depth:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dacformer.config import ModelConfig
 from dacformer.model.cache import RingCache
-from dacformer.model.heads import HEADS, Choose
+from dacformer.model.heads import HEADS, Sampler
 from dacformer.model.rope import rope_angles
 from dacformer.model.transformer import Block, Frames, band, block_bands
 
@@ -65,7 +65,7 @@ class DACFormer(nn.Module):
         self.head = HEADS[config.head](config, num_codebooks, codebook_size)
 
     def forward(
-        self, codes: Tensor, condition: Tensor, state: State | None = None, heard: Tensor | None = None
+        self, codes: Tensor, condition: Tensor, state: State | None = None, input_codes: Tensor | None = None
     ) -> Tensor:
         """Logits of every code of a segment, or of the next frames of a stream.
 
@@ -84,21 +84,21 @@ class DACFormer(nn.Module):
         """
         if codes.shape[-1] == 0:
             raise ValueError("codes have no frames: feed at least one")
-        heard = codes if heard is None else heard
+        input_codes = codes if input_codes is None else input_codes
         first = codes.new_full((*codes.shape[:2], 1), self.codebook_size) if state is None else state.previous
-        hidden = self._trunk(torch.cat([first, heard[..., :-1]], dim=-1), condition, state)
+        hidden = self._trunk(torch.cat([first, input_codes[..., :-1]], dim=-1), condition, state)
         if state is not None:
-            state.previous = heard[..., -1:].clone()
+            state.previous = input_codes[..., -1:].clone()
         return self.head(hidden, codes)
 
     @torch.inference_mode()
-    def step(self, condition: Tensor, state: State, choose: Choose) -> Tensor:
+    def step(self, condition: Tensor, state: State, choose: Sampler) -> Tensor:
         """Draws the next frame of a stream and moves the stream on by it.
 
         Args:
             condition: `(B, 1, C)`, of the frame to be drawn.
             state: Where the stream stands.
-            choose: Draws a code from logits, see `heads.Choose`.
+            choose: Draws a code from logits, see `heads.Sampler`.
 
         Returns:
             `(B, K, 1)` int64, the frame.

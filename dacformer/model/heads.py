@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from dacformer.config import ModelConfig
 
-Choose = Callable[[Tensor, int], Tensor]
+Sampler = Callable[[Tensor, int], Tensor]
 """Draws a code: `(logits (B, V), codebook k) -> codes (B,)`."""
 
 
@@ -37,7 +37,7 @@ class ParallelHead(nn.Module):
         """
         return self.logits(self.norm(hidden)).unflatten(-1, (self.num_codebooks, -1)).transpose(1, 2)
 
-    def sample(self, hidden: Tensor, choose: Choose) -> Tensor:
+    def sample(self, hidden: Tensor, choose: Sampler) -> Tensor:
         """Draws one frame: `hidden (B, D)` to codes `(B, K)`."""
         logits = self.logits(self.norm(hidden)).unflatten(-1, (self.num_codebooks, -1))  # (B, K, V)
         return torch.stack([choose(logits[:, k], k) for k in range(self.num_codebooks)], dim=1)
@@ -86,7 +86,7 @@ class DepthHead(nn.Module):
                 known = known + self.embeddings[k](codes[:, k])
         return torch.stack(logits, dim=1)
 
-    def sample(self, hidden: Tensor, choose: Choose) -> Tensor:
+    def sample(self, hidden: Tensor, choose: Sampler) -> Tensor:
         """Draws one frame: `hidden (B, D)` to codes `(B, K)`."""
         known, codes = hidden, []
         for k in range(self.num_codebooks):

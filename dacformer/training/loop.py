@@ -216,7 +216,7 @@ class _Trainer:
         torch.manual_seed(training.seed + self.step + 1)  # dropout: the same after --resume
         self.model.train()
         with self.precision():
-            logits = self.model(batch["codes"], batch["condition"], heard=batch["heard"])
+            logits = self.model(batch["codes"], batch["condition"], input_codes=batch["input_codes"])
         loss = _global_mean(nll_per_code(logits, batch["codes"]), batch["mask"], accelerator)
         for optimizer in self.optimizers:
             optimizer.zero_grad()

@@ -50,7 +50,7 @@ def test_an_excerpt_is_a_piece_of_its_file_with_its_condition(dataset: Dataset) 
     seen = set()
     for i in range(60):
         item = excerpts[i]
-        assert item["codes"].dtype == item["heard"].dtype == torch.int64 and item["mask"].dtype == torch.bool
+        assert item["codes"].dtype == item["input_codes"].dtype == torch.int64 and item["mask"].dtype == torch.bool
         assert item["codes"].shape == (2, T) and item["condition"].shape == (1, 4)
         length = int(item["mask"].sum())
         matches = [
@@ -62,7 +62,7 @@ def test_an_excerpt_is_a_piece_of_its_file_with_its_condition(dataset: Dataset) 
         ]
         assert len(matches) == 1
         np.testing.assert_array_equal(item["condition"], dataset.condition(matches[0]))
-        assert torch.equal(item["heard"], item["codes"])
+        assert torch.equal(item["input_codes"], item["codes"])
         seen.add(matches[0]["file"])
     assert seen == {"long.dac", "short.dac", "exact.dac"}
 
@@ -100,14 +100,14 @@ def test_all_starts_are_drawn(dataset: Dataset) -> None:
 def test_frames_are_corrupted_whole_and_as_often_as_said(dataset: Dataset) -> None:
     excerpts = Excerpts(dataset, 300, plain(code_corruption=0.6), 400)
     items = [item for i in range(400) if (item := excerpts[i])["mask"].all()]
-    replaced = torch.stack([(item["heard"] != item["codes"]).any(dim=0) for item in items]).float()
+    replaced = torch.stack([(item["input_codes"] != item["codes"]).any(dim=0) for item in items]).float()
     # A share uniform in [0, 0.6]; one in V * V frames is replaced by itself.
     shares = replaced.mean(dim=1)
     assert float(shares.mean()) == pytest.approx(0.3, abs=0.03)
     assert float(shares.max()) < 0.7 and float(shares.min()) < 0.05
-    both = torch.stack([(item["heard"] != item["codes"]).all(dim=0) for item in items]).float()
+    both = torch.stack([(item["input_codes"] != item["codes"]).all(dim=0) for item in items]).float()
     assert float(both.sum() / replaced.sum()) > 0.95
-    assert all(item["heard"].min() >= 0 and item["heard"].max() < V for item in items)
+    assert all(item["input_codes"].min() >= 0 and item["input_codes"].max() < V for item in items)
 
 
 def test_conditions_are_dropped_as_often_as_said(dataset: Dataset) -> None:
@@ -153,7 +153,7 @@ def test_validation_is_every_frame_once(dataset: Dataset) -> None:
     assert len(segments) == 4  # 32 + 32 + 6, and 10
     lengths = sorted(int(segments[i]["mask"].sum()) for i in range(4))
     assert lengths == [6, 10, 32, 32]
-    assert all(torch.equal(item["codes"], item["heard"]) for item in segments)
+    assert all(torch.equal(item["codes"], item["input_codes"]) for item in segments)
     rain = [item for item in segments if item["condition"][0, 0] == 1]
     whole = torch.cat([item["codes"][:, item["mask"]] for item in rain], dim=1)
     np.testing.assert_array_equal(whole, dataset.codes("val.dac"))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from dacformer.config import SamplingConfig
-from dacformer.generation.sampling import frame_seed, guided, make_chooser
+from dacformer.generation.sampling import frame_seed, guided, make_sampler
 from dacformer.model import DACFormer
 
 
@@ -26,7 +26,7 @@ def generate_slowly(
     """
     batch_size, num_frames, _ = conditions.shape
     generator = torch.Generator(conditions.device)
-    choose = make_chooser(sampling, model.num_codebooks, generator)
+    choose = make_sampler(sampling, model.num_codebooks, generator)
     if sampling.guidance != 1.0:
         choose = guided(choose, sampling.guidance)
         conditions = torch.cat([conditions, torch.zeros_like(conditions)])

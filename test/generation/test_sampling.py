@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from dacformer.config import SamplingConfig
-from dacformer.generation.sampling import choose_code, guided, make_chooser
+from dacformer.generation.sampling import guided, make_sampler, sample_code
 
 V = 6
 # A tenth apart or more: what float32 cannot tell apart is a tie, and any of a tie may be drawn.
@@ -22,12 +22,12 @@ def generator(seed: int = 0) -> torch.Generator:
 def draws(logits: list[float], count: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> np.ndarray:
     """How often each code comes, `(V,)`."""
     many = torch.tensor(logits).expand(count, -1)
-    return np.bincount(choose_code(many, temperature, top_k, top_p, generator()).numpy(), minlength=len(logits))
+    return np.bincount(sample_code(many, temperature, top_k, top_p, generator()).numpy(), minlength=len(logits))
 
 
 @given(rows, st.integers(0, 10), st.floats(0, 1))
 def test_temperature_zero_takes_the_likeliest(logits: list[float], top_k: int, top_p: float) -> None:
-    assert choose_code(torch.tensor([logits]), 0.0, top_k, top_p, generator()).item() == int(np.argmax(logits))
+    assert sample_code(torch.tensor([logits]), 0.0, top_k, top_p, generator()).item() == int(np.argmax(logits))
 
 
 @settings(max_examples=40, deadline=None)
@@ -68,13 +68,13 @@ def test_top_k_keeps_the_proportions_of_what_it_keeps() -> None:
 
 def test_the_same_seed_draws_the_same_codes() -> None:
     logits = torch.randn(50, 100, generator=generator(1))
-    one, same, other = (choose_code(logits, 1.0, 0, 1.0, generator(seed)) for seed in (5, 5, 6))
+    one, same, other = (sample_code(logits, 1.0, 0, 1.0, generator(seed)) for seed in (5, 5, 6))
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 def test_each_codebook_has_its_own_settings() -> None:
     sampling = SamplingConfig(temperature=(1000.0, 0.0, 1000.0), top_k=(2, 0, 0), top_p=(1.0, 1.0, 0.01), guidance=1.0)
-    choose = make_chooser(sampling, 3, generator())
+    choose = make_sampler(sampling, 3, generator())
     logits = torch.tensor([[0.0, 3.0, 2.0, 1.0]]).expand(300, -1)
     assert set(choose(logits, 0).tolist()) == {1, 2}
     assert set(choose(logits, 1).tolist()) == {1}
@@ -84,7 +84,7 @@ def test_each_codebook_has_its_own_settings() -> None:
 @pytest.mark.parametrize("name", ["temperature", "top_k", "top_p"])
 def test_a_list_of_the_wrong_length_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} has 2 values, expected one, or one for each of 4 codebooks"):
-        make_chooser(SamplingConfig(**{name: (1, 1)}), 4, generator())
+        make_sampler(SamplingConfig(**{name: (1, 1)}), 4, generator())
 
 
 @settings(deadline=None)
@@ -96,23 +96,23 @@ def test_guidance_goes_on_from_the_plain_towards_the_conditioned(
     expected = [p + guidance * (c - p) for c, p in zip(conditioned, plain, strict=True)]
     if sorted(expected)[-1] - sorted(expected)[-2] < 1e-4:
         return  # a tie to rounding
-    choose = guided(make_chooser(SamplingConfig(temperature=0.0), 1, generator()), guidance)
+    choose = guided(make_sampler(SamplingConfig(temperature=0.0), 1, generator()), guidance)
     assert choose(torch.tensor([conditioned, plain]), 0).tolist() == [int(np.argmax(expected))] * 2
 
 
 def test_both_halves_of_a_guided_batch_hear_the_same_code() -> None:
-    choose = guided(make_chooser(SamplingConfig(), 1, generator()), 2.0)
+    choose = guided(make_sampler(SamplingConfig(), 1, generator()), 2.0)
     codes = choose(torch.randn(20, 50, generator=generator(3)), 0)
     assert torch.equal(codes[:10], codes[10:])
 
 
 def test_without_guidance_it_is_a_plain_draw() -> None:
     logits = torch.randn(8, 50, generator=generator(2))
-    choose = make_chooser(SamplingConfig(), 1, generator(7))
-    assert torch.equal(choose(logits, 0), choose_code(logits, 1.0, 0, 1.0, generator(7)))
+    choose = make_sampler(SamplingConfig(), 1, generator(7))
+    assert torch.equal(choose(logits, 0), sample_code(logits, 1.0, 0, 1.0, generator(7)))
 
 
 def test_guidance_between_two_equals_changes_nothing() -> None:
     logits = torch.randn(8, 50, generator=generator(2))
-    choose = guided(make_chooser(SamplingConfig(), 1, generator(7)), 3.0)
-    assert torch.equal(choose(logits.repeat(2, 1), 0)[:8], choose_code(logits, 1.0, 0, 1.0, generator(7)))
+    choose = guided(make_sampler(SamplingConfig(), 1, generator(7)), 3.0)
+    assert torch.equal(choose(logits.repeat(2, 1), 0)[:8], sample_code(logits, 1.0, 0, 1.0, generator(7)))

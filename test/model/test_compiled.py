@@ -44,7 +44,7 @@ def test_compiled_steps_draw_from_the_logits_of_one_banded_forward(head: str, in
         return codes[:, k, t]
 
     for t in range(4 * W):
-        if t == 2 * W:  # three frames heard by the model itself: one state serves both
+        if t == 2 * W:  # three frames input_codes by the model itself: one state serves both
             model(codes[..., t : t + 3], condition[:, t : t + 3], state=state)
         if not 2 * W <= t < 2 * W + 3:
             step(condition[:, t : t + 1], state, given)
@@ -54,7 +54,7 @@ def test_compiled_steps_draw_from_the_logits_of_one_banded_forward(head: str, in
         torch.testing.assert_close(streamed, model(codes, condition)[:, :, drawn], atol=1e-4, rtol=0)
         return
     rounded = with_rounded_weights(model)
-    before = slice(0, 2 * W)  # later frames have heard three through the weights that were not rounded
+    before = slice(0, 2 * W)  # later frames have input_codes three through the weights that were not rounded
     to_rounded, to_exact = (
         (streamed - other(codes, condition)[:, :, drawn])[:, :, before].norm() for other in (rounded, model)
     )

@@ -126,7 +126,7 @@ def test_what_is_heard_may_differ_from_what_is_predicted() -> None:
     model = make_model("parallel")
     codes, condition = make_input()
     other, _ = make_input(seed=9)
-    torch.testing.assert_close(model(codes, condition, heard=other), model(other, condition))
+    torch.testing.assert_close(model(codes, condition, input_codes=other), model(other, condition))
 
 
 def test_a_chunk_too_long_for_its_state_says_what_to_do() -> None:

@@ -301,7 +301,7 @@ def test_codes_are_corrupted_by_whole_frames_at_most_as_often_as_asked(dataset_p
     excerpts = Excerpts(load_dataset(dataset_path), 100, TrainingConfig(code_corruption=0.4), 100)
     shares = []
     for i in range(100):
-        differs = (excerpts[i]["codes"] != excerpts[i]["heard"]).numpy()
+        differs = (excerpts[i]["codes"] != excerpts[i]["input_codes"]).numpy()
         shares.append(differs.any(axis=0).mean())
         corrupted = differs[:, differs.any(axis=0)]
         assert corrupted.size == 0 or corrupted.mean() > 0.9, "a frame is replaced as a whole"

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.kernels import in_parallel
+from dacformer.jit import in_parallel
 
 ROOT = Path(__file__).parents[1]
 
