@@ -59,13 +59,13 @@ PerCodebook = Annotated[Annotated[T, Tag(_ONE)] | Annotated[tuple[T, ...], Tag(_
 wrong is said of that one."""
 
 
-class Section(BaseModel):
+class Settings(BaseModel):
     """A group of settings: immutable, no unknown keys, documented by the text below each field."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class DataConfig(Section):
+class DataConfig(Settings):
     """What is trained on, and how it is cut into batches."""
 
     path: UserPath = Path("test/data")
@@ -78,7 +78,7 @@ class DataConfig(Section):
     """Loader processes; 0 loads in the training process, which is enough for codes."""
 
 
-class ModelConfig(Section):
+class ModelConfig(Settings):
     """The transformer's size and shape. `num_codebooks`, `codebook_size` and `condition_dim` come from the data."""
 
     dim: PositiveInt = 256
@@ -108,7 +108,7 @@ class ModelConfig(Section):
         return self
 
 
-class TrainingConfig(Section):
+class TrainingConfig(Settings):
     """The loop."""
 
     steps: PositiveInt = 1000
@@ -124,9 +124,9 @@ class TrainingConfig(Section):
     """Share of excerpts trained without any condition, so that guidance works at generation."""
     parameter_dropout: Share = 0.1
     """Share of parameters trained as unknown, so that one may be left open at generation."""
-    code_corruption: Share = 0.15
+    input_noise: Share = 0.15
     """Each excerpt's share of input frames replaced at random is drawn between 0 and this."""
-    splices: Share = 0.5
+    splice_probability: Share = 0.5
     """Share of excerpts that go over into another file midway, half of them into one of the same class, so that a
     control that moves is obeyed at once, whatever was heard before."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
@@ -146,7 +146,7 @@ class TrainingConfig(Section):
     the codec's latents, which needs the codec; `nll` takes the lowest validation NLL."""
 
 
-class SamplingConfig(Section):
+class SamplingConfig(Settings):
     """How a code is drawn from the model's logits, in training samples and as default at generation."""
 
     temperature: PerCodebook[NonNegative] = 1.0
@@ -161,7 +161,7 @@ class SamplingConfig(Section):
     """How the weights are held for a few streams on a CPU. int8 is faster and costs no likelihood (`make bench`)."""
 
 
-class Config(Section):
+class Config(Settings):
     """A whole training: what `params/*.yaml` holds."""
 
     run: UserPath = Path("runs/experiment")
@@ -172,7 +172,7 @@ class Config(Section):
     sampling: SamplingConfig = SamplingConfig()
 
 
-class CodecConfig(Section):
+class CodecConfig(Settings):
     """The sizes of a `dac.DAC`."""
 
     encoder_dim: PositiveInt = 16
@@ -188,7 +188,7 @@ class CodecConfig(Section):
     sample_rate: PositiveInt = 44100
 
 
-class SoundSource(Section):
+class SoundSource(Settings):
     """A folder of recordings to train a codec on."""
 
     folder: UserPath
@@ -200,7 +200,7 @@ class SoundSource(Section):
     """Sounds whose path contains one of these are left out altogether."""
 
 
-class CodecTrainingConfig(Section):
+class CodecTrainingConfig(Settings):
     """What `python -m dacformer.codec.train` reads. Loss weights are those of Kumar et al., arXiv:2306.06546."""
 
     run: UserPath = Path("runs/codec_small")
@@ -252,7 +252,7 @@ class CodecTrainingConfig(Section):
         return value
 
 
-C = TypeVar("C", bound=Section)
+C = TypeVar("C", bound=Settings)
 
 MAX_PROBLEMS = 10
 _PLAIN = {
@@ -325,7 +325,7 @@ def parse_config(tree: dict[str, Any], source: str, kind: type[C] = Config) -> C
         raise UserError(f"{source}: " + "; ".join(told) + (f"; and {more} more." if more else "")) from None
 
 
-def save_config(config: Section, path: str | Path) -> None:
+def save_config(config: Settings, path: str | Path) -> None:
     """Writes settings as YAML that `load_config` reads back to the same settings."""
     write_text(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
@@ -355,7 +355,7 @@ def _setting(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
             names.append(str(part))
         kinds = fields[str(part)].annotation if part in fields else None
         marked = get_origin(kinds) in (Union, UnionType) and len({*get_args(kinds)} - {NoneType}) > 1
-        fields = kinds.model_fields if isinstance(kinds, type) and issubclass(kinds, Section) else {}
+        fields = kinds.model_fields if isinstance(kinds, type) and issubclass(kinds, Settings) else {}
     return ".".join(names)
 
 
@@ -369,7 +369,7 @@ def _explain(where: str, problem: Any, kind: type[BaseModel]) -> str:
         near = difflib.get_close_matches(where, [*sections, *valid], n=1, cutoff=0.5) or [tails[name] for name in tail]
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(valid)}"
         return f"unknown setting '{where}'. {hint}"
-    given = "" if isinstance(problem["input"], dict | Section) else f" (given: {shown(problem['input'])})"
+    given = "" if isinstance(problem["input"], dict | Settings) else f" (given: {shown(problem['input'])})"
     message = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     return f"'{where}': {message}{given}" if where else message
 
@@ -378,7 +378,7 @@ def _keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
     """The dotted names of all settings below a section."""
     names = []
     for name, field in kind.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
             names += _keys(field.annotation, f"{prefix}{name}.")
         else:
             names.append(prefix + name)

@@ -37,7 +37,7 @@ def configure(dataset_path: Path) -> Configure:
     ) -> Config:
         sizes = {"dim": 32, "num_layers": 2, "num_heads": 2, "window_frames": 16, "mlp_ratio": 2, "film_dim": 16}
         loop = {"steps": 12, "learning_rate": 1e-2, "warmup_steps": 3, "validate_every": 6, "validation_batches": 2}
-        loop |= {"sample_every": 0, "precision": "float32", "ema_decay": 0.9, "code_corruption": 0.1}
+        loop |= {"sample_every": 0, "precision": "float32", "ema_decay": 0.9, "input_noise": 0.1}
         tree = {
             "run": run,
             "data": {"path": dataset_path, "segment_frames": 48, "batch_size": 4} | (data or {}),

@@ -9,7 +9,7 @@ from dacformer.config import (
     CodecTrainingConfig,
     Config,
     SamplingConfig,
-    Section,
+    Settings,
     load_config,
     parse_config,
     save_config,
@@ -216,10 +216,10 @@ def test_codec_training_round_trip_is_exact(tmp_path: Path) -> None:
 
 
 def test_sections_refuse_unknown_keys_everywhere() -> None:
-    def sections(kind: type[Section]) -> list[type[Section]]:
+    def sections(kind: type[Settings]) -> list[type[Settings]]:
         return [kind, *(deeper for below in kind.__subclasses__() for deeper in sections(below))]
 
-    assert all(kind.model_config["extra"] == "forbid" for kind in sections(Section))
+    assert all(kind.model_config["extra"] == "forbid" for kind in sections(Settings))
 
 
 NAMES = ["2024", "2024-11-24", "12:30", "1e3", "0x10", "no", "On", "yes", "true", "a#b", "ünï 😀", "x\\y", "-x"]

@@ -75,9 +75,9 @@ class Excerpts(TorchDataset[Item]):
         row = int(np.searchsorted(self._cumulative, rng.random(), side="right").clip(max=len(self.rows) - 1))
         codes, mask = self._excerpt(row, rng)
         condition = self._conditions[row : row + 1]
-        if self.training.splices:
+        if self.training.splice_probability:
             condition = np.repeat(condition, self.segment_frames, axis=0)
-            if rng.random() < self.training.splices:
+            if rng.random() < self.training.splice_probability:
                 self._splice(row, codes, mask, condition, rng)
         parameters = len(self.dataset.conditions.parameters)
         condition = self.dataset.conditions.drop_parameters(
@@ -111,7 +111,7 @@ class Excerpts(TorchDataset[Item]):
 
     def _corrupt(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Replaces a random share of the frames by random codes, so that the model learns not to trust its past."""
-        share = rng.uniform(0.0, self.training.code_corruption)
+        share = rng.uniform(0.0, self.training.input_noise)
         replaced = rng.random(codes.shape[1]) < share
         noise = rng.integers(0, self.dataset.facts.codebook_size, codes.shape)
         return np.where(replaced, noise, codes)

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from pydantic import FiniteFloat
 
-from dacformer.config import Section
+from dacformer.config import Settings
 from dacformer.errors import UserError
 
 
-class ParameterRange(Section):
+class ParameterRange(Settings):
     """A parameter's range in the training data, in its own units, and the classes that have it."""
 
     low: FiniteFloat
@@ -25,7 +25,7 @@ class ParameterRange(Section):
         return 2.0 * (value - self.low) / ((self.high - self.low) or 1.0) - 1.0
 
 
-class Conditions(Section):
+class Conditions(Settings):
     """All classes and parameters of a data set, in the order that the model knows them by."""
 
     classes: tuple[str, ...]

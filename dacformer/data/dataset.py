@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import Field
 
 from dacformer.codec.file import DacFile, read_dac, same_codec
-from dacformer.config import PositiveInt, Section, load_config
+from dacformer.config import PositiveInt, Settings, load_config
 from dacformer.data.conditions import Conditions, ParameterRange
 from dacformer.data.label_numbers import MAX_MAGNITUDE
 from dacformer.data.names import check_name, parameter_name
@@ -28,7 +28,7 @@ FRAMES_COLUMN = "frames"
 Decibels = Annotated[float, Field(ge=-200.0, le=200.0)]
 
 
-class Facts(Section):
+class Facts(Settings):
     """What all files of a data set have in common; travels into every checkpoint."""
 
     codec: str

@@ -91,7 +91,7 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A part of the report.
 
     Attributes:
@@ -110,13 +110,13 @@ class Section:
 
 
 SECTIONS = {
-    "side_by_side": Section(
+    "side_by_side": ReportSection(
         "Side by side",
         "A held-out clip of each class, through the codec, and two takes.",
         lambda q: make_side_by_side(q.synth, q.dataset, q.seconds, **q.sampling),
         write_side_by_side,
     ),
-    "control": Section(
+    "control": ReportSection(
         "Control and class",
         "Each parameter asked for at several values, in free running: correlation with the descriptor that is "
         "measured, and the share of clips whose class a classifier hears; _real is real textures through the codec.",
@@ -124,7 +124,7 @@ SECTIONS = {
         write_control_report,
         Questions.knows_textures,
     ),
-    "parameters": Section(
+    "parameters": ReportSection(
         "Parameters",
         "Each parameter asked for at several values, and what the standard descriptors say; _real is real clips with "
         "these values, through the codec. Look for descriptors that move with the parameter in real clips.",
@@ -132,7 +132,7 @@ SECTIONS = {
         write_parameters_report,
         lambda asked: bool(asked.synth.conditions.parameters) and not asked.knows_textures(),
     ),
-    "moving": Section(
+    "moving": ReportSection(
         "Ramps and steps",
         "Spearman correlation on slow ramps, and seconds until 80 % of a step has arrived; _real is two real textures, "
         "one after the other.",
@@ -140,7 +140,7 @@ SECTIONS = {
         write_moving_report,
         Questions.knows_textures,
     ),
-    "morph": Section(
+    "morph": ReportSection(
         "Morphs",
         "Between two classes: whether the second grows with its weight, the share of any third class in between, and "
         "the probability of the right class at both ends.",
@@ -148,13 +148,13 @@ SECTIONS = {
         write_morph_report,
         lambda asked: len(asked.synth.conditions.classes) > 1,
     ),
-    "nll": Section(
+    "nll": ReportSection(
         "Likelihood",
         "Nats per code: of held-out clips, of the model's own takes, and of held-out clips for a unigram model.",
         lambda q: measure_nll(q.synth, q.dataset, q.seconds, **q.sampling),
         write_nll_report,
     ),
-    "likeness": Section(
+    "likeness": ReportSection(
         "Likeness and novelty",
         "Texture statistics and Fréchet distance of the codec's latents, generated against held-out clips; _floor is "
         "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones; "
@@ -163,7 +163,7 @@ SECTIONS = {
         lambda q: measure_likeness(q.synth, q.dataset, q.classes, recordings=q.recordings, **q.sampling),
         write_likeness_report,
     ),
-    "stability": Section(
+    "stability": ReportSection(
         "Stability",
         "Minutes of free running, everything held still. drift: of the descriptor, over the whole take by a straight "
         "line, in standard deviations of real clips, with its 95 % interval; class_first and _last: probability of its "

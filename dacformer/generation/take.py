@@ -16,7 +16,7 @@ from pydantic import Field
 from dacformer import audio as sound
 from dacformer.codec import DacFile, read_dac, write_dac
 from dacformer.codec.file import DAC_SUFFIX
-from dacformer.config import NonNegative, Positive, SamplingConfig, Section, parse_config
+from dacformer.config import NonNegative, Positive, SamplingConfig, Settings, parse_config
 from dacformer.errors import UserError, first_line
 from dacformer.files import check_writable, replacing, write_text
 from dacformer.generation import controls as steering
@@ -304,7 +304,7 @@ def _write_beside(path: Path, recipe: str) -> None:
     write_text(path, recipe)
 
 
-class Edit(Section):
+class Edit(Settings):
     """One thing that was done to a take."""
 
     edit: Literal["generate", "hear", "extend", "branch", "cut", "loop"]
@@ -316,7 +316,7 @@ class Edit(Section):
     sampling: dict[str, Any] = {}
 
 
-class Recipe(Section):
+class Recipe(Settings):
     """What a recipe in a file must have."""
 
     checkpoint: str

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
-from dacformer.config import Section, load_config, save_config
+from dacformer.config import Settings, load_config, save_config
 from dacformer.data import Conditions
 from dacformer.errors import UserError, shown
 from dacformer.generation.controls import Controls, check_controls
@@ -22,7 +22,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 LARGEST = 127.0  # of a MIDI controller
 
 
-class Knob(Section):
+class Knob(Settings):
     """What a controller moves."""
 
     name: str
@@ -33,7 +33,7 @@ class Knob(Section):
     """Its value with the knob up; the highest that was trained if left out. May be below `low`."""
 
 
-class LiveMapping(Section):
+class LiveMapping(Settings):
     """Which controller, key or message moves what."""
 
     midi_port: str | None = None

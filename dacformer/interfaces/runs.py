@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from dacformer.config import Config, Section, load_config
+from dacformer.config import Config, Settings, load_config
 from dacformer.data import Conditions
 from dacformer.errors import UserError
 from dacformer.evaluation.training import train
@@ -64,11 +64,11 @@ def _table(rows: list[tuple[str, ...]], columns: list[str]) -> "Styler":
     return style.set_table_styles([{"selector": "th, td", "props": "text-align: left"}])
 
 
-def _rows(section: Section, prefix: str = "") -> list[tuple[str, ...]]:
+def _rows(section: Settings, prefix: str = "") -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
-        if isinstance(value, Section):
+        if isinstance(value, Settings):
             rows += _rows(value, f"{prefix}{name}.")
         else:
             rows.append((prefix + name, str(value), (field.description or "").replace("\n", " ").replace("`", "")))

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dacformer.config import Config, Section, load_config, save_config
+from dacformer.config import Config, Settings, load_config, save_config
 from dacformer.data.conditions import Conditions
 from dacformer.data.dataset import Facts
 from dacformer.errors import UserError
@@ -37,7 +37,7 @@ from dacformer.model import DACFormer
 CARD_FILE, WEIGHTS_FILE, STATE_FILE = "config.yaml", "model.safetensors", "train_state.pt"
 
 
-class Card(Section):
+class Card(Settings):
     """What a checkpoint says of itself: all that is needed to rebuild and to steer its model."""
 
     step: int

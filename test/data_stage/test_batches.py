@@ -28,7 +28,7 @@ def dataset(write_dataset: Callable[..., Path]) -> Dataset:
 
 def plain(**changes: float) -> TrainingConfig:
     """Without anything random but the choice of the excerpt."""
-    quiet = {"condition_dropout": 0, "parameter_dropout": 0, "code_corruption": 0, "splices": 0}
+    quiet = {"condition_dropout": 0, "parameter_dropout": 0, "input_noise": 0, "splice_probability": 0}
     return TrainingConfig(**(quiet | changes))  # pyright: ignore[reportArgumentType]
 
 
@@ -98,7 +98,7 @@ def test_all_starts_are_drawn(dataset: Dataset) -> None:
 
 
 def test_frames_are_corrupted_whole_and_as_often_as_said(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, 300, plain(code_corruption=0.6), 400)
+    excerpts = Excerpts(dataset, 300, plain(input_noise=0.6), 400)
     items = [item for i in range(400) if (item := excerpts[i])["mask"].all()]
     replaced = torch.stack([(item["input_codes"] != item["codes"]).any(dim=0) for item in items]).float()
     # A share uniform in [0, 0.6]; one in V * V frames is replaced by itself.
@@ -125,7 +125,7 @@ def test_parameters_are_dropped_as_often_as_said(dataset: Dataset) -> None:
 
 
 def test_a_splice_changes_codes_and_condition_at_the_same_frame(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, T, plain(splices=1.0), 60)
+    excerpts = Excerpts(dataset, T, plain(splice_probability=1.0), 60)
     files = {
         tuple(dataset.condition(row)[0]): dataset.codes(row["file"]) for _, row in dataset.split("train").iterrows()
     }

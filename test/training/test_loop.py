@@ -298,7 +298,7 @@ def test_conditions_are_dropped_as_often_as_asked(dataset_path: Path, share: flo
 
 
 def test_codes_are_corrupted_by_whole_frames_at_most_as_often_as_asked(dataset_path: Path) -> None:
-    excerpts = Excerpts(load_dataset(dataset_path), 100, TrainingConfig(code_corruption=0.4), 100)
+    excerpts = Excerpts(load_dataset(dataset_path), 100, TrainingConfig(input_noise=0.4), 100)
     shares = []
     for i in range(100):
         differs = (excerpts[i]["codes"] != excerpts[i]["input_codes"]).numpy()
