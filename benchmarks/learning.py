@@ -18,8 +18,8 @@ from benchmarks.limits import Limits
 from benchmarks.measure import C, K, Row, V, W, interleave, peak_memory
 from dacformer.codec import DacFile, write_dac
 from dacformer.config import ModelConfig, TrainingConfig, save_config
-from dacformer.data import Excerpts, load_dataset
-from dacformer.data.dataset import FACTS_FILE, MANIFEST_FILE, Facts
+from dacformer.data import TrainingCrops, load_dataset
+from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE, DatasetInfo
 from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer, transformer
 from dacformer.model.heads import nll_per_code
@@ -141,14 +141,14 @@ def loading_against_training(num_files: int) -> Row:
         path = Path(folder)
         _write_dataset(path, num_files)
         held, start = psutil.Process().memory_info().rss, time.perf_counter()
-        excerpts = Excerpts(load_dataset(path), FRAMES, TrainingConfig(), 1_000_000)
+        crops = TrainingCrops(load_dataset(path), FRAMES, TrainingConfig(), 1_000_000)
         opening, grown = (
             time.perf_counter() - start,
             (psutil.Process().memory_info().rss - held) / 1e6,
         )
         drawn = iter(range(1_000_000))
         load, step = interleave(
-            lambda: [excerpts[next(drawn)] for _ in range(BATCH)],
+            lambda: [crops[next(drawn)] for _ in range(BATCH)],
             training_step(*OURS, optimize=False),
         )
     a, b = statistics.median(load) * 1e3, statistics.median(step) * 1e3
@@ -157,8 +157,8 @@ def loading_against_training(num_files: int) -> Row:
 
 
 def _write_dataset(path: Path, num_files: int) -> None:
-    facts = {"codec": "bench", "codec_name": "bench", "sample_rate": 44_100, "hop_length": 512}
-    save_config(Facts(**facts, num_codebooks=K, codebook_size=V), path / FACTS_FILE)
+    info = {"codec": "bench", "codec_name": "bench", "sample_rate": 44_100, "hop_length": 512}
+    save_config(DatasetInfo(**info, num_codebooks=K, codebook_size=V), path / INFO_FILE)
     rng = np.random.default_rng(0)
     for i in range(1000):
         codes = rng.integers(0, V, (1, K, 500))

@@ -15,10 +15,10 @@ from benchmarks.codecs import FULL_SIZE, decoding_work, full_size
 from benchmarks.limits import Limits, batch_ratio, frames_per_second, sound_asked, sound_ratio
 from benchmarks.measure import FRAME_RATE, C, K, Row, V, W, interleave, spread
 from dacformer.codec import Codec, load_codec
+from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, ModelConfig, load_config
 from dacformer.data import ValidationSegments, load_dataset
-from dacformer.data.conditions import Conditions
-from dacformer.data.dataset import Facts
+from dacformer.data.dataset import DatasetInfo
 from dacformer.generation import Synthesizer
 from dacformer.model import CompiledStep, DACFormer, State
 from dacformer.model.heads import nll_per_code
@@ -193,9 +193,9 @@ def make_synthesizer(dim: int, num_layers: int) -> Synthesizer:
     """An instrument with the `small` codec and fresh weights."""
     model, codec = make_model(dim, num_layers), load_codec("small")
     sizes = {"sample_rate": codec.sample_rate, "hop_length": codec.hop_length}
-    facts = Facts(codec=codec.identity, codec_name="small", num_codebooks=K, codebook_size=V, **sizes)
+    info = DatasetInfo(codec=codec.identity, codec_name="small", num_codebooks=K, codebook_size=V, **sizes)
     conditions = Conditions(classes=tuple(f"class {i}" for i in range(C)))
-    card = Card(step=0, config=Config(model=model.config), facts=facts, conditions=conditions)
+    card = Card(step=0, config=Config(model=model.config), info=info, conditions=conditions)
     return Synthesizer(Checkpoint(card, model, "bench"), codec)
 
 

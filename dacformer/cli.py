@@ -245,7 +245,7 @@ def generate(
         heard = prompt
         if codec is not None and prompt.suffix.lower() == DAC_SUFFIX:  # named, so what states no codec is of this one
             file = read_dac(prompt)
-            heard = dataclasses.replace(file, codec=file.codec or synth.facts.codec)
+            heard = dataclasses.replace(file, codec=file.codec or synth.info.codec)
         take = synth.continue_from(heard, seconds, controls, seed, progress=True, **sampling)
     _save(take, paths, run)
     if plot is not None:
@@ -390,7 +390,7 @@ SAMPLE_BYTES = {"": 4, ".wav": 2, ".aiff": 2, ".aif": 2, ".au": 2}
 
 def _check_room(paths: Sequence[Path], seconds: float, synth: "Synthesizer") -> None:
     """Refuses what the memory does not hold, or the disk has no room for."""
-    num_samples = synth.num_frames(seconds) * synth.facts.hop_length
+    num_samples = synth.num_frames(seconds) * synth.info.hop_length
     for path in paths:
         needed = SAMPLE_BYTES.get(path.suffix.lower(), 0) * num_samples
         folder = next(each for each in path.absolute().parents if each.exists())
@@ -431,9 +431,9 @@ def _print_dataset(path: Path) -> None:
     from dacformer.data import load_dataset
 
     dataset = load_dataset(path)
-    facts = dataset.facts
-    print(f"{path}: {len(dataset.rows)} files, codec {facts.codec}, K={facts.num_codebooks}, V={facts.codebook_size}")
-    seconds = dataset.frames_of(dataset.rows) / facts.frame_rate
+    info = dataset.info
+    print(f"{path}: {len(dataset.rows)} files, codec {info.codec}, K={info.num_codebooks}, V={info.codebook_size}")
+    seconds = dataset.frames_of(dataset.rows) / info.frame_rate
     for split, rows in dataset.rows.groupby("split"):
         print(f"  {split}: {len(rows)} files, {seconds[rows.index].sum():.1f} s")
     for name in dataset.conditions.classes:

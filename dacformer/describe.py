@@ -7,7 +7,7 @@ from pathlib import Path
 from dacformer.arguments import quoted
 from dacformer.audio import AUDIO_SUFFIXES, describe_file, read_comment
 from dacformer.codec.file import DAC_SUFFIX, read_dac
-from dacformer.data.dataset import FACTS_FILE
+from dacformer.data.dataset import INFO_FILE
 from dacformer.errors import UserError, first_line
 
 # Checkpoints and takes are imported where they are needed: they bring torch's whole training.
@@ -57,7 +57,7 @@ def _describe_folder(path: Path) -> str:
     from dacformer.generation.take import RECIPE_FILE
     from dacformer.training.checkpoint import WEIGHTS_FILE, list_checkpoints
 
-    if (path / FACTS_FILE).is_file():
+    if (path / INFO_FILE).is_file():
         raise UserError(f"{path} is a data set that is not finished. Give the command that makes it once more.")
     if (path / RECIPE_FILE).is_file():
         return f"{path}: a take\n{(path / RECIPE_FILE).read_text(encoding='utf-8', errors='replace').rstrip()}"
@@ -107,7 +107,7 @@ def _describe_run(path: Path) -> str:
     return "\n".join(
         [
             *lines,
-            f"{best}: step {card.step}, {size:.1f} MB of weights, codec {card.facts.codec}; "
+            f"{best}: step {card.step}, {size:.1f} MB of weights, codec {card.info.codec}; "
             f"{describe_metrics(card.metrics)}",
             f"  model: D={model.dim} L={model.num_layers} H={model.num_heads} W={model.window_frames}, "
             f"head {model.head}",

@@ -24,7 +24,7 @@ from dacformer import __version__, cli
 from dacformer.audio import loudness_db, write_audio
 from dacformer.codec import DacFile, read_dac, write_dac
 from dacformer.config import save_config
-from dacformer.data import Facts, load_dataset
+from dacformer.data import DatasetInfo, load_dataset
 from dacformer.generation import Synthesizer
 
 Run = Callable[..., tuple[int, str, str]]
@@ -93,7 +93,7 @@ def test_a_folder_is_encoded_told_of_and_decoded(run: Run, sounds: Path, tmp_pat
     assert code == 0 and "4 encoded, 0 already there, 0 skipped" in out
     assert "class rain: 2 files" in out and "parameter rate: 3 to 3 (d)" in out
     assert "0 encoded, 4 already there, 0 skipped" in run("encode", sounds, output)[1]
-    assert load_dataset(output).facts.codec_name == "small"
+    assert load_dataset(output).info.codec_name == "small"
     code, out, _ = run("info", output)
     assert code == 0 and "4 files, codec small-" in out and "train: 3 files, 1.5 s" in out
     code, out, _ = run("info", output / "rain/a.dac")
@@ -420,7 +420,7 @@ def bees(tmp_path: Path) -> Path:
     write_dac(tmp_path / "a.dac", DacFile(np.zeros((1, 4, 9), int), 44100, 4608, -20.0, 9, codec="tiny-0"))
     (tmp_path / "manifest.csv").write_text("file,class,split,frames\na.dac,🐝 bees,train,9\n", encoding="utf-8")
     sizes = {"sample_rate": 44100, "hop_length": 512, "num_codebooks": 4, "codebook_size": 1024}
-    save_config(Facts(codec="tiny-0", codec_name="tiny", **sizes), tmp_path / "dataset.yaml")
+    save_config(DatasetInfo(codec="tiny-0", codec_name="tiny", **sizes), tmp_path / "dataset.yaml")
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from dacformer import cli
 from dacformer.codec import load_codec, read_dac
 from dacformer.codec import train as codec_training
 from dacformer.data import load_dataset
-from dacformer.data.dataset import FACTS_FILE, MANIFEST_FILE
+from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE
 from dacformer.errors import UserError
 from dacformer.training.checkpoint import find_checkpoint, list_checkpoints, load_checkpoint, load_state, read_card
 from dacformer.training.loop import read_metrics
@@ -67,7 +67,7 @@ class Encode:
 
     def check(self, out: Path) -> list[str]:  # noqa: D102
         wrong = [_refused(read_dac, path) for path in visible(out, "*.dac")]
-        if (out / MANIFEST_FILE).exists() or ((out / FACTS_FILE).exists() and visible(out, MANIFEST_FILE)):
+        if (out / MANIFEST_FILE).exists() or ((out / INFO_FILE).exists() and visible(out, MANIFEST_FILE)):
             wrong.append(
                 _refused(lambda path: [load_dataset(path).codes(f) for f in load_dataset(path).rows.file], out)
             )

@@ -17,7 +17,7 @@ from dacformer import audio as sound
 from dacformer import cli
 from dacformer.codec import load_codec, read_dac, write_dac
 from dacformer.config import CodecTrainingConfig, Config, TrainingConfig, load_config, save_config
-from dacformer.data import Excerpts, ValidationSegments, check_sounds, load_dataset
+from dacformer.data import TrainingCrops, ValidationSegments, check_sounds, load_dataset
 from dacformer.data.encode import encode_file
 from dacformer.data.labels import label_files, write_label_table
 from dacformer.generation.control_words import parse_controls
@@ -93,13 +93,13 @@ def try_dataset(path: Path, workshop: Workshop) -> None:
     folder = path.parent
     cli.info(folder)
     dataset = load_dataset(folder)
-    excerpts = Excerpts(dataset, 8, TrainingConfig(), 4)
+    crops = TrainingCrops(dataset, 8, TrainingConfig(), 4)
     segments = ValidationSegments(dataset, 8, 4)
-    for item in [*(excerpts[i] for i in range(4)), segments[0]]:
+    for item in [*(crops[i] for i in range(4)), segments[0]]:
         assert torch.isfinite(item["condition"]).all(), "a condition is not finite"
         assert item["mask"].any(), "an excerpt without a frame"
         assert item["codes"].numel(), "an excerpt without a codebook"
-        assert item["codes"].min() >= 0 and item["codes"].max() < dataset.facts.codebook_size, "a code out of range"
+        assert item["codes"].min() >= 0 and item["codes"].max() < dataset.info.codebook_size, "a code out of range"
 
 
 def try_checkpoint(path: Path, workshop: Workshop) -> None:

@@ -1,15 +1,15 @@
 """From a folder of sounds to a data set, and from a data set to batches."""
 
-from dacformer.data.batches import Excerpts, ValidationSegments
+from dacformer.conditions.labels import Conditions, ParameterRange
+from dacformer.data.batches import TrainingCrops, ValidationSegments
 from dacformer.data.check import check_sounds
-from dacformer.data.conditions import Conditions, ParameterRange
-from dacformer.data.dataset import Dataset, Facts, load_dataset
+from dacformer.data.dataset import Dataset, DatasetInfo, load_dataset
 
 __all__ = [
     "Conditions",
     "Dataset",
-    "Excerpts",
-    "Facts",
+    "TrainingCrops",
+    "DatasetInfo",
     "ParameterRange",
     "ValidationSegments",
     "check_sounds",

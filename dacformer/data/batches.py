@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from dacformer.config import TrainingConfig
-from dacformer.data.dataset import Dataset, spread
+from dacformer.data.dataset import Dataset, evenly_spaced
 
-Item = dict[str, Tensor]
+Batch = dict[str, Tensor]
 """`codes` and `heard` `(K, T)` int64, `condition` `(T or 1, C)` float32, `mask` `(T,)` bool (True: count it)."""
 
 
@@ -22,7 +22,7 @@ FILES_HELD = 4096
 """As many files are held in memory; of larger sets the others are read when they are drawn."""
 
 
-class Excerpts(TorchDataset[Item]):
+class TrainingCrops(TorchDataset[Batch]):
     """Random excerpts of the training files: excerpt number `i` is always the same.
 
     A file is drawn as often as segments fit into it (at least once), so a short file counts as much as one segment
@@ -43,7 +43,7 @@ class Excerpts(TorchDataset[Item]):
         self.segment_frames = segment_frames
         self.training = training
         self.num_excerpts = num_excerpts
-        self._conditions = dataset.conditions_of(self.rows)
+        self._conditions = dataset.encode_rows(self.rows)
         self._held: dict[int, np.ndarray] = {}
         self._files = self.rows["file"].to_numpy()
         self._classes = self.rows["class"].to_numpy()
@@ -63,14 +63,14 @@ class Excerpts(TorchDataset[Item]):
         return self._held[row]
 
     @property
-    def some_codes(self) -> np.ndarray:
+    def sample_of_codes(self) -> np.ndarray:
         """Codes to count, `(K, T)`: of all files, or of as many as are held, spread over them."""
-        return np.concatenate([self.codes(row) for row in spread(len(self.rows), FILES_HELD)], axis=1)
+        return np.concatenate([self.codes(row) for row in evenly_spaced(len(self.rows), FILES_HELD)], axis=1)
 
     def __len__(self) -> int:
         return self.num_excerpts
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Batch:
         rng = np.random.default_rng([self.training.seed, index])
         row = int(np.searchsorted(self._cumulative, rng.random(), side="right").clip(max=len(self.rows) - 1))
         codes, mask = self._excerpt(row, rng)
@@ -113,11 +113,11 @@ class Excerpts(TorchDataset[Item]):
         """Replaces a random share of the frames by random codes, so that the model learns not to trust its past."""
         share = rng.uniform(0.0, self.training.input_noise)
         replaced = rng.random(codes.shape[1]) < share
-        noise = rng.integers(0, self.dataset.facts.codebook_size, codes.shape)
+        noise = rng.integers(0, self.dataset.info.codebook_size, codes.shape)
         return np.where(replaced, noise, codes)
 
 
-class ValidationSegments(TorchDataset[Item]):
+class ValidationSegments(TorchDataset[Batch]):
     """The validation files (the training files, if there are none), cut into segments; nothing is random."""
 
     def __init__(self, dataset: Dataset, segment_frames: int, limit: int) -> None:
@@ -130,9 +130,9 @@ class ValidationSegments(TorchDataset[Item]):
         """
         rows = dataset.split("val")
         rows = rows if len(rows) else dataset.split("train")
-        rows = rows.iloc[spread(len(rows), limit)]
+        rows = rows.iloc[evenly_spaced(len(rows), limit)]
         # Round after round, one segment from each file, so that a limit leaves no class out.
-        rounds: dict[int, list[Item]] = {}
+        rounds: dict[int, list[Batch]] = {}
         for _, row in rows.iterrows():
             codes = dataset.codes(row["file"])
             for start in range(0, codes.shape[1], segment_frames):
@@ -140,9 +140,9 @@ class ValidationSegments(TorchDataset[Item]):
                 tensor = torch.from_numpy(piece)
                 item = {"codes": tensor, "input_codes": tensor, "condition": torch.from_numpy(dataset.condition(row))}
                 rounds.setdefault(start, []).append(item | {"mask": torch.from_numpy(mask)})
-        self.items: list[Item] = []
+        self.items: list[Batch] = []
         for start in sorted(rounds):
-            self.items += [rounds[start][i] for i in spread(len(rounds[start]), limit - len(self.items))]
+            self.items += [rounds[start][i] for i in evenly_spaced(len(rounds[start]), limit - len(self.items))]
 
     @property
     def codes(self) -> np.ndarray:
@@ -152,7 +152,7 @@ class ValidationSegments(TorchDataset[Item]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> Batch:
         return self.items[index]
 
 

@@ -12,13 +12,13 @@ import pandas as pd
 from pydantic import Field
 
 from dacformer.codec.file import DacFile, read_dac, same_codec
+from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.config import PositiveInt, Settings, load_config
-from dacformer.data.conditions import Conditions, ParameterRange
 from dacformer.data.label_numbers import MAX_MAGNITUDE
 from dacformer.data.names import check_name, parameter_name
 from dacformer.errors import UserError
 
-FACTS_FILE, MANIFEST_FILE = "dataset.yaml", "manifest.csv"
+INFO_FILE, MANIFEST_FILE = "dataset.yaml", "manifest.csv"
 SPLITS = ("train", "val")
 COLUMNS = ("file", "class", "split")
 FRAMES_COLUMN = "frames"
@@ -28,7 +28,7 @@ FRAMES_COLUMN = "frames"
 Decibels = Annotated[float, Field(ge=-200.0, le=200.0)]
 
 
-class Facts(Settings):
+class DatasetInfo(Settings):
     """What all files of a data set have in common; travels into every checkpoint."""
 
     codec: str
@@ -41,7 +41,7 @@ class Facts(Settings):
     codebook_size: PositiveInt
     made_by: str = ""
     """The command that made the data set."""
-    gains_db: dict[str, Decibels] = {}
+    level_offset_db: dict[str, Decibels] = {}
     """How much louder the codes of each class sound than its recordings, in the mean; taken back at generation."""
 
     @property
@@ -62,7 +62,7 @@ class Dataset:
     """
 
     path: Path
-    facts: Facts
+    info: DatasetInfo
     rows: pd.DataFrame
     conditions: Conditions
 
@@ -89,15 +89,15 @@ class Dataset:
                 f"{self.path / file} has {contents.num_frames} frames, but {MANIFEST_FILE} states "
                 f"{self._stated_frames[file]}. Encode it again, or mend the manifest."
             )
-        if contents.codec and not same_codec(contents.codec, self.facts.codec):
+        if contents.codec and not same_codec(contents.codec, self.info.codec):
             raise UserError(
-                f"{self.path / file} holds codes of {contents.codec}, but the data set is of {self.facts.codec}. "
+                f"{self.path / file} holds codes of {contents.codec}, but the data set is of {self.info.codec}. "
                 f"Encode it again."
             )
-        if contents.num_codebooks < self.facts.num_codebooks or contents.codes.max() >= self.facts.codebook_size:
+        if contents.num_codebooks < self.info.num_codebooks or contents.codes.max() >= self.info.codebook_size:
             raise UserError(
                 f"{self.path / file} has {contents.num_codebooks} codebooks and codes up to {contents.codes.max()}, "
-                f"but the data set is of K={self.facts.num_codebooks}, V={self.facts.codebook_size}. Encode it again."
+                f"but the data set is of K={self.info.num_codebooks}, V={self.info.codebook_size}. Encode it again."
             )
         return contents
 
@@ -110,13 +110,13 @@ class Dataset:
 
     def codes(self, file: str) -> np.ndarray:
         """The codes of one file, `(K, T)` int64 (the first channel's)."""
-        return self.read(file).codes[0, : self.facts.num_codebooks]
+        return self.read(file).codes[0, : self.info.num_codebooks]
 
     def condition(self, row: "pd.Series[float]") -> np.ndarray:
         """The condition of one row, `(1, C)` float32."""
-        return self.conditions_of(row.to_frame().T)
+        return self.encode_rows(row.to_frame().T)
 
-    def conditions_of(self, rows: pd.DataFrame) -> np.ndarray:
+    def encode_rows(self, rows: pd.DataFrame) -> np.ndarray:
         """The conditions of rows, `(len(rows), C)` float32."""
         check_classes(self, rows)
         weights = {name: (rows["class"] == name).to_numpy(float) for name in self.conditions.classes}
@@ -145,12 +145,12 @@ def load_dataset(path: str | Path) -> Dataset:
     """
     path = Path(path)
     manifest = path / MANIFEST_FILE
-    if not manifest.is_file() or not (path / FACTS_FILE).is_file():
+    if not manifest.is_file() or not (path / INFO_FILE).is_file():
         raise UserError(
-            f"{path} is no data set (it needs {FACTS_FILE} and {MANIFEST_FILE}). "
+            f"{path} is no data set (it needs {INFO_FILE} and {MANIFEST_FILE}). "
             f"Make one: dacformer encode SOUNDS {path}"
         )
-    facts = load_config(path / FACTS_FILE, kind=Facts)
+    info = load_config(path / INFO_FILE, kind=DatasetInfo)
     rows, parameters = _read_manifest(manifest)
     if not (rows["split"] == "train").any():
         raise UserError(f"{path} has no training rows: there is nothing to learn from.")
@@ -160,7 +160,7 @@ def load_dataset(path: str | Path) -> Dataset:
             f"{manifest} names {len(missing)} files that are not there, such as '{missing[0]}'. "
             f"Encode them again, or remove their rows."
         )
-    return Dataset(path, facts, rows, conditions_of(rows, parameters))
+    return Dataset(path, info, rows, conditions_in(rows, parameters))
 
 
 def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -254,7 +254,7 @@ def _names_in(path: Path, folder: str) -> set[str]:
     return set(names)
 
 
-def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
+def conditions_in(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
     """Classes and parameter ranges of the training rows (a class only in `val` could never be learned)."""
     train = rows[rows["split"] == "train"]
     ranges = {}
@@ -269,7 +269,7 @@ def conditions_of(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
     return Conditions(classes=tuple(sorted(train["class"].unique())), parameters=ranges)
 
 
-def spread(count: int, limit: int) -> np.ndarray:
+def evenly_spaced(count: int, limit: int) -> np.ndarray:
     """At most `limit` of the numbers from 0 to `count - 1`, evenly spread: `(min(count, limit),)` int64, in order."""
     return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from dacformer import audio as sound
 from dacformer.codec import Codec, read_dac
 from dacformer.config import load_config, save_config
-from dacformer.data.dataset import COLUMNS, FACTS_FILE, FRAMES_COLUMN, MANIFEST_FILE, Facts
+from dacformer.data.dataset import COLUMNS, FRAMES_COLUMN, INFO_FILE, MANIFEST_FILE, DatasetInfo
 from dacformer.data.encoder import EncodedFile, Encoder, encode_file, names_no_table_can_keep, printable
 from dacformer.data.labels import Label, label_files
 from dacformer.data.levels import Leveled, class_gains
@@ -106,14 +106,14 @@ def encode_folder(
     found = label_files(paths, root, None if labels is None else Path(labels))
     sides = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
     before, manifest = _open(output, codec)
-    facts = _facts(codec, codec_name, made_by=f"dacformer encode {sounds} {output} --codec {codec_name}")
+    info = _info(codec, codec_name, made_by=f"dacformer encode {sounds} {output} --codec {codec_name}")
     encoder = Encoder(output, root.resolve(), codec, trim, shifts, Sources(output))
     todo = encoder.plan(paths, root, found, sides, manifest)
     home = encoder.root / sounds.relative_to(root)
     own = {record.file: record for record in encoder.sources if record.path.is_relative_to(home)}
     kept = manifest[~manifest["file"].isin(list(own))]
     if before is None:
-        save_config(facts, output / FACTS_FILE)
+        save_config(info, output / INFO_FILE)
     encoder.sources.save()
     encoded, skipped = encoder.encode_all(todo, strict)
     skipped = nameless | skipped
@@ -124,7 +124,7 @@ def encode_folder(
     _train_all_classes(encoded, kept)
     _write_manifest(output, kept, encoded)
     gains = _gains(output, encoded, kept, encoder.sources, codec, strict)
-    save_config(_joined(facts, before or facts, gains, set(kept["class"])), output / FACTS_FILE)
+    save_config(_joined(info, before or info, gains, set(kept["class"])), output / INFO_FILE)
     left = {own[file].path for file in manifest["file"] if file in own} - {one.place for one in todo}
     return EncodingReport(
         encoded=sum(one.how != "reused" for one in encoded),
@@ -167,34 +167,34 @@ def _within_dataset(path: Path, output: Path, root: Path) -> bool:
     return home != top and home.is_relative_to(top) and (top / path.relative_to(root)).is_relative_to(home)
 
 
-def _open(output: Path, codec: Codec) -> tuple[Facts | None, pd.DataFrame]:
+def _open(output: Path, codec: Codec) -> tuple[DatasetInfo | None, pd.DataFrame]:
     """The facts and rows of a data set that is to be gone on with; None and no rows where there is none."""
-    facts_file, manifest = output / FACTS_FILE, output / MANIFEST_FILE
+    facts_file, manifest = output / INFO_FILE, output / MANIFEST_FILE
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is a file. Give the folder of the data set to make.")
     if not facts_file.is_file():
         if manifest.exists():
-            raise UserError(f"{manifest} is of no data set: there is no {FACTS_FILE}. Choose another folder.")
+            raise UserError(f"{manifest} is of no data set: there is no {INFO_FILE}. Choose another folder.")
         return None, pd.DataFrame(columns=list(COLUMNS))
-    facts = load_config(facts_file, kind=Facts)
-    if facts.codec != codec.identity:
+    info = load_config(facts_file, kind=DatasetInfo)
+    if info.codec != codec.identity:
         raise UserError(
-            f"{output} holds codes of {facts.codec}, which are noise to {codec.identity}. "
+            f"{output} holds codes of {info.codec}, which are noise to {codec.identity}. "
             f"Choose another folder, or delete this one."
         )
     if not manifest.is_file():
-        return facts, pd.DataFrame(columns=list(COLUMNS))
+        return info, pd.DataFrame(columns=list(COLUMNS))
     try:
         rows = pd.read_csv(manifest, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{manifest} cannot be read as a table: {error}. Delete it to have it made anew.") from error
     if missing := [name for name in COLUMNS if name not in rows]:
         raise UserError(f"{manifest} has no column '{missing[0]}'. Delete it to have it made anew.")
-    return facts, rows
+    return info, rows
 
 
-def _facts(codec: Codec, codec_name: str, made_by: str) -> Facts:
-    return Facts(
+def _info(codec: Codec, codec_name: str, made_by: str) -> DatasetInfo:
+    return DatasetInfo(
         codec=codec.identity,
         codec_name=codec_name,
         sample_rate=codec.sample_rate,
@@ -205,13 +205,13 @@ def _facts(codec: Codec, codec_name: str, made_by: str) -> Facts:
     )
 
 
-def _joined(facts: Facts, before: Facts, gains: dict[str, float], others: set[str]) -> Facts:
+def _joined(info: DatasetInfo, before: DatasetInfo, gains: dict[str, float], others: set[str]) -> DatasetInfo:
     """The facts, with the gains of its classes and what is kept of those before: the other classes of the data set."""
-    kept = {name: gain for name, gain in before.gains_db.items() if name in others}
-    made_by = facts.made_by
+    kept = {name: gain for name, gain in before.level_offset_db.items() if name in others}
+    made_by = info.made_by
     if others:
         made_by = before.made_by if made_by in before.made_by else f"{before.made_by} && {made_by}"
-    return facts.model_copy(update={"gains_db": dict(sorted((kept | gains).items())), "made_by": made_by})
+    return info.model_copy(update={"level_offset_db": dict(sorted((kept | gains).items())), "made_by": made_by})
 
 
 def _train_all_classes(encoded: list[EncodedFile], kept: pd.DataFrame) -> None:

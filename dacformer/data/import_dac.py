@@ -24,7 +24,7 @@ from dacformer.codec import Codec, DacFile, load_codec, read_dac
 from dacformer.codec.codec import PRETRAINED
 from dacformer.codec.file import same_codec
 from dacformer.config import load_config, save_config
-from dacformer.data.dataset import FACTS_FILE, FRAMES_COLUMN, MANIFEST_FILE, Facts
+from dacformer.data.dataset import FRAMES_COLUMN, INFO_FILE, MANIFEST_FILE, DatasetInfo
 from dacformer.data.encode import split_recordings
 from dacformer.data.labels import Label, label_files
 from dacformer.errors import UserError
@@ -126,7 +126,7 @@ def import_folder(
     if stated and not same_codec(stated, identity):
         raise UserError(f"{folder} holds codes of {stated}, not of {identity}. Give that one: --codec.")
     _drop_misfits(files, skipped, sizes, identity, strict)
-    facts = Facts(
+    info = DatasetInfo(
         codec=identity if codec else stated or identity,
         codec_name=codec_name or "small",
         sample_rate=sizes.sample_rate,
@@ -137,16 +137,16 @@ def import_folder(
     )
     kept = [(path, label) for path, label in zip(paths, found, strict=True) if path in files]
     if codec is not None:
-        facts = facts.model_copy(update={"gains_db": _gains_db(kept, files, codec, facts.num_codebooks)})
-    _write(folder, output, facts, kept, files, split_recordings(kept, validation, seed))
+        info = info.model_copy(update={"level_offset_db": _gains_db(kept, files, codec, info.num_codebooks)})
+    _write(folder, output, info, kept, files, split_recordings(kept, validation, seed))
     return ImportReport(len(files), skipped)
 
 
 def _check_places(folder: Path, output: Path, made_by: str) -> None:
     """Refuses to make a data set of a data set, or in the place of another one."""
     for place in (folder, output):
-        facts = place / FACTS_FILE
-        if facts.is_file() and (made := load_config(facts, kind=Facts).made_by) != made_by:
+        info = place / INFO_FILE
+        if info.is_file() and (made := load_config(info, kind=DatasetInfo).made_by) != made_by:
             raise UserError(f"{place} is a data set already (made by '{made}'). Choose another folder, or delete it.")
 
 
@@ -247,7 +247,7 @@ def _gains_db(
 def _write(
     folder: Path,
     output: Path,
-    facts: Facts,
+    info: DatasetInfo,
     kept: Sequence[tuple[Path, Label]],
     files: dict[Path, DacFile],
     sides: Sequence[str],
@@ -268,5 +268,5 @@ def _write(
                 shutil.copyfile(path, part)
         row = {"file": target.as_posix(), "class": label.class_name, "split": side}
         rows.append(row | {FRAMES_COLUMN: files[path].num_frames} | label.parameters)
-    save_config(facts, output / FACTS_FILE)
+    save_config(info, output / INFO_FILE)
     write_text(output / MANIFEST_FILE, pd.DataFrame(rows).to_csv(index=False))

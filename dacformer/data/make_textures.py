@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dacformer.audio import read_comment, write_audio
 from dacformer.codec import Codec
 from dacformer.config import load_config, save_config
-from dacformer.data.dataset import FACTS_FILE, Facts
+from dacformer.data.dataset import INFO_FILE, DatasetInfo
 from dacformer.data.encode import encode_folder
 from dacformer.errors import UserError
 from dacformer.textures import TEXTURES, synthesize
@@ -96,16 +96,16 @@ def make_texture_dataset(
     the data set already and not among `names` stay as they are.
     """
     sounds = output / ".sounds"
-    before = load_config(output / FACTS_FILE, kind=Facts).made_by if (output / FACTS_FILE).is_file() else ""
+    before = load_config(output / INFO_FILE, kind=DatasetInfo).made_by if (output / INFO_FILE).is_file() else ""
     written = write_textures(sounds, names, values, takes, seconds, seed, codec.sample_rate)
     for stray in set(sounds.rglob("*.flac")) - set(written):  # of a run with other settings that was interrupted
         stray.unlink()
     for name in sorted(set(names or TEXTURES)):
         encode_folder(sounds / name, output, codec, codec_name, validation=validation, seed=seed, root=sounds)
     shutil.rmtree(sounds)
-    facts = load_config(output / FACTS_FILE, kind=Facts)
+    info = load_config(output / INFO_FILE, kind=DatasetInfo)
     command = f"dacformer textures {output} --values {values} --takes {takes} --seconds {seconds:g} --seed {seed}"
     command += f" --classes {','.join(names)}" if names else ""
-    if set(facts.gains_db) - set(names or TEXTURES) and command not in before:
+    if set(info.level_offset_db) - set(names or TEXTURES) and command not in before:
         command = f"{before} && {command}"
-    save_config(facts.model_copy(update={"made_by": command}), output / FACTS_FILE)
+    save_config(info.model_copy(update={"made_by": command}), output / INFO_FILE)

@@ -118,7 +118,7 @@ def measure_codec(
     _timed(lambda: codec.decode(codec.encode(torch.zeros(1, 1, codec.sample_rate))))  # warms up
     for path, name in tqdm(list(zip(paths, classes, strict=True)), desc="through the codec", unit="sound"):
         audio = load_recording(path, codec.sample_rate)
-        facts = {"sound": path.relative_to(root).as_posix(), "class": name}
+        info = {"sound": path.relative_to(root).as_posix(), "class": name}
         given = torch.from_numpy(audio)[None, None]
         coded, taken = _timed(lambda given=given: codec.encode(given))
         codes.append(coded[0])
@@ -129,13 +129,13 @@ def measure_codec(
             decoded, taken = _timed(lambda coded=coded, k=k: codec.decode(coded[:, :k]))
             decoded = decoded[0, 0, : len(audio)].cpu().numpy()
             rate = k * np.log2(codec.codebook_size) * codec.frame_rate / 1000
-            rows.append(facts | {"coder": f"K={k}", "kbit_per_s": rate} | compare(decoded, audio))
+            rows.append(info | {"coder": f"K={k}", "kbit_per_s": rate} | compare(decoded, audio))
         seconds["decoding"] += taken  # with all codebooks
         if f"{name}: original" not in pictures:
             pictures |= {f"{name}: original": audio, f"{name}: decoded": decoded}
         for asked in opus:
             decoded, rate = through_opus(audio, codec.sample_rate, asked)
-            rows.append(facts | {"coder": f"opus {asked:g}", "kbit_per_s": rate} | compare(decoded, audio))
+            rows.append(info | {"coder": f"opus {asked:g}", "kbit_per_s": rate} | compare(decoded, audio))
     used = {name: [c for c, of in zip(codes, classes, strict=True) if of == name] for name in sorted(set(classes))}
     table = {
         name: perplexity(torch.cat(each, dim=-1)[None], codec.codebook_size).tolist()

@@ -82,7 +82,7 @@ def measure_control(
     """
     chosen = known_textures(synth, classes)
     classifier = fit_classifier(list(TEXTURES), synth.codec, num_values, seconds)
-    rate = synth.facts.sample_rate
+    rate = synth.info.sample_rate
     rows: list[dict[str, Any]] = []
     for name in tqdm(chosen, desc="measuring", unit="class"):
         parameter = TEXTURES[name].parameter

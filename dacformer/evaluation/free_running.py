@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dacformer.codec import Codec, load_codec
 from dacformer.data import Dataset, load_dataset
-from dacformer.data.dataset import spread
+from dacformer.data.dataset import evenly_spaced
 from dacformer.evaluation.likeness import controls_of, latents_of
 from dacformer.generation import Synthesizer
 from dacformer.training.checkpoint import Checkpoint
@@ -59,7 +59,7 @@ class FreeRunning:
         """
         card = checkpoint.card
         if self._codec is None:
-            self._codec = load_codec(card.facts.codec_name, card.facts.num_codebooks)
+            self._codec = load_codec(card.info.codec_name, card.info.num_codebooks)
         if self._path != card.config.data.path:
             self._prepare(load_dataset(card.config.data.path))
             self._path = card.config.data.path
@@ -76,16 +76,16 @@ class FreeRunning:
 
     def _prepare(self, dataset: Dataset) -> None:
         """Chooses the clips that are played, and learns to read conditions off statistics."""
-        num_frames = round(self._seconds * dataset.facts.frame_rate)
+        num_frames = round(self._seconds * dataset.info.frame_rate)
         rows = dataset.split("val")
         rows = rows if len(rows) >= FEW else dataset.rows
-        rows = rows.iloc[spread(len(rows), self._max_clips)]
+        rows = rows.iloc[evenly_spaced(len(rows), self._max_clips)]
         self._controls = [controls_of(dataset.conditions, row) for _, row in rows.iterrows()]
         self._codes = [dataset.codes(file)[:, :num_frames] for file in rows["file"]]
         self._real = self._statistics(self._codes)
         self._asked = targets_of(dataset, rows)
         known = dataset.split("train")
-        known = known.iloc[spread(len(known), READ_CLIPS)]
+        known = known.iloc[evenly_spaced(len(known), READ_CLIPS)]
         targets = np.nan_to_num(targets_of(dataset, known))  # unknown: the middle
         self._reading: Pipeline | None = None
         if targets.shape[1] and len(known) > 1:
@@ -103,7 +103,7 @@ def targets_of(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
 
     A single class cannot be told from others, and is left out.
     """
-    conditions, classes = dataset.conditions_of(rows), len(dataset.conditions.classes)
+    conditions, classes = dataset.encode_rows(rows), len(dataset.conditions.classes)
     names = list(dataset.conditions.parameters)
     values, known = np.split(conditions[:, classes:], [len(names)], axis=1)
     whole = [conditions[:, :classes]] if classes > 1 else []

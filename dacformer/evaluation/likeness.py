@@ -121,7 +121,7 @@ def measure_likeness(
         rows = held_out[held_out["class"] == name].iloc[:max_clips]
         controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
         takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
-        rate, frames = synth.facts.sample_rate, takes[0].codes.shape[1]
+        rate, frames = synth.info.sample_rate, takes[0].codes.shape[1]
         real = [real_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
         made_audio = [take.audio for take in takes]
         of_real, of_made = _statistics(real, rate), _statistics(made_audio, rate)
@@ -144,7 +144,7 @@ def measure_likeness(
             "variety": _variety(made) / _variety(latents),
         }
         if originals is not None:
-            heard = frames / synth.facts.frame_rate
+            heard = frames / synth.info.frame_rate
             of_recorded = _statistics([read_start(originals[file], rate, heard) for file in rows["file"]], rate)
             for column, sounds in (("recorded_ratio", of_made), ("recorded_codec", of_real)):
                 against, floor = _texture(sounds, of_recorded, seed)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from dacformer.codec import Codec
 from dacformer.data import Dataset
-from dacformer.data.dataset import spread
+from dacformer.data.dataset import evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.control import classify, features, with_mean, write_figures
 from dacformer.evaluation.side_by_side import real_clip
@@ -80,7 +80,7 @@ def measure_morph(
     for a, b in tqdm(pairs, desc="morphing", unit="pair"):
         weights = np.repeat(WEIGHTS, num_seeds)
         takes = synth.generate_batch(seconds, [{"class": {a: 1.0 - w, b: float(w)}} for w in weights], **sampling)
-        p = classifier.predict_proba(features([take.audio for take in takes], synth.facts.sample_rate))
+        p = classifier.predict_proba(features([take.audio for take in takes], synth.info.sample_rate))
         p_from, p_to = p[:, heard.index(a)], p[:, heard.index(b)]
         rows += [
             {"from": a, "to": b, "weight": w, "p_from": x, "p_to": y, "p_other": 1.0 - x - y}
@@ -111,7 +111,7 @@ def fit_to_dataset(dataset: Dataset, classes: Sequence[str], codec: Codec, secon
         own = train[train["class"] == name]
         if not len(own):
             raise UserError(f"{dataset.path} has no training clips of class '{name}'.")
-        for file in own["file"].iloc[spread(len(own), MAX_CLIPS)]:
+        for file in own["file"].iloc[evenly_spaced(len(own), MAX_CLIPS)]:
             sounds.append(real_clip(dataset, file, codec, seconds))
             names.append(name)
     return classify(sounds, names, codec.sample_rate)

@@ -78,7 +78,7 @@ def measure_moving(
         UserError: A class that is no texture, or that the model does not know.
     """
     rows: list[dict[str, Any]] = []
-    rate = synth.facts.sample_rate
+    rate = synth.info.sample_rate
     for name in tqdm(known_textures(synth, classes), desc="measuring what moves", unit="class"):
         parameter = TEXTURES[name].parameter
         scale = synth.conditions.parameters[parameter]
@@ -166,12 +166,12 @@ def _windows(
     length, hop = (RAMP_WINDOW, RAMP_HOP) if kind == "ramp" else (STEP_WINDOW, STEP_HOP)
     describe = TEXTURE_DESCRIPTORS[name]
     starts = np.arange(0.0, len(audio) / rate - length + 1e-6, hop)
-    facts = {"kind": kind, "source": source, "class": name, "take": take}
+    info = {"kind": kind, "source": source, "class": name, "take": take}
     rows = []
     for start in starts:
         middle = round(float(start + length / 2), 3)
         piece = audio[round(start * rate) : round((start + length) * rate)]
-        rows.append(facts | {"seconds": middle, "asked": curve(middle), "measured": describe(piece, rate)})
+        rows.append(info | {"seconds": middle, "asked": curve(middle), "measured": describe(piece, rate)})
     return rows
 
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from dacformer.data import Dataset
-from dacformer.data.dataset import spread, unigram_nll
+from dacformer.data.dataset import evenly_spaced, unigram_nll
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.likeness import controls_of
@@ -61,13 +61,13 @@ def measure_nll(
     Raises:
         UserError: The data set holds no clip out that is long enough.
     """
-    num_frames = round(seconds * synth.facts.frame_rate)
+    num_frames = round(seconds * synth.info.frame_rate)
     rows = dataset.split("val")
     codes = {file: dataset.codes(file) for file in rows["file"]}
     rows = rows[[codes[file].shape[1] >= num_frames for file in rows["file"]]]
     if not len(rows):
         raise UserError(f"{dataset.path} holds no clip of {seconds:g} s or more out. Ask for fewer --seconds.")
-    rows = rows.iloc[spread(len(rows), max_clips)]
+    rows = rows.iloc[evenly_spaced(len(rows), max_clips)]
     controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
     conditions = np.stack([dataset.condition(row) for _, row in rows.iterrows()])
     played = {
@@ -78,7 +78,7 @@ def measure_nll(
     known = np.concatenate([dataset.codes(file) for file in dataset.split("train")["file"]], axis=1)
     heard = np.concatenate(list(played["held_out"]), axis=1)
     table = {name: each.mean(axis=(0, 2)) for name, each in nll.items()}
-    table["unigram"] = np.asarray(unigram_nll(known, heard, synth.facts.codebook_size))
+    table["unigram"] = np.asarray(unigram_nll(known, heard, synth.info.codebook_size))
     summary = pd.DataFrame(table, index=pd.Index([f"codebook {k + 1}" for k in range(len(known))]))
     return NllFigures(summary, {name: each.mean(axis=(0, 1)) for name, each in nll.items()})
 

@@ -17,7 +17,7 @@ from scipy.stats import linregress, spearmanr
 from tqdm import tqdm
 
 from dacformer.data import Dataset
-from dacformer.data.dataset import spread
+from dacformer.data.dataset import evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.control import on_all_cores, write_figures
 from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS
@@ -84,22 +84,22 @@ def measure_parameters(
     if not pairs:
         raise UserError("The model knows no parameters: there is nothing to ask for. Give the sounds some in a table.")
     rows: list[dict[str, Any]] = []
-    rate = synth.facts.sample_rate
+    rate = synth.info.sample_rate
     for name, key in tqdm([pair for pair in pairs if not classes or pair[0] in classes], desc="measuring"):
         scale = synth.conditions.parameters[key]
         asked = np.repeat(np.linspace(scale.low, scale.high, num_values), num_seeds).tolist()
         takes = synth.generate_batch(seconds, [{"class": name, key: value} for value in asked], **sampling)
         own = dataset.rows[(dataset.rows["class"] == name) & dataset.rows[key].notna()].sort_values(key)
-        own = own.iloc[spread(len(own), MAX_REAL)]
+        own = own.iloc[evenly_spaced(len(own), MAX_REAL)]
         real = [real_clip(dataset, file, synth.codec, seconds) for file in own["file"]]
         for source, sounds, values in (
             ("generated", [take.audio for take in takes], asked),
             ("real", real, own[key].tolist()),
         ):
             for descriptor, measure in STANDARD_DESCRIPTORS.items():
-                facts = {"source": source, "class": name, "parameter": key, "descriptor": descriptor}
+                info = {"source": source, "class": name, "parameter": key, "descriptor": descriptor}
                 measured = on_all_cores(measure, sounds, rate)
-                rows += [facts | {"asked": a, "measured": m} for a, m in zip(values, measured, strict=True)]
+                rows += [info | {"asked": a, "measured": m} for a, m in zip(values, measured, strict=True)]
     clips = pd.DataFrame(rows)
     return ParameterFigures(clips, _summarise(clips))
 

@@ -29,7 +29,7 @@ class SampleWriter:
 
         card = checkpoint.card
         if self._codec is None:
-            self._codec = load_codec(card.facts.codec_name, card.facts.num_codebooks)
+            self._codec = load_codec(card.info.codec_name, card.info.num_codebooks)
         device = next(checkpoint.model.parameters()).device
         synth = Synthesizer(checkpoint, self._codec, device)
         classes = card.conditions.classes[: self._max_classes]
@@ -43,5 +43,5 @@ class SampleWriter:
             for name, take in self.latest.items():
                 take.save(folder / f"{files[name]}.wav")
                 board.add_audio(f"sample/{name}", take.audio[None], card.step, take.sample_rate)
-        figure = plot_sounds({name: take.audio for name, take in self.latest.items()}, card.facts.sample_rate)
+        figure = plot_sounds({name: take.audio for name, take in self.latest.items()}, card.info.sample_rate)
         figure.savefig(folder / "spectrograms.png", dpi=80)

@@ -64,7 +64,7 @@ def make_side_by_side(
         sounds[f"{name} real"] = real_clip(dataset, str(rows["file"].iloc[0]), synth.codec, seconds)
         sounds[f"{name} generated 1"] = takes[2 * i].audio
         sounds[f"{name} generated 2"] = takes[2 * i + 1].audio
-    return SideBySide(sounds, synth.facts.sample_rate)
+    return SideBySide(sounds, synth.info.sample_rate)
 
 
 def write_side_by_side(figures: SideBySide, folder: Path) -> list[Path]:
@@ -92,18 +92,18 @@ def real_clip(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.n
     Raises:
         UserError: The codec is not the one that the data set was made with.
     """
-    facts = dataset.facts
-    if not same_codec(codec.identity, facts.codec):
+    info = dataset.info
+    if not same_codec(codec.identity, info.codec):
         raise UserError(
-            f"{dataset.path} was made with the codec {facts.codec}, but this one is {codec.identity}: it would play "
+            f"{dataset.path} was made with the codec {info.codec}, but this one is {codec.identity}: it would play "
             "noise. Give that codec, or encode the sounds again."
         )
     whole = dataset.read(file)
-    num_frames = min(whole.num_frames, max(1, round(seconds * facts.frame_rate)))
+    num_frames = min(whole.num_frames, max(1, round(seconds * info.frame_rate)))
     length = round(whole.original_length * codec.sample_rate / whole.sample_rate)
     start = dataclasses.replace(
         whole,
-        codes=whole.codes[:, : facts.num_codebooks, :num_frames],
+        codes=whole.codes[:, : info.num_codebooks, :num_frames],
         sample_rate=codec.sample_rate,
         original_length=min(length, num_frames * codec.hop_length),
         codec=codec.identity,  # as the data set states it, where the file does not

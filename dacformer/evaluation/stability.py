@@ -88,7 +88,7 @@ def measure_stability(
     for name in chosen:
         if name not in known:
             raise UserError(f"'{name}' is not in both model and data set. In both: {', '.join(sorted(known))}.")
-    rate = synth.facts.sample_rate
+    rate = synth.info.sample_rate
     middle = {name: _middle(synth, name) for name in chosen}
     real = {name: _real_clips(synth, dataset, name, middle[name]) for name in chosen}
     classifier = fit_to_dataset(dataset, sorted(known), synth.codec, WINDOW_SECONDS)
@@ -115,9 +115,9 @@ def measure_stability(
                 summary[name] = _drift(pd.DataFrame(own), list(measures)) | {
                     "silence_seconds": longest_silence(take.audio, rate, quiet),
                     "silence_real": max(longest_silence(audio, rate, quiet) for audio, _ in real[name]),
-                    "repetition_seconds": longest_repetition(take.codes) / synth.facts.frame_rate,
+                    "repetition_seconds": longest_repetition(take.codes) / synth.info.frame_rate,
                     "repetition_real": longest_repetition(np.concatenate([codes for _, codes in real[name]], axis=1))
-                    / synth.facts.frame_rate,
+                    / synth.info.frame_rate,
                 }
                 bar.update()
     return StabilityFigures(pd.DataFrame(windows), pd.DataFrame.from_dict(summary, orient="index"))
@@ -210,7 +210,7 @@ def _real_clips(
     rows = dataset.rows[dataset.rows["class"] == name]
     scales = synth.conditions.parameters
     far = sum(
-        (abs(np.asarray(scales[key].normalise(rows[key].to_numpy(float)) - scales[key].normalise(value))).round(6))
+        (abs(np.asarray(scales[key].normalize(rows[key].to_numpy(float)) - scales[key].normalize(value))).round(6))
         for key, value in controls.items()
         if key != "class"
     )

@@ -51,14 +51,12 @@ def train(
 
 def _codec(config: Config, needed: bool) -> Codec | None:
     """The data set's codec; None, with a warning, where it cannot be had and is not needed."""
-    facts = load_dataset(config.data.path).facts
+    info = load_dataset(config.data.path).info
     try:
         with Accelerator().main_process_first():  # one downloads
-            codec = load_codec(facts.codec_name, facts.num_codebooks)
-        if codec.identity != facts.codec:
-            raise UserError(
-                f"{config.data.path} is of {facts.codec}, but '{facts.codec_name}' is {codec.identity} now."
-            )
+            codec = load_codec(info.codec_name, info.num_codebooks)
+        if codec.identity != info.codec:
+            raise UserError(f"{config.data.path} is of {info.codec}, but '{info.codec_name}' is {codec.identity} now.")
         return codec
     except UserError as error:
         if needed:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dacformer.arguments import parse_names
-from dacformer.data.conditions import Conditions
+from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError, shown
 from dacformer.generation.controls import Curve
 

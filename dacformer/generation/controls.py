@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dacformer.arguments import finite_number, quoted
-from dacformer.data.conditions import Conditions
+from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError, shown
 
 MOST_WEIGHT = 1e6
@@ -114,7 +114,7 @@ def check_controls(controls: Controls, conditions: Conditions) -> None:
             raise UserError(f"Unknown parameter {shown(name)}. {_did_you_mean(name, tuple(conditions.parameters))}")
         trained = conditions.parameters[name]
         for value in _values(name, control):
-            if value is not None and abs(trained.normalise(value)) > MOST_WEIGHT:
+            if value is not None and abs(trained.normalize(value)) > MOST_WEIGHT:
                 raise UserError(
                     f"'{name}' is {value:g}, far from what was trained. Expected {trained.low:g} to {trained.high:g}."
                 )

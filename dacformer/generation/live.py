@@ -130,7 +130,7 @@ class Performance:
             UserError: As in `check`.
         """
         settings = self.check(stance)
-        times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.facts.frame_rate
+        times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.info.frame_rate
         codes, audio = self._voice.play(stance.controls, times, [settings] * num_frames)
         conditions = self._synth.conditions
         with self._lock:
@@ -274,8 +274,8 @@ class Live:
         """
         self.performance = Performance(synth, seed)
         self.performance.check(stance)
-        self.flow = Flow(synth.facts.sample_rate)
-        self._hop = synth.facts.hop_length
+        self.flow = Flow(synth.info.sample_rate)
+        self._hop = synth.info.hop_length
         self._send, self._ended = send, ended
         self._stance, self._change = stance, 0
         self._samples = 0

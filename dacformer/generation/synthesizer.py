@@ -58,15 +58,15 @@ class Synthesizer:
         Raises:
             UserError: A codec of another identity: the model's codes would be noise to it.
         """
-        self.facts = checkpoint.card.facts
+        self.info = checkpoint.card.info
         if codec is None:
-            codec = load_codec(self.facts.codec_name, self.facts.num_codebooks)
-        if not same_codec(codec.identity, self.facts.codec):
+            codec = load_codec(self.info.codec_name, self.info.num_codebooks)
+        if not same_codec(codec.identity, self.info.codec):
             raise UserError(
-                f"The model speaks the codes of {self.facts.codec}, but this codec is {codec.identity}: its audio "
+                f"The model speaks the codes of {self.info.codec}, but this codec is {codec.identity}: its audio "
                 "would be noise. Give the codec that the data set was made with, or encode and train again."
             )
-        self.facts = self.facts.model_copy(update={"codec": codec.identity})  # with the hash of its weights
+        self.info = self.info.model_copy(update={"codec": codec.identity})  # with the hash of its weights
         self.checkpoint = checkpoint
         self.conditions = checkpoint.card.conditions
         self.sampling = checkpoint.card.config.sampling
@@ -154,7 +154,7 @@ class Synthesizer:
         Returns:
             The takes.
         """
-        made = {"edit": "generate", "seconds": codes.shape[-1] / self.facts.frame_rate, "seed": seed}
+        made = {"edit": "generate", "seconds": codes.shape[-1] / self.info.frame_rate, "seed": seed}
         return self._takes(codes, controls, self._recipe(sampling, seed, made))
 
     def continue_from(
@@ -189,8 +189,8 @@ class Synthesizer:
         self._parse_sampling(changes)
         heard = torch.as_tensor(self._prompt_codes(prompt), device=self.device)[None]  # (1, K, T)
         name = str(prompt) if isinstance(prompt, str | Path) else "codes"
-        sampling = self._parse_sampling(steering.delayed(changes, heard.shape[-1] / self.facts.frame_rate))
-        asked = steering.delayed(controls, heard.shape[-1] / self.facts.frame_rate)
+        sampling = self._parse_sampling(steering.delayed(changes, heard.shape[-1] / self.info.frame_rate))
+        asked = steering.delayed(controls, heard.shape[-1] / self.info.frame_rate)
         recipe = self._recipe(sampling, seed, {"edit": "hear", "prompt": name})
         recipe |= {"prompt": name, "prompt_frames": heard.shape[-1]}
         (take,) = self._takes(heard, [asked], recipe)
@@ -234,16 +234,16 @@ class Synthesizer:
         asked = take.controls
         if controls is not None:
             steering.check_controls(controls, self.conditions)
-            asked = steering.joined(asked, controls, start / self.facts.frame_rate)
-        times = np.arange(start, start + num_frames) / self.facts.frame_rate
+            asked = steering.joined(asked, controls, start / self.info.frame_rate)
+        times = np.arange(start, start + num_frames) / self.info.frame_rate
         conditions = self._conditions(asked, times).expand(n, -1, -1)
         seed = int(take.recipe["seed"]) if seed is None else check_seed(seed)
         usual = steering.from_json(take.recipe["sampling"])
-        sampling = self._parse_sampling(usual | steering.delayed(changes, start / self.facts.frame_rate))
+        sampling = self._parse_sampling(usual | steering.delayed(changes, start / self.info.frame_rate))
         player = self._resumed(take, n, seed, sampling)
         draws = sampling.at(times)
         codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
-        made = {"edit": "branch" if n > 1 else "extend", "seconds": num_frames / self.facts.frame_rate, "seed": seed}
+        made = {"edit": "branch" if n > 1 else "extend", "seconds": num_frames / self.info.frame_rate, "seed": seed}
         made |= {} if controls is None else {"controls": steering.to_json(controls)}
         recipe = self._recipe(player.sampling, seed, made, take)
         made |= {"sampling": {name: recipe["sampling"][name] for name in changes}} if changes else {}
@@ -270,7 +270,7 @@ class Synthesizer:
             raise UserError(
                 f"at_seconds={shown(at_seconds)}: expected a time within the take, 0 to {take.seconds:.2f}."
             )
-        frames = max(1, round(at * self.facts.frame_rate))
+        frames = max(1, round(at * self.info.frame_rate))
         recipe = take.recipe | {"edits": [*take.recipe["edits"], {"edit": "cut", "at_seconds": at}]}
         codes = torch.as_tensor(take.codes[None, :, :frames], device=self.device)
         return self._takes(codes, [take.controls], recipe, take, frames)[0]
@@ -312,7 +312,7 @@ class Synthesizer:
         Raises:
             UserError: Shorter than 0.2 s.
         """
-        num_frames, rate = self.num_frames(_loop_seconds(seconds)), self.facts.frame_rate
+        num_frames, rate = self.num_frames(_loop_seconds(seconds)), self.info.frame_rate
         missing = num_frames / rate + LOOP_CHOICE_SECONDS - take.seconds
         takes = self.go_on(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
         codes = torch.as_tensor(np.stack([each.codes for each in takes]), device=self.device)
@@ -320,7 +320,7 @@ class Synthesizer:
         chosen, piece = takes[which], codes[which, :, start : start + num_frames]
         controls = steering.from_second(chosen.controls, start / rate)
         gains = self._gains(controls, np.arange(num_frames) / rate)
-        at = np.arange(num_frames * self.facts.hop_length) / self.facts.hop_length
+        at = np.arange(num_frames * self.info.hop_length) / self.info.hop_length
         audio = decode_circle(self.codec, piece) * np.interp(at, np.arange(num_frames), gains, period=num_frames)
         made = {"edit": "loop", "seconds": num_frames / rate, "at_seconds": start / rate}
         own = {"controls": steering.to_json(controls), "seconds": num_frames / rate, "prompt_frames": 0}
@@ -400,7 +400,7 @@ class Synthesizer:
         self, voice: "Voice", controls: Callable[[float], Controls], draws: Sampling, chunk_frames: int
     ) -> Iterator[np.ndarray]:
         for first in itertools.count(0, chunk_frames):
-            times = np.arange(first, first + chunk_frames) / self.facts.frame_rate
+            times = np.arange(first, first + chunk_frames) / self.info.frame_rate
             now = controls(float(times[0]))
             steering.check_controls(now, self.conditions)
             yield voice.play(now, times, draws.at(times))[1]
@@ -428,7 +428,7 @@ class Synthesizer:
         for each in controls:
             steering.check_controls(each, self.conditions)
         player = _Player(self, len(controls), self._parse_sampling(changes), check_seed(seed))
-        times = np.arange(num_frames) / self.facts.frame_rate
+        times = np.arange(num_frames) / self.info.frame_rate
         conditions = torch.stack([self._conditions(each, times) for each in controls])
         draws = player.sampling.at(times)
         codes = [player.step(conditions[:, t], draws[t]) for t in _bar(num_frames, progress)]
@@ -451,8 +451,8 @@ class Synthesizer:
         number = finite_number(seconds)
         if number is None or number <= 0.0:
             raise UserError(f"{name}={shown(seconds)}: expected a length above 0.")
-        frame_bytes = SAMPLE_BYTES * self.facts.hop_length + FRAME_BYTES + 12 * self.conditions.dim
-        needed = frame_bytes * self.facts.frame_rate  # for a second
+        frame_bytes = SAMPLE_BYTES * self.info.hop_length + FRAME_BYTES + 12 * self.conditions.dim
+        needed = frame_bytes * self.info.frame_rate  # for a second
         available = available_memory()
         if number * streams * needed > available:
             possible = available / streams / needed
@@ -461,11 +461,11 @@ class Synthesizer:
                 f"{available / 1e9:.3g} GB are free. At most {possible:.0f} s fit now; `stream` plays on for ever in "
                 "constant memory."
             )
-        return max(1, round(number * self.facts.frame_rate))
+        return max(1, round(number * self.info.frame_rate))
 
     def _parse_sampling(self, changes: Mapping[str, Any]) -> Sampling:
         sampling = parse_sampling(self.sampling, changes)
-        make_sampler(sampling.still, self.facts.num_codebooks, torch.Generator())  # refuses lists of another length
+        make_sampler(sampling.still, self.info.num_codebooks, torch.Generator())  # refuses lists of another length
         return sampling
 
     def _conditions(self, controls: Controls, times: np.ndarray) -> Tensor:
@@ -485,12 +485,12 @@ class Synthesizer:
         player = _Player(self, n, sampling, seed)
         end = take.codes.shape[1]
         start = max(0, end - self.model.config.num_layers * (self.model.config.window_frames - 1))
-        conditions = self._conditions(take.controls, np.arange(start, end) / self.facts.frame_rate)
+        conditions = self._conditions(take.controls, np.arange(start, end) / self.info.frame_rate)
         player.hear(torch.as_tensor(take.codes, device=self.device), conditions)
         return player
 
     def _prompt_codes(self, prompt: str | Path | np.ndarray | DacFile) -> np.ndarray:
-        codec, name = self.facts.codec, "The prompt"
+        codec, name = self.info.codec, "The prompt"
         if isinstance(prompt, np.ndarray):
             codes = prompt
         elif isinstance(prompt, DacFile):
@@ -501,35 +501,35 @@ class Synthesizer:
         else:
             codes = encode_file(Path(prompt), self.codec, trim=False).codes[0]
         self._check_codes(codes, codec, name)
-        return codes[: self.facts.num_codebooks].astype(np.int64)
+        return codes[: self.info.num_codebooks].astype(np.int64)
 
     def _check_codes(self, codes: np.ndarray, codec: str, name: str) -> None:
-        if codec not in ("", self.facts.codec):
-            raise UserError(f"{name} holds codes of {codec}, but the model speaks those of {self.facts.codec}.")
-        if codes.ndim != 2 or len(codes) < self.facts.num_codebooks or codes.size == 0 or codes.dtype.kind not in "ui":
+        if codec not in ("", self.info.codec):
+            raise UserError(f"{name} holds codes of {codec}, but the model speaks those of {self.info.codec}.")
+        if codes.ndim != 2 or len(codes) < self.info.num_codebooks or codes.size == 0 or codes.dtype.kind not in "ui":
             raise UserError(
                 f"{name} has codes that are {codes.dtype} of shape {codes.shape}; "
-                f"expected integers ({self.facts.num_codebooks}, T) with T > 0."
+                f"expected integers ({self.info.num_codebooks}, T) with T > 0."
             )
-        if codes.min() < 0 or codes.max() >= self.facts.codebook_size:
+        if codes.min() < 0 or codes.max() >= self.info.codebook_size:
             raise UserError(
                 f"{name} has codes from {codes.min()} to {codes.max()}; "
-                f"expected 0 to {self.facts.codebook_size - 1}, of {self.facts.codec}."
+                f"expected 0 to {self.info.codebook_size - 1}, of {self.info.codec}."
             )
         if not codec:
             raise UserError(
-                f"{name} does not say which codec made it, and codes of another one than {self.facts.codec} are noise "
-                f"to the model. If they are of this one, say so: --codec {self.facts.codec_name}, or in Python give "
+                f"{name} does not say which codec made it, and codes of another one than {self.info.codec} are noise "
+                f"to the model. If they are of this one, say so: --codec {self.info.codec_name}, or in Python give "
                 "the codes, read_dac(path).codes[0]."
             )
 
     def _gains(self, controls: Controls, times: np.ndarray) -> np.ndarray:
         """Brings the classes to the level of their recordings, weighted as they are asked for: factors `(T,)`."""
         weights = steering.curves_at(controls, times).weights
-        known = {name: curve.clip(min=0.0) for name, curve in weights.items() if name in self.facts.gains_db}
+        known = {name: curve.clip(min=0.0) for name, curve in weights.items() if name in self.info.level_offset_db}
         total = np.sum([np.zeros(len(times)), *known.values()], axis=0)
         amplified = np.sum(
-            [np.zeros(len(times)), *(curve * self.facts.gains_db[name] for name, curve in known.items())], axis=0
+            [np.zeros(len(times)), *(curve * self.info.level_offset_db[name] for name, curve in known.items())], axis=0
         )
         return 10.0 ** (-amplified / np.where(total > 0.0, total, 1.0) / 20.0)
 
@@ -538,9 +538,9 @@ class Synthesizer:
     ) -> dict[str, Any]:
         """What made a take, but for its controls and length."""
         before = {"prompt": None, "prompt_frames": 0, "edits": []} if parent is None else parent.recipe
-        facts = {"checkpoint": self.checkpoint.identity, "codec": self.facts.codec}
+        info = {"checkpoint": self.checkpoint.identity, "codec": self.info.codec}
         drawn = {"sampling": sampling.to_json(), "seed": seed}
-        return before | facts | drawn | {"edits": [*before["edits"], made]}
+        return before | info | drawn | {"edits": [*before["edits"], made]}
 
     def _takes(
         self,
@@ -554,19 +554,19 @@ class Synthesizer:
 
         The first `unchanged` frames are the parent's, and so is their audio where the decoder has seen what follows.
         """
-        hop, num_frames = self.facts.hop_length, codes.shape[-1]
+        hop, num_frames = self.info.hop_length, codes.shape[-1]
         kept = max(0, unchanged - self.codec.stream_decoder().delay_frames)
         audio = self._decode(codes, kept)
-        times = np.arange(kept, num_frames) / self.facts.frame_rate
+        times = np.arange(kept, num_frames) / self.info.frame_rate
         takes = []
         for i, each in enumerate(controls):
             gain = np.interp(np.arange(audio.shape[1]) / hop, np.arange(len(times)), self._gains(each, times))
-            own = {"controls": steering.to_json(each), "take": i, "seconds": num_frames / self.facts.frame_rate}
+            own = {"controls": steering.to_json(each), "take": i, "seconds": num_frames / self.info.frame_rate}
             take = Take(
                 pieces=(*_head(parent, kept * hop), np.clip(audio[i] * gain, -1.0, 1.0).astype(np.float32)),
                 codes=codes[i].cpu().numpy(),
                 controls=each,
-                sample_rate=self.facts.sample_rate,
+                sample_rate=self.info.sample_rate,
                 hop_length=hop,
                 recipe=recipe | own,
                 synth=self,
@@ -581,7 +581,7 @@ class Synthesizer:
         context = min(start, decoder.delay_frames)  # the decoder looks as far back as ahead
         chunks = codes[..., start - context :].split(DECODED_FRAMES, dim=-1)
         pieces = [decoder.push(chunk)[:, 0].cpu() for chunk in chunks]
-        return torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()[:, context * self.facts.hop_length :]
+        return torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()[:, context * self.info.hop_length :]
 
 
 class _Player:
@@ -671,7 +671,7 @@ class Voice:
             The codes `(K, t)` int64, and the sound `(n,)` float32 that they complete, which lags behind them by the
             codec's delay.
         """
-        synth, hop = self._synth, self._synth.facts.hop_length
+        synth, hop = self._synth, self._synth.info.hop_length
         condition = synth._tensor(steering.conditions_at(controls, synth.conditions, times)[None])
         frames = [self._player.step(condition[:, i], settings) for i, settings in enumerate(sampling)]
         codes = torch.cat(frames, dim=-1)
@@ -703,8 +703,8 @@ def load(
         UserError: No checkpoint, a damaged one, or another codec.
     """
     checkpoint = load_checkpoint(path, str(which))
-    facts = checkpoint.card.facts
-    return Synthesizer(checkpoint, load_codec(codec or facts.codec_name, facts.num_codebooks), device)
+    info = checkpoint.card.info
+    return Synthesizer(checkpoint, load_codec(codec or info.codec_name, info.num_codebooks), device)
 
 
 def _loop_seconds(seconds: object) -> float:

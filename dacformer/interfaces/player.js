@@ -201,7 +201,7 @@ class Sound {
   }
 
   async play() {
-    const { rate } = this.model.get("facts");
+    const { rate } = this.model.get("info");
     let context;
     let why = "";
     try {
@@ -357,18 +357,18 @@ function classSliders(model, sound) {
     made.label.classList.add("choice");
     made.label.title = `${name}: click for this class alone`;
     made.label.addEventListener("click", () => {
-      weigh(Object.fromEntries(model.get("facts").classes.map((each) => [each, Number(each === name)])));
+      weigh(Object.fromEntries(model.get("info").classes.map((each) => [each, Number(each === name)])));
     });
     return [name, made];
   };
-  const sliders = new Map(model.get("facts").classes.map(one));
+  const sliders = new Map(model.get("info").classes.map(one));
   const draw = () => sliders.forEach((each, name) => each.set(model.get("weights")[name]));
   return { draw, box: box("Classes", [...sliders.values()].map(({ row }) => row), "classes") };
 }
 
 function parameterSliders(model, sound) {
   const sliders = new Map();
-  for (const [name, [low, high]] of Object.entries(model.get("facts").ranges)) {
+  for (const [name, [low, high]] of Object.entries(model.get("info").ranges)) {
     const open = element("input", "", { type: "checkbox" });
     open.addEventListener("change", () => {
       const others = model.get("left_open").filter((each) => each !== name);
@@ -497,7 +497,7 @@ function render({ model, el }, sound) {
     "div", "head", {}, button, seconds, element("label", "seed-label", { title: "of the next take" }, "seed", seed), figures,
   );
   const status = element("div", "status", { role: "status" });
-  const picture = scope(sound, model.get("facts").rate);
+  const picture = scope(sound, model.get("info").rate);
   const groups = [classSliders(model, sound), parameterSliders(model, sound), otherSliders(model, sound)];
   const columns = element("div", "columns", {}, ...groups.map((group) => group.box));
   root.append(head, status, picture.row, columns);
@@ -506,7 +506,7 @@ function render({ model, el }, sound) {
   el.append(root);
 
   const drawFigures = () => {
-    const { rate } = model.get("facts");
+    const { rate } = model.get("info");
     const { played, held } = sound.state;
     const milliseconds = (value) => `${Math.round(1000 * value)} ms`;
     seconds.textContent = `${((played ?? 0) / rate).toFixed(1)} s`;

@@ -56,7 +56,7 @@ class Player(anywidget.AnyWidget):
 
     _esm = _HERE / "player.js"
     _css = _HERE / "player.css"
-    facts = traitlets.Dict().tag(sync=True)
+    info = traitlets.Dict().tag(sync=True)
     weights = traitlets.Dict().tag(sync=True)
     parameters = traitlets.Dict().tag(sync=True)
     left_open = traitlets.List().tag(sync=True)
@@ -77,7 +77,7 @@ class Player(anywidget.AnyWidget):
         conditions, usual = synth.conditions, synth.sampling
         ranges = {name: (scale.low, scale.high) for name, scale in conditions.parameters.items()}
         super().__init__(
-            facts={"rate": synth.facts.sample_rate, "classes": conditions.classes, "ranges": ranges},
+            info={"rate": synth.info.sample_rate, "classes": conditions.classes, "ranges": ranges},
             weights={name: float(i == 0) for i, name in enumerate(conditions.classes)},
             parameters={name: (low + high) / 2 for name, (low, high) in ranges.items()},
             temperature=float(np.mean(usual.temperature)),
@@ -164,7 +164,7 @@ class Player(anywidget.AnyWidget):
     @traitlets.observe("weights", "parameters", "left_open", "temperature", "guidance")
     def _move(self, _: Any) -> None:
         weighed = [name for name, weight in self.weights.items() if weight]
-        self.active = self._synth.conditions.parameters_of(weighed)
+        self.active = self._synth.conditions.parameters_for(weighed)
         if self.sounds:
             self._played[-1].move(self.stance, self.moves)
 

@@ -60,7 +60,7 @@ def plot_code_usage(dataset: Dataset, max_files: int = 200) -> Figure:
         The picture: a curve per codebook over its codes, the commonest first. The legend tells how many codes occur at
         all, and the perplexity (how many codes, all equally common, would be as hard to guess).
     """
-    size = dataset.facts.codebook_size
+    size = dataset.info.codebook_size
     files = dataset.rows["file"].iloc[:: -(-len(dataset.rows) // max_files)]
     codes = np.concatenate([dataset.codes(file) for file in files], axis=1)  # (K, T)
     figure, axes = plt.subplots(figsize=(9, 2.8), layout="constrained")

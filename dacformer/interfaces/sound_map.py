@@ -143,12 +143,12 @@ def sound_map(
         UserError: Fewer than three sounds, an unknown method, or a codec that is not the data set's.
     """
     dataset = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
-    facts = dataset.facts
-    codec = codec or load_codec(facts.codec_name, facts.num_codebooks)
+    info = dataset.info
+    codec = codec or load_codec(info.codec_name, info.num_codebooks)
     rows = dataset.rows.iloc[:: -(-len(dataset.rows) // max_sounds)].reset_index(drop=True)
     if len(rows) < 3 or method not in ("pca", "tsne"):
         raise UserError(f"A map needs three sounds and method 'pca' or 'tsne', got {len(rows)} and '{method}'.")
-    frames = max(1, round(seconds * facts.frame_rate))
+    frames = max(1, round(seconds * info.frame_rate))
     features = []
     for file in rows["file"]:
         latents = codec.latents(torch.from_numpy(dataset.codes(file)[None, :, :frames]))[0].float().cpu().numpy()
@@ -166,7 +166,7 @@ def sound_map(
     titles = [_title(row, list(dataset.conditions.parameters)) for _, row in rows.iterrows()]
     laid = rows[["file", "class"]].assign(x=places[:, 0], y=places[:, 1], title=titles)
     sounds = [real_clip(dataset, str(file), codec, seconds) for file in rows["file"]]
-    return SoundMap(laid, sounds, facts.sample_rate, (axes[0], axes[1]))
+    return SoundMap(laid, sounds, info.sample_rate, (axes[0], axes[1]))
 
 
 def _title(row: "pd.Series[float]", parameters: list[str]) -> str:

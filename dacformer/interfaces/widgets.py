@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
 from dacformer.data import Conditions, Dataset
-from dacformer.data.dataset import spread
+from dacformer.data.dataset import evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.samples import SampleWriter
 from dacformer.evaluation.side_by_side import real_clip
@@ -146,17 +146,17 @@ def look_at(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: f
     Raises:
         UserError: The codec is not the one that the data set was made with.
     """
-    facts = dataset.facts
-    codec = codec or load_codec(facts.codec_name, facts.num_codebooks)
+    info = dataset.info
+    codec = codec or load_codec(info.codec_name, info.num_codebooks)
     sounds = {}
     for name in dataset.conditions.classes:
         rows = dataset.rows[dataset.rows["class"] == name]
-        for i in spread(len(rows), n):
+        for i in evenly_spaced(len(rows), n):
             row = rows.iloc[i]
             values = {key: row[key] for key in dataset.conditions.parameters if not np.isnan(row[key])}
             title = ", ".join([f"{name} {i + 1}", *(f"{key} {value:g}" for key, value in values.items())])
             sounds[title] = real_clip(dataset, str(row["file"]), codec, seconds)
-    return Sheet(sounds, facts.sample_rate, columns=n)
+    return Sheet(sounds, info.sample_rate, columns=n)
 
 
 def one_of_each(synth: Synthesizer, seconds: float = 3.0, seed: int = 0, **sampling: Any) -> Sheet:
@@ -382,7 +382,7 @@ class Steering(widgets.VBox):
 
     def _active(self) -> list[str]:
         """The parameters that the classes at hand have; all of them where no class is chosen."""
-        return self.synth.conditions.parameters_of({self.start.value, self.goal.value} - {""})
+        return self.synth.conditions.parameters_for({self.start.value, self.goal.value} - {""})
 
     def _enable(self) -> None:
         """Shows what can be moved now, and nothing else."""

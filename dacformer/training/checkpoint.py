@@ -27,9 +27,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, Settings, load_config, save_config
-from dacformer.data.conditions import Conditions
-from dacformer.data.dataset import Facts
+from dacformer.data.dataset import DatasetInfo
 from dacformer.errors import UserError
 from dacformer.files import new_file, sync, write_safetensors
 from dacformer.model import DACFormer
@@ -43,12 +43,12 @@ class Card(Settings):
     step: int
     metrics: dict[str, float] = {}
     config: Config
-    facts: Facts
+    info: DatasetInfo
     conditions: Conditions
 
     def build_model(self) -> DACFormer:
         """A model of the right sizes, with fresh weights."""
-        return DACFormer(self.config.model, self.facts.num_codebooks, self.facts.codebook_size, self.conditions.dim)
+        return DACFormer(self.config.model, self.info.num_codebooks, self.info.codebook_size, self.conditions.dim)
 
 
 @dataclass(frozen=True)

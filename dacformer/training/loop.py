@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
 from dacformer.config import Config, TrainingConfig, save_config
-from dacformer.data import Dataset, Excerpts, ValidationSegments, load_dataset
+from dacformer.data import Dataset, TrainingCrops, ValidationSegments, load_dataset
 from dacformer.data.dataset import check_classes, unigram_nll
 from dacformer.errors import UserError
 from dacformer.files import training_folder
@@ -116,7 +116,7 @@ class _Data:
     """A data set, cut for a training: excerpts, validation segments, and how well one could do by counting `(K,)`."""
 
     dataset: Dataset
-    excerpts: Excerpts
+    crops: TrainingCrops
     segments: ValidationSegments
     unigram: np.ndarray
 
@@ -125,10 +125,10 @@ class _Data:
         dataset = load_dataset(config.data.path)
         check_classes(dataset, dataset.rows)
         training, frames, batch = config.training, config.data.segment_frames, config.data.batch_size
-        excerpts = Excerpts(dataset, frames, training, training.steps * batch)
+        crops = TrainingCrops(dataset, frames, training, training.steps * batch)
         segments = ValidationSegments(dataset, frames, training.validation_batches * batch)
-        unigram = unigram_nll(excerpts.some_codes, segments.codes, dataset.facts.codebook_size)
-        return cls(dataset, excerpts, segments, unigram)
+        unigram = unigram_nll(crops.sample_of_codes, segments.codes, dataset.info.codebook_size)
+        return cls(dataset, crops, segments, unigram)
 
 
 class _Trainer:
@@ -143,8 +143,8 @@ class _Trainer:
         """Starts from fresh weights, or from those of the run's last checkpoint."""
         self.config, self.data, self.accelerator = config, data, accelerator
         torch.manual_seed(config.training.seed)
-        facts, conditions = data.dataset.facts, data.dataset.conditions
-        self.card = Card(step=0, config=config, facts=facts, conditions=conditions)
+        info, conditions = data.dataset.info, data.dataset.conditions
+        self.card = Card(step=0, config=config, info=info, conditions=conditions)
         plain = self.card.build_model()
         path = find_checkpoint(config.run, "last") if resume else None
         saved = load_state(path) if path else None
@@ -157,7 +157,7 @@ class _Trainer:
         self.average = WeightAverage(self.model, config.training.ema_decay)
         self.step = self.saved_step = 0
         if saved is not None:
-            self.card = saved[0].model_copy(update={"config": config, "facts": facts, "conditions": conditions})
+            self.card = saved[0].model_copy(update={"config": config, "info": info, "conditions": conditions})
             self.step = self.saved_step = saved[0].step
             options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
             with _fitting(path):
@@ -189,7 +189,7 @@ class _Trainer:
             self._catch_up()
         loader = self.accelerator.prepare(
             DataLoader(
-                self.data.excerpts,
+                self.data.crops,
                 batch_size=batch_size,
                 sampler=range(self.step * batch_size, training.steps * batch_size),
                 num_workers=self.config.data.num_workers,

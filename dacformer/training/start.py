@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dacformer.data.conditions import Conditions
+from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError
 from dacformer.training.checkpoint import Card, list_checkpoints, remove_checkpoint
 from dacformer.training.metrics import METRICS_FILE
@@ -65,7 +65,7 @@ def _changed_numbers(saved: Card, card: Card) -> Iterator[str]:
     sizes = {"codec", "num_codebooks", "codebook_size"}
     for prefix, was, now in (
         ("model.", saved.config.model.model_dump(), card.config.model.model_dump()),
-        ("", saved.facts.model_dump(include=sizes), card.facts.model_dump(include=sizes)),
+        ("", saved.info.model_dump(include=sizes), card.info.model_dump(include=sizes)),
     ):
         yield from (f"{prefix}{name} was {was[name]}, is now {now[name]}" for name in was if was[name] != now[name])
 

@@ -141,9 +141,9 @@ def test_blocks_are_encoded_as_they_come(tiny: Codec, noise: Noise) -> None:
 
 def make_file(tiny: Codec, noise: Noise, **changes: Any) -> DacFile:
     codes = tiny.encode(torch.from_numpy(noise(44100))[None, None]).numpy()
-    facts = {"sample_rate": 44100, "original_length": 44100, "input_db": -20.0, "chunk_length": codes.shape[2]}
-    facts |= {"codec": tiny.identity}
-    return DacFile(**({"codes": codes} | facts | changes))
+    info = {"sample_rate": 44100, "original_length": 44100, "input_db": -20.0, "chunk_length": codes.shape[2]}
+    info |= {"codec": tiny.identity}
+    return DacFile(**({"codes": codes} | info | changes))
 
 
 @pytest.mark.parametrize(("rate", "length"), [(44100, 44100), (48000, 48000), (16000, 15000)])

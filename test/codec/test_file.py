@@ -28,8 +28,8 @@ from dacformer.errors import UserError
 
 def make_file(frames: int = 6, codebooks: int = 4, channels: int = 1, **changes: Any) -> DacFile:
     codes = np.random.default_rng(0).integers(0, 64, (channels, codebooks, frames))
-    facts = {"sample_rate": 44100, "original_length": 512 * frames, "input_db": -20.5, "chunk_length": frames}
-    return DacFile(codes=codes, channels=channels, **(facts | changes))
+    info = {"sample_rate": 44100, "original_length": 512 * frames, "input_db": -20.5, "chunk_length": frames}
+    return DacFile(codes=codes, channels=channels, **(info | changes))
 
 
 @settings(max_examples=30, deadline=None)

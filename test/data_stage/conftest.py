@@ -42,11 +42,11 @@ def write_sounds(tmp_path: Path) -> Callable[..., Path]:
 def write_dataset(tmp_path: Path) -> Callable[..., Path]:
     """Writes a data set of random codes: `write_dataset([{"file": ..., "class": ..., "split": ...}], frames={...})`."""
 
-    def write(rows: list[Mapping[str, Any]], frames: Mapping[str, int] | None = None, **facts: Any) -> Path:
+    def write(rows: list[Mapping[str, Any]], frames: Mapping[str, int] | None = None, **info: Any) -> Path:
         path = tmp_path / "set"
         path.mkdir(exist_ok=True)
         good = {"codec": "tiny-0123", "codec_name": "tiny", "sample_rate": 44100, "hop_length": 512}
-        (path / "dataset.yaml").write_text(yaml.safe_dump(good | {"num_codebooks": 2, "codebook_size": V} | facts))
+        (path / "dataset.yaml").write_text(yaml.safe_dump(good | {"num_codebooks": 2, "codebook_size": V} | info))
         names = list(dict.fromkeys(name for row in rows for name in row))
         lines = [",".join(names), *(",".join(str(row.get(name, "")) for name in names) for row in rows)]
         (path / "manifest.csv").write_text("\n".join(lines))

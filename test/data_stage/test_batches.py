@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dacformer.config import TrainingConfig
-from dacformer.data import Dataset, Excerpts, ValidationSegments, load_dataset
+from dacformer.data import Dataset, TrainingCrops, ValidationSegments, load_dataset
 
 V = 64
 FRAMES = {"long.dac": 300, "short.dac": 20, "exact.dac": 32, "val.dac": 70, "val2.dac": 10}
@@ -37,19 +37,19 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 def test_an_excerpt_depends_on_seed_and_number_alone(dataset: Dataset) -> None:
-    first, again = (Excerpts(dataset, T, TrainingConfig(seed=3), count) for count in (100, 50))
+    first, again = (TrainingCrops(dataset, T, TrainingConfig(seed=3), count) for count in (100, 50))
     backwards = {i: again[i] for i in reversed(range(50))}
     assert all(same(first[i], backwards[i]) for i in range(50))
-    other = Excerpts(dataset, T, TrainingConfig(seed=4), 100)
+    other = TrainingCrops(dataset, T, TrainingConfig(seed=4), 100)
     assert not all(same(first[i], other[i]) for i in range(50))
     assert len(first) == 100 and len({first[i]["codes"].numpy().tobytes() for i in range(50)}) > 30
 
 
 def test_an_excerpt_is_a_piece_of_its_file_with_its_condition(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, T, plain(), 60)
+    crops = TrainingCrops(dataset, T, plain(), 60)
     seen = set()
     for i in range(60):
-        item = excerpts[i]
+        item = crops[i]
         assert item["codes"].dtype == item["input_codes"].dtype == torch.int64 and item["mask"].dtype == torch.bool
         assert item["codes"].shape == (2, T) and item["condition"].shape == (1, 4)
         length = int(item["mask"].sum())
@@ -68,10 +68,10 @@ def test_an_excerpt_is_a_piece_of_its_file_with_its_condition(dataset: Dataset) 
 
 
 def test_padding_is_masked(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, T, plain(), 200)
+    crops = TrainingCrops(dataset, T, plain(), 200)
     lengths = set()
     for i in range(200):
-        codes, mask = excerpts[i]["codes"], excerpts[i]["mask"]
+        codes, mask = crops[i]["codes"], crops[i]["mask"]
         length = int(mask.sum())
         assert mask[:length].all() and not mask[length:].any() and not codes[:, length:].any()
         lengths.add(length)
@@ -79,27 +79,27 @@ def test_padding_is_masked(dataset: Dataset) -> None:
 
 
 def test_files_are_drawn_as_often_as_segments_fit(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, T, plain(), 1500)
-    rates = np.array([float(excerpts[i]["condition"][0, 2]) for i in range(1500)])  # -1 long, 0 exact, 1 short
+    crops = TrainingCrops(dataset, T, plain(), 1500)
+    rates = np.array([float(crops[i]["condition"][0, 2]) for i in range(1500)])  # -1 long, 0 exact, 1 short
     shares = [np.mean(rates == value) for value in (-1, 0, 1)]
     np.testing.assert_allclose(shares, np.array([10, 1, 1]) / 12, atol=0.03)
 
 
 def test_all_starts_are_drawn(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, 298, plain(), 300)
+    crops = TrainingCrops(dataset, 298, plain(), 300)
     long = dataset.codes("long.dac")
     starts = {
         start
         for i in range(300)
         for start in range(3)
-        if np.array_equal(excerpts[i]["codes"], long[:, start : start + 298])
+        if np.array_equal(crops[i]["codes"], long[:, start : start + 298])
     }
     assert starts == {0, 1, 2}
 
 
 def test_frames_are_corrupted_whole_and_as_often_as_said(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, 300, plain(input_noise=0.6), 400)
-    items = [item for i in range(400) if (item := excerpts[i])["mask"].all()]
+    crops = TrainingCrops(dataset, 300, plain(input_noise=0.6), 400)
+    items = [item for i in range(400) if (item := crops[i])["mask"].all()]
     replaced = torch.stack([(item["input_codes"] != item["codes"]).any(dim=0) for item in items]).float()
     # A share uniform in [0, 0.6]; one in V * V frames is replaced by itself.
     shares = replaced.mean(dim=1)
@@ -111,13 +111,13 @@ def test_frames_are_corrupted_whole_and_as_often_as_said(dataset: Dataset) -> No
 
 
 def test_conditions_are_dropped_as_often_as_said(dataset: Dataset) -> None:
-    items = Excerpts(dataset, T, plain(condition_dropout=0.25), 1000)
+    items = TrainingCrops(dataset, T, plain(condition_dropout=0.25), 1000)
     conditions = torch.cat([items[i]["condition"] for i in range(1000)])
     assert float((conditions == 0).all(dim=1).float().mean()) == pytest.approx(0.25, abs=0.05)
 
 
 def test_parameters_are_dropped_as_often_as_said(dataset: Dataset) -> None:
-    items = Excerpts(dataset, T, plain(parameter_dropout=0.25), 1000)
+    items = TrainingCrops(dataset, T, plain(parameter_dropout=0.25), 1000)
     conditions = torch.cat([items[i]["condition"] for i in range(1000)])
     unknown = conditions[:, 3] == 0
     assert float(unknown.float().mean()) == pytest.approx(0.25, abs=0.05)
@@ -125,13 +125,13 @@ def test_parameters_are_dropped_as_often_as_said(dataset: Dataset) -> None:
 
 
 def test_a_splice_changes_codes_and_condition_at_the_same_frame(dataset: Dataset) -> None:
-    excerpts = Excerpts(dataset, T, plain(splice_probability=1.0), 60)
+    crops = TrainingCrops(dataset, T, plain(splice_probability=1.0), 60)
     files = {
         tuple(dataset.condition(row)[0]): dataset.codes(row["file"]) for _, row in dataset.split("train").iterrows()
     }
     seen = set()
     for i in range(60):
-        item = excerpts[i]
+        item = crops[i]
         assert item["condition"].shape == (T, 4)
         length = int(item["mask"].sum())
         condition = item["condition"][:length].numpy()
@@ -174,12 +174,12 @@ def test_without_validation_files_training_files_are_measured(write_dataset: Cal
 
 def test_a_set_that_is_not_held_gives_the_same_excerpts(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """More files than are held in memory are read when they are drawn."""
-    held = Excerpts(dataset, T, TrainingConfig(), 40)
-    everything = held.some_codes
+    held = TrainingCrops(dataset, T, TrainingConfig(), 40)
+    everything = held.sample_of_codes
     monkeypatch.setattr("dacformer.data.batches.FILES_HELD", 2)
-    drawn = Excerpts(dataset, T, TrainingConfig(), 40)
+    drawn = TrainingCrops(dataset, T, TrainingConfig(), 40)
     assert all(same(held[i], drawn[i]) for i in range(40))
-    assert len(drawn._held) <= 2 and drawn.some_codes.shape[1] < everything.shape[1]
+    assert len(drawn._held) <= 2 and drawn.sample_of_codes.shape[1] < everything.shape[1]
 
 
 def test_lengths_in_the_manifest_need_no_file_to_be_read(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def test_a_data_set_opens(write_dataset: WriteDataset) -> None:
     assert dataset.conditions.classes == ("rain", "wind") and dataset.conditions.dim == 4
     rate = dataset.conditions.parameters["rate"]
     assert (rate.low, rate.high, rate.classes) == (1, 3, ("rain", "wind"))  # of the training rows
-    assert dataset.facts.frame_rate == 44100 / 512
+    assert dataset.info.frame_rate == 44100 / 512
     assert dataset.codes("b/c.dac").shape == (2, 40)
     np.testing.assert_array_equal(dataset.condition(dataset.split("train").iloc[1]), [[0, 1, 1, 1]])
     assert list(dataset.split("val")["file"]) == ["d.dac"]
@@ -106,7 +106,7 @@ def test_frames_that_are_not_the_files_are_noticed(write_dataset: WriteDataset, 
 def test_a_parameter_of_one_value_or_none_is_no_obstacle(write_dataset: WriteDataset) -> None:
     dataset = load_dataset(write_dataset([row("a.dac", rate=2, hue=""), row("b.dac", rate=2, hue="nan")]))
     assert list(dataset.conditions.parameters) == ["rate"]
-    assert dataset.conditions_of(dataset.rows).tolist() == [[1, -1, 1]] * 2
+    assert dataset.encode_rows(dataset.rows).tolist() == [[1, -1, 1]] * 2
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,18 @@ def test_facts_with_a_typing_mistake_are_refused(write_dataset: WriteDataset) ->
 
 
 @pytest.mark.parametrize(
-    "facts",
-    [{"sample_rate": 0}, {"hop_length": -512}, {"num_codebooks": "many"}, {"codec": [3]}, {"gains_db": {"rain": 1e9}}],
+    "info",
+    [
+        {"sample_rate": 0},
+        {"hop_length": -512},
+        {"num_codebooks": "many"},
+        {"codec": [3]},
+        {"level_offset_db": {"rain": 1e9}},
+    ],
 )
-def test_impossible_facts_are_refused(write_dataset: WriteDataset, facts: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=f"dataset.yaml: '{next(iter(facts))}"):
-        load_dataset(write_dataset([row("a.dac")], **facts))
+def test_impossible_facts_are_refused(write_dataset: WriteDataset, info: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"dataset.yaml: '{next(iter(info))}"):
+        load_dataset(write_dataset([row("a.dac")], **info))
 
 
 @pytest.mark.parametrize("form", ["{p}: &{c} [{many}]", "{p}: &{c} {{<<: [{many}]}}"], ids=["lists", "merges"])
@@ -169,9 +175,9 @@ def test_facts_that_grow_without_end_are_refused(write_dataset: WriteDataset, fo
     assert len(str(caught.value)) < 2000
 
 
-@pytest.mark.parametrize("facts", [{"num_codebooks": 4}, {"codebook_size": 8}])
-def test_codes_that_do_not_fit_the_facts_are_refused(write_dataset: WriteDataset, facts: dict[str, int]) -> None:
-    dataset = load_dataset(write_dataset([row("a.dac")], **facts))
+@pytest.mark.parametrize("info", [{"num_codebooks": 4}, {"codebook_size": 8}])
+def test_codes_that_do_not_fit_the_facts_are_refused(write_dataset: WriteDataset, info: dict[str, int]) -> None:
+    dataset = load_dataset(write_dataset([row("a.dac")], **info))
     with pytest.raises(UserError, match=r"a\.dac has 2 codebooks and codes up to .* Encode it again"):
         dataset.codes("a.dac")
 

@@ -126,9 +126,9 @@ def test_nested_folders_become_a_data_set(tiny: Codec, write_sounds: WriteSounds
         "far/down/wind/d.dac",
         "e--rate-2.dac",
     }
-    assert dataset.facts.codec == tiny.identity and dataset.facts.codec_name == "tiny"
-    assert (dataset.facts.num_codebooks, dataset.facts.codebook_size) == (2, 64)
-    assert set(dataset.facts.gains_db) == {"e", "rain", "wind"}
+    assert dataset.info.codec == tiny.identity and dataset.info.codec_name == "tiny"
+    assert (dataset.info.num_codebooks, dataset.info.codebook_size) == (2, 64)
+    assert set(dataset.info.level_offset_db) == {"e", "rain", "wind"}
     assert sorted(dataset.rows["split"]) == ["train", "train", "train", "val", "val"]
     assert dataset.rows.set_index("file")["rate"].dropna().to_dict() == {"e--rate-2.dac": 2.0}
 
@@ -144,7 +144,7 @@ def test_the_level_that_the_codec_takes_is_known(codec: Codec, tmp_path: Path) -
     for name, level in levels.items():
         codes = read_dac(tmp_path / "set" / name / "a.dac").codes
         decoded = codec.decode(torch.from_numpy(codes))[0, 0, : 3 * 44100].numpy()
-        assert sound.loudness_db(decoded, 44100) - dataset.facts.gains_db[name] == pytest.approx(level, abs=0.1)
+        assert sound.loudness_db(decoded, 44100) - dataset.info.level_offset_db[name] == pytest.approx(level, abs=0.1)
 
 
 def test_sounds_that_begin_with_silence_keep_what_they_were_amplified_by(tiny: Codec, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_sounds_that_begin_with_silence_keep_what_they_were_amplified_by(tiny: C
     sound.write_audio(tmp_path / "sounds" / "rain" / "a.wav", audio, 44100)
     encode(tmp_path / "sounds", tiny)
     gain = read_dac(tmp_path / "set" / "rain" / "a.dac").gain_db
-    assert load_dataset(tmp_path / "set").facts.gains_db["rain"] == pytest.approx(gain, abs=0.01)
+    assert load_dataset(tmp_path / "set").info.level_offset_db["rain"] == pytest.approx(gain, abs=0.01)
 
 
 def test_encoded_again_nothing_is_encoded_and_all_is_the_same(tiny: Codec, write_sounds: WriteSounds) -> None:
@@ -241,11 +241,16 @@ def test_a_second_folder_is_added(
     assert both.rows[both.rows["class"] == "rain"]["file"].to_list() == first.rows["file"].to_list()
     assert set(both.rows["file"]) == {"1.dac", "2.dac", "1.2.dac", "2--gust-3.dac"}
     assert (output / "1.dac").read_bytes() == codes != (output / "1.2.dac").read_bytes()
-    assert both.facts.gains_db["rain"] == first.facts.gains_db["rain"] and "wind" in both.facts.gains_db
-    assert both.facts.made_by == f"{first.facts.made_by} && dacformer encode {wind} {output} --codec tiny"
+    assert (
+        both.info.level_offset_db["rain"] == first.info.level_offset_db["rain"] and "wind" in both.info.level_offset_db
+    )
+    assert both.info.made_by == f"{first.info.made_by} && dacformer encode {wind} {output} --codec tiny"
     assert encode_folder(rain, output, tiny, "tiny") == EncodingReport(0, 2, {}, kept=2)
     again = load_dataset(output)
-    assert sorted(again.rows["file"]) == sorted(both.rows["file"]) and again.facts.gains_db == both.facts.gains_db
+    assert (
+        sorted(again.rows["file"]) == sorted(both.rows["file"])
+        and again.info.level_offset_db == both.info.level_offset_db
+    )
 
 
 def test_a_class_in_two_folders_has_the_level_of_both(tiny: Codec, write_sounds: WriteSounds, tmp_path: Path) -> None:
@@ -254,7 +259,7 @@ def test_a_class_in_two_folders_has_the_level_of_both(tiny: Codec, write_sounds:
         encode_folder(sounds / name, tmp_path / "parts", tiny, "tiny", root=sounds)
     encode_folder(sounds, tmp_path / "whole", tiny, "tiny", validation=0.0)
     parts, whole = load_dataset(tmp_path / "parts"), load_dataset(tmp_path / "whole")
-    assert parts.facts.gains_db["rain"] == pytest.approx(whole.facts.gains_db["rain"], abs=0.011)
+    assert parts.info.level_offset_db["rain"] == pytest.approx(whole.info.level_offset_db["rain"], abs=0.011)
     assert list(parts.rows["file"]) == list(whole.rows["file"]) == ["x/rain/a.dac", "y/rain/b.dac"]
 
 
@@ -448,12 +453,12 @@ def test_no_room_ends_the_work_and_it_can_go_on(tiny: Codec, write_sounds: Write
 def test_a_float_file_of_integers_does_not_move_the_level_of_its_class(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds(*(f"rain/{i}.wav" for i in range(7)))
     encode(sounds, tiny)
-    level = load_dataset(sounds.parent / "set").facts.gains_db["rain"]
+    level = load_dataset(sounds.parent / "set").info.level_offset_db["rain"]
     loud = 16000 * np.sin(np.arange(44100) / 9)
     soundfile.write(sounds / "rain" / "loud.wav", loud, 44100, subtype="FLOAT")
     report = encode(sounds, tiny)
     assert "reaches 1.6e+04 where full scale is 1" in report.skipped[str(sounds / "rain" / "loud.wav")]
-    assert load_dataset(sounds.parent / "set").facts.gains_db["rain"] == level
+    assert load_dataset(sounds.parent / "set").info.level_offset_db["rain"] == level
 
 
 def test_what_is_left_out_is_told(tiny: Codec, write_sounds: WriteSounds) -> None:

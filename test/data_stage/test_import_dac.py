@@ -72,21 +72,21 @@ def test_a_folder_of_the_earlier_system_becomes_a_data_set(
         report = import_folder(folder, tmp_path / "set", str(weights), table, validation=0.5)
         assert (report.taken, report.skipped) == (4, {})
         dataset = load_dataset(tmp_path / "set")
-    facts = dataset.facts
-    assert (facts.codec, facts.codec_name, facts.num_codebooks) == (named.identity, str(weights), 4)
+    info = dataset.info
+    assert (info.codec, info.codec_name, info.num_codebooks) == (named.identity, str(weights), 4)
     assert dataset.conditions.classes == ("high", "low") and list(dataset.conditions.parameters) == ["Param1"]
     assert sorted(dataset.rows["split"]) == ["train", "train", "val", "val"]
     for name in NAMES:
         assert (tmp_path / "set" / f"{name}.dac").read_bytes() == (folder / f"{name}.dac").read_bytes()
         np.testing.assert_array_equal(dataset.codes(f"{name}.dac"), read_dac(folder / f"{name}.dac").codes[0, :4])
-    assert set(facts.gains_db) == {"high", "low"} and all(gain != 0.0 for gain in facts.gains_db.values())
+    assert set(info.level_offset_db) == {"high", "low"} and all(gain != 0.0 for gain in info.level_offset_db.values())
 
 
 def test_a_folder_may_become_a_data_set_where_it_is(write_codes: WriteCodes, weights: Path) -> None:
     folder = write_codes("rain/a", "rain/b", "wind/c--rate-1", codebooks=2)
     assert import_folder(folder, folder, str(weights)).taken == 3
     dataset = load_dataset(folder)
-    assert dataset.conditions.classes == ("c", "rain") and dataset.facts.num_codebooks == 2
+    assert dataset.conditions.classes == ("c", "rain") and dataset.info.num_codebooks == 2
     with pytest.raises(UserError, match=r"codes is a data set already .made by .dacformer encode"):
         import_folder(folder, folder.parent / "other", str(weights))
 
@@ -103,9 +103,9 @@ def test_codes_of_a_published_codec_need_no_weights(
     folder = write_codes(*NAMES, codebooks=9, size=1024)
     with pytest.warns(UserWarning, match="could not be downloaded .* The codes are taken without it"):
         import_folder(folder, tmp_path / "set", "44khz", table)
-    facts = load_dataset(tmp_path / "set").facts
-    assert (facts.codec, facts.sample_rate, facts.hop_length, facts.num_codebooks) == ("44khz", 44100, 512, 4)
-    assert facts.gains_db == {}
+    info = load_dataset(tmp_path / "set").info
+    assert (info.codec, info.sample_rate, info.hop_length, info.num_codebooks) == ("44khz", 44100, 512, 4)
+    assert info.level_offset_db == {}
     with pytest.warns(UserWarning), pytest.raises(UserError, match=r"43 frames for 0\.50 s .* 50\.0 a"):
         import_folder(folder, tmp_path / "other", "16khz", table)
     with pytest.warns(UserWarning), pytest.raises(UserError, match="holds codes of small-12, not of 44khz"):
@@ -139,7 +139,7 @@ def test_codes_of_an_unknown_codec_are_asked_about(write_codes: WriteCodes, tmp_
     small = load_codec("small")
     write_codes("rain/a", codec=small.identity, codebooks=4)
     assert import_folder(folder, tmp_path / "set", None).taken == 1
-    assert load_dataset(tmp_path / "set").facts.codec == small.identity
+    assert load_dataset(tmp_path / "set").info.codec == small.identity
     write_codes("rain/b", codec="other-1")
     with pytest.raises(UserError, match=r"of more than one codec: '.*b\.dac' of other-1, '.*a\.dac' of small-"):
         import_folder(folder, tmp_path / "set", None)

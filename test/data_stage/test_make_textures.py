@@ -23,7 +23,7 @@ def test_other_classes_are_added_and_the_same_are_made_again(tiny: Codec, tmp_pa
     both = load_dataset(output)
     assert both.rows["class"].to_list() == ["wind", "wind", "hits", "hits"]
     assert codes == {file: (output / file).read_bytes() for file in wind.rows["file"]}
-    assert wind.facts.made_by in both.facts.made_by and "--classes hits" in both.facts.made_by
+    assert wind.info.made_by in both.info.made_by and "--classes hits" in both.info.made_by
     make_texture_dataset(output, tiny, "tiny", ["hits"], validation=0.0, **SIZES | {"seconds": 0.4})  # pyright: ignore
     frames = load_dataset(output).rows.groupby("class")["frames"].max()
     assert frames["hits"] == 35 and frames["wind"] == 18

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dacformer.codec import Codec, DacFile, write_dac
 from dacformer.config import Config, save_config
 from dacformer.data import load_dataset
-from dacformer.data.dataset import Facts
+from dacformer.data.dataset import DatasetInfo
 from dacformer.evaluation import FreeRunning
 from dacformer.evaluation.free_running import clip_statistics, misread, relative_distance, targets_of
 from dacformer.generation import Synthesizer
@@ -71,9 +71,9 @@ def test_a_target_that_is_nowhere_known_decides_nothing() -> None:
 
 def write_set(path: Path, codec: Codec, codes: Sequence[np.ndarray], labels: Sequence[tuple[str, float]]) -> Path:
     """A data set of codes `(4, T)`, all for training, with classes and values of a parameter."""
-    facts = Facts(codec=codec.identity, codec_name="small", sample_rate=44100, hop_length=512, num_codebooks=4,
+    info = DatasetInfo(codec=codec.identity, codec_name="small", sample_rate=44100, hop_length=512, num_codebooks=4,
                   codebook_size=1024)  # fmt: skip
-    save_config(facts, path / "dataset.yaml")
+    save_config(info, path / "dataset.yaml")
     for i, each in enumerate(codes):
         frames = each.shape[1]
         write_dac(path / f"{i}.dac", DacFile(each[None], 44100, 512 * frames, -20.0, frames, codec=codec.identity))

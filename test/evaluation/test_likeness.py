@@ -64,7 +64,7 @@ def test_held_out_clips_that_are_copies_are_found_out(synth: Synthesizer, with_c
         return np.abs(audio[: 8 * 500].reshape(500, 8))
 
     figures = measure_likeness(synth, with_copies, ["wind"], seconds=1.0, embed=embed)
-    assert heard == [synth.facts.sample_rate] * 8 and figures.summary.loc["wind", "variety"] > 0
+    assert heard == [synth.info.sample_rate] * 8 and figures.summary.loc["wind", "variety"] > 0
     row = figures.summary.loc["wind"]
     assert row["embedded_low"] <= row["embedded"] <= row["embedded_high"] and row["embedded_floor"] >= 0
     assert list(figures.summary.index) == ["wind"] and figures.summary.loc["wind", "clips"] == 4

@@ -8,7 +8,7 @@ import pytest
 
 import dacformer
 from dacformer.config import Config, load_config, save_config
-from dacformer.data.dataset import Facts
+from dacformer.data.dataset import DatasetInfo
 from dacformer.errors import UserError
 from dacformer.evaluation import training
 from dacformer.interfaces import ensure_run, runs
@@ -44,8 +44,8 @@ def test_a_setting_turns_the_judge_off(configure: Configure, tmp_path: Path) -> 
 def without_codec(dataset_path: Path, tmp_path: Path) -> Path:
     """A data set whose codec is not at hand."""
     path = Path(shutil.copytree(dataset_path, tmp_path / "set"))
-    facts = load_config(path / "dataset.yaml", kind=Facts)
-    save_config(facts.model_copy(update={"codec_name": str(tmp_path / "gone.safetensors")}), path / "dataset.yaml")
+    info = load_config(path / "dataset.yaml", kind=DatasetInfo)
+    save_config(info.model_copy(update={"codec_name": str(tmp_path / "gone.safetensors")}), path / "dataset.yaml")
     return path
 
 
@@ -71,8 +71,8 @@ def test_a_codec_of_other_weights_is_said_before_the_first_step(
     configure: Configure, tmp_path: Path, dataset_path: Path
 ) -> None:
     path = Path(shutil.copytree(dataset_path, tmp_path / "set"))
-    facts = load_config(path / "dataset.yaml", kind=Facts)
-    save_config(facts.model_copy(update={"codec": "small-0123456789abcdef"}), path / "dataset.yaml")
+    info = load_config(path / "dataset.yaml", kind=DatasetInfo)
+    save_config(info.model_copy(update={"codec": "small-0123456789abcdef"}), path / "dataset.yaml")
     config = configure(tmp_path / "run", data={"path": path}, **QUICK)
     with pytest.raises(UserError, match="is of small-0123456789abcdef, but 'small' is small-"):
         dacformer.train(config)

@@ -5,7 +5,7 @@ import torch
 
 from dacformer.codec import Codec
 from dacformer.config import Config, ModelConfig
-from dacformer.data import Conditions, Facts, ParameterRange
+from dacformer.data import Conditions, DatasetInfo, ParameterRange
 from dacformer.generation import Synthesizer
 from dacformer.training.checkpoint import Card, Checkpoint
 
@@ -13,19 +13,19 @@ from dacformer.training.checkpoint import Card, Checkpoint
 @pytest.fixture(scope="session")
 def untrained(codec: Codec) -> Synthesizer:
     """Looks 30 frames back; its random weights listen to the controls."""
-    facts = Facts(
+    info = DatasetInfo(
         codec=codec.identity,
         codec_name="small",
         sample_rate=codec.sample_rate,
         hop_length=codec.hop_length,
         num_codebooks=codec.num_codebooks,
         codebook_size=codec.codebook_size,
-        gains_db={"pistons": -3.0, "wind": 6.0},
+        level_offset_db={"pistons": -3.0, "wind": 6.0},
     )
     ranges = {"rate": ParameterRange(low=0.0, high=1.0), "strength": ParameterRange(low=0.0, high=1.0)}
     conditions = Conditions(classes=("pistons", "wind"), parameters=ranges)
     sizes = ModelConfig(dim=32, num_layers=2, num_heads=2, window_frames=16, mlp_ratio=2, film_dim=16)
-    card = Card(step=0, config=Config(model=sizes), facts=facts, conditions=conditions)
+    card = Card(step=0, config=Config(model=sizes), info=info, conditions=conditions)
     model = card.build_model()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -55,7 +55,7 @@ def test_codes_that_repeat_are_found(untrained: Synthesizer) -> None:
 def test_a_loop_goes_round(untrained: Synthesizer, tmp_path: Path) -> None:
     loop = untrained.loop(0.5, {"class": "wind"}, seed=1)
     assert loop.codes.shape == (4, 43) and len(loop.audio) == 43 * 512 and loop.loops
-    gain = 10 ** (-untrained.facts.gains_db["wind"] / 20)
+    gain = 10 ** (-untrained.info.level_offset_db["wind"] / 20)
     circle = decode_circle(untrained.codec, torch.from_numpy(loop.codes))
     np.testing.assert_allclose(loop.audio, np.clip(gain * circle, -1, 1), atol=1e-5)
     seam = measure_seam(loop.audio, RATE)
@@ -70,7 +70,7 @@ def test_a_loop_of_a_take_is_a_piece_of_it_or_of_what_follows(untrained: Synthes
     take = untrained.generate(0.3, controls)
     loop = take.loop(0.5, n=2)
     longer = loop.undo()
-    start = round(loop.recipe["edits"][-1]["at_seconds"] * untrained.facts.frame_rate)
+    start = round(loop.recipe["edits"][-1]["at_seconds"] * untrained.info.frame_rate)
     np.testing.assert_array_equal(loop.codes, longer.codes[:, start : start + 43])
     np.testing.assert_allclose(loop.curves.weights["pistons"], longer.curves.weights["pistons"][start : start + 43])
     assert longer.undo() is take and len(take.children) == 2

@@ -34,7 +34,7 @@ LONG = 0.5  # seconds: 43 frames, almost three windows
 
 
 def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **sampling: object) -> np.ndarray:
-    times = np.arange(frames) / synth.facts.frame_rate
+    times = np.arange(frames) / synth.info.frame_rate
     conditions = np.stack([conditions_at(each, synth.conditions, times) for each in controls])
     asked = SamplingConfig(**(synth.sampling.model_dump() | sampling))
     return generate_slowly(synth.model, torch.from_numpy(conditions), asked, seed).numpy()
@@ -116,11 +116,11 @@ def test_controls_are_heard(synth: Synthesizer) -> None:
 
 def test_the_audio_is_the_decoded_codes_at_the_level_of_the_class(synth: Synthesizer, codec: Codec) -> None:
     take = synth.generate(0.5, {"class": "wind"}, seed=0)
-    gain = 10 ** (-synth.facts.gains_db["wind"] / 20)
+    gain = 10 ** (-synth.info.level_offset_db["wind"] / 20)
     decoded = codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
     np.testing.assert_allclose(take.audio, np.clip(gain * decoded, -1, 1), atol=1e-4)
     assert take.seconds == pytest.approx(43 * 512 / 44100)
-    gains = synth.facts.gains_db
+    gains = synth.info.level_offset_db
     morph = synth.generate(0.1, {"class": {"wind": 1.0, "pistons": 3.0}})
     blended = 10 ** (-(gains["wind"] + 3 * gains["pistons"]) / 4 / 20)
     decoded = codec.decode(torch.from_numpy(morph.codes)[None])[0, 0].numpy()
@@ -132,11 +132,11 @@ def test_a_stream_is_the_take_of_the_same_seed(synth: Synthesizer, codec: Codec)
     pieces = list(islice(synth.stream(controls, chunk_seconds=0.1, seed=5), 8))
     assert [len(piece) for piece in pieces[2:]] == [9 * 512] * 6
     streamed = np.concatenate(pieces)
-    take = synth.generate(72 / synth.facts.frame_rate, controls, seed=5)
+    take = synth.generate(72 / synth.info.frame_rate, controls, seed=5)
     decoded = codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
     delay = codec.stream_decoder().delay_frames * 512
     assert len(decoded) - delay <= len(streamed) < len(decoded)
-    gain = 10 ** (-synth.facts.gains_db["wind"] / 20)
+    gain = 10 ** (-synth.info.level_offset_db["wind"] / 20)
     np.testing.assert_allclose(streamed, gain * decoded[: len(streamed)], atol=1e-4)
 
 
@@ -159,11 +159,11 @@ def test_a_change_of_level_in_a_stream_is_a_ramp(untrained: Synthesizer) -> None
     """The level of the classes goes over within a frame, so that nothing clicks."""
     controls = {"class": {"wind": Curve([(0, 1), (0.4, 1), (0.4, 0)]), "pistons": Curve([(0, 0), (0.4, 0), (0.4, 1)])}}
     streamed = np.concatenate(list(islice(untrained.stream(controls, chunk_seconds=0.1, seed=1), 8)))
-    codes = untrained.generate(72 / untrained.facts.frame_rate, controls, seed=1).codes
+    codes = untrained.generate(72 / untrained.info.frame_rate, controls, seed=1).codes
     decoded = untrained.codec.decode(torch.from_numpy(codes)[None])[0, 0].numpy()[: len(streamed)]
     loud = np.flatnonzero((np.abs(decoded) > 0.02) & (np.abs(streamed) < 1.0))
     gain = streamed[loud] / decoded[loud]
-    before, after = (10 ** (-untrained.facts.gains_db[name] / 20) for name in ("wind", "pistons"))
+    before, after = (10 ** (-untrained.info.level_offset_db[name] / 20) for name in ("wind", "pistons"))
     np.testing.assert_allclose([gain[0], gain[-1]], [before, after], rtol=1e-2)
     assert (np.abs(np.diff(gain)) <= 1.1 * abs(after - before) / 512 * np.diff(loud) + 5e-3).all()
 
@@ -219,7 +219,7 @@ def test_a_sound_is_continued_from_its_codes(synth: Synthesizer, codec: Codec, t
 
 
 def test_a_dac_file_is_continued_from_its_codes(synth: Synthesizer, prompt: np.ndarray, tmp_path: Path) -> None:
-    file = DacFile(prompt[None], 44100, 40 * 512, -20.0, 40, codec=synth.facts.codec)
+    file = DacFile(prompt[None], 44100, 40 * 512, -20.0, 40, codec=synth.info.codec)
     path = write_dac(tmp_path / "prompt.dac", file)
     np.testing.assert_array_equal(synth.continue_from(path, 0.1).codes, synth.continue_from(prompt, 0.1).codes)
 
@@ -253,7 +253,7 @@ def test_a_saved_sound_holds_the_recipe_to_make_it_again(synth: Synthesizer, tmp
     path = take.save(tmp_path / "new folder" / f"take{suffix}")
     np.testing.assert_allclose(read_audio(path, 44100), take.audio, atol=1e-4)
     recipe = json.loads(read_comment(path))
-    assert recipe["checkpoint"] == synth.checkpoint.identity and recipe["codec"] == synth.facts.codec
+    assert recipe["checkpoint"] == synth.checkpoint.identity and recipe["codec"] == synth.info.codec
     again = {"class": recipe["controls"]["class"], "strength": Curve(**recipe["controls"]["strength"])}
     made_again = synth.generate(0.3, again, recipe["seed"], **recipe["sampling"])
     np.testing.assert_array_equal(made_again.codes, take.codes)
@@ -415,7 +415,7 @@ def test_another_codec_is_refused(trained: Path, tmp_path: Path, synth: Synthesi
     from dacformer.codec.codec import EMBEDDED
 
     other = shutil.copy(EMBEDDED["small"], tmp_path / "other.safetensors")
-    with pytest.raises(UserError, match=rf"speaks the codes of {synth.facts.codec}, but this codec is other-"):
+    with pytest.raises(UserError, match=rf"speaks the codes of {synth.info.codec}, but this codec is other-"):
         load(trained, codec=other)
 
 

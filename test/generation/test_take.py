@@ -78,7 +78,7 @@ def test_after_any_edits_the_audio_is_that_of_the_codes(synth: Synthesizer, edit
         shared = min(take.codes.shape[1], before.codes.shape[1])
         np.testing.assert_array_equal(take.codes[:, :shared], before.codes[:, :shared])
     decoded = synth.codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
-    gain = 10 ** (-synth.facts.gains_db["wind"] / 20)
+    gain = 10 ** (-synth.info.level_offset_db["wind"] / 20)
     np.testing.assert_allclose(take.audio, np.clip(gain * decoded, -1, 1), atol=1e-4)
     assert len(take.recipe["edits"]) == 1 + len(edits)
 

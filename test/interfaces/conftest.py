@@ -9,7 +9,7 @@ import torch
 from dacformer.codec import Codec, DacFile, write_dac
 from dacformer.codec.codec import build_model
 from dacformer.config import CodecConfig, Config, DataConfig, ModelConfig, TrainingConfig, save_config
-from dacformer.data import Dataset, Facts, load_dataset
+from dacformer.data import Dataset, DatasetInfo, load_dataset
 from dacformer.generation import Synthesizer
 from dacformer.training.checkpoint import Card, Checkpoint
 
@@ -39,8 +39,10 @@ def dataset(tmp_path: Path) -> Dataset:
         codes = rng.integers(0, V, (1, K, 500))
         write_dac(tmp_path / file, DacFile(codes, RATE, 500 * HOP, -20.0, 500))
     (tmp_path / "manifest.csv").write_text(ROWS.format(*files))
-    facts = Facts(codec="tiny-0", codec_name="tiny", sample_rate=RATE, hop_length=HOP, num_codebooks=K, codebook_size=V)
-    save_config(facts, tmp_path / "dataset.yaml")
+    info = DatasetInfo(
+        codec="tiny-0", codec_name="tiny", sample_rate=RATE, hop_length=HOP, num_codebooks=K, codebook_size=V
+    )
+    save_config(info, tmp_path / "dataset.yaml")
     return load_dataset(tmp_path)
 
 
@@ -56,5 +58,5 @@ def config(dataset: Dataset, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def synth(dataset: Dataset, config: Config, codec: Codec) -> Synthesizer:
-    card = Card(step=0, config=config, facts=dataset.facts, conditions=dataset.conditions)
+    card = Card(step=0, config=config, info=dataset.info, conditions=dataset.conditions)
     return Synthesizer(Checkpoint(card, card.build_model(), "tiny/0"), codec)

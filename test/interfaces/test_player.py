@@ -37,7 +37,7 @@ class Page:
         self.say("report", played=played, runs=runs, underruns=underruns, delay=delay)
 
     def wait_for_seconds(self, seconds: float) -> None:
-        wait_until(lambda: sum(len(audio) for _, audio in self.chunks) >= seconds * self.player.facts["rate"])
+        wait_until(lambda: sum(len(audio) for _, audio in self.chunks) >= seconds * self.player.info["rate"])
 
 
 def wait_until(there: Callable[[], bool]) -> None:
@@ -67,7 +67,7 @@ def test_it_starts_with_the_first_class_and_the_settings_of_the_run(player: Play
     assert player.weights == {"pistons": 1.0, "wind": 0.0} and player.active == ["rate"]
     assert player.stance.parameters == {"rate": 2.5}
     assert player.temperature == 1.0 and player.guidance == synth.sampling.guidance and player.seed == 4
-    assert player.facts["ranges"] == {"rate": (0.5, 4.5), "force": (0.1, 0.9)}
+    assert player.info["ranges"] == {"rate": (0.5, 4.5), "force": (0.1, 0.9)}
     assert not player.sounds and player.performances == []
     with pytest.raises(UserError, match="Press play"):
         _ = player.take
@@ -100,7 +100,7 @@ def test_a_page_hears_steers_and_stops(player: Player, page: Page, synth: Synthe
     page.say("stop")
     assert page.ended and not player.sounds and player.status == ""
     assert player.delay_seconds == 0.21 and player.underruns == 2 and player.buffer_seconds > 0.08
-    take, frame = player.take, page.chunks[-1][0]["heard_at"] // synth.facts.hop_length
+    take, frame = player.take, page.chunks[-1][0]["heard_at"] // synth.info.hop_length
     assert take.curves.parameters["rate"][frame - 1] == 2.5 and take.curves.parameters["rate"][frame] == 4.0
     heard = np.concatenate([audio for _, audio in page.chunks])
     np.testing.assert_allclose(heard, take.audio[: len(heard)], atol=1e-4)
@@ -142,7 +142,7 @@ def test_a_second_player_stops_the_first(player: Player, page: Page, synth: Synt
 def test_a_model_without_parameters_plays(synth: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synth, "conditions", Conditions(classes=("a", "b")))
     player = Player(synth)
-    assert player.active == [] and player.stance.parameters == {} and player.facts["ranges"] == {}
+    assert player.active == [] and player.stance.parameters == {} and player.info["ranges"] == {}
 
 
 def test_knobs_move_it(player: Player) -> None:

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from dacformer.config import Config, TrainingConfig, save_config
-from dacformer.data import Excerpts, load_dataset
+from dacformer.data import TrainingCrops, load_dataset
 from dacformer.errors import UserError
 from dacformer.training import load_checkpoint, train
 from dacformer.training.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_card
@@ -292,16 +292,16 @@ def test_a_disk_that_fills_up_leaves_a_run_that_can_be_resumed(configure: Config
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
 def test_conditions_are_dropped_as_often_as_asked(dataset_path: Path, share: float, expected: float) -> None:
     training = TrainingConfig(condition_dropout=share, parameter_dropout=0.0)
-    excerpts = Excerpts(load_dataset(dataset_path), 8, training, 400)
-    dropped = np.mean([not excerpts[i]["condition"].any() for i in range(400)])
+    crops = TrainingCrops(load_dataset(dataset_path), 8, training, 400)
+    dropped = np.mean([not crops[i]["condition"].any() for i in range(400)])
     assert dropped == pytest.approx(expected, abs=0.07)
 
 
 def test_codes_are_corrupted_by_whole_frames_at_most_as_often_as_asked(dataset_path: Path) -> None:
-    excerpts = Excerpts(load_dataset(dataset_path), 100, TrainingConfig(input_noise=0.4), 100)
+    crops = TrainingCrops(load_dataset(dataset_path), 100, TrainingConfig(input_noise=0.4), 100)
     shares = []
     for i in range(100):
-        differs = (excerpts[i]["codes"] != excerpts[i]["input_codes"]).numpy()
+        differs = (crops[i]["codes"] != crops[i]["input_codes"]).numpy()
         shares.append(differs.any(axis=0).mean())
         corrupted = differs[:, differs.any(axis=0)]
         assert corrupted.size == 0 or corrupted.mean() > 0.9, "a frame is replaced as a whole"

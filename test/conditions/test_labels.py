@@ -28,9 +28,9 @@ def test_nothing_known_is_zero() -> None:
 @given(finite, finite)
 def test_a_range_is_mapped_to_minus_one_and_one(low: float, width: float) -> None:
     scale = ParameterRange(low=low, high=low + abs(width) + 1e-3)
-    assert scale.normalise(scale.low) == pytest.approx(-1)
-    assert scale.normalise(scale.high) == pytest.approx(1)
-    assert scale.normalise((scale.low + scale.high) / 2) == pytest.approx(0, abs=1e-6)
+    assert scale.normalize(scale.low) == pytest.approx(-1)
+    assert scale.normalize(scale.high) == pytest.approx(1)
+    assert scale.normalize((scale.low + scale.high) / 2) == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("limit", ["inf", "-inf", "nan"])

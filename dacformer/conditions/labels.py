@@ -20,7 +20,7 @@ class ParameterRange(Settings):
     high: FiniteFloat
     classes: tuple[str, ...] = ()
 
-    def normalise(self, value: float | np.ndarray) -> float | np.ndarray:
+    def normalize(self, value: float | np.ndarray) -> float | np.ndarray:
         """Maps the range to [-1, 1]; values outside go on linearly."""
         return 2.0 * (value - self.low) / ((self.high - self.low) or 1.0) - 1.0
 
@@ -36,7 +36,7 @@ class Conditions(Settings):
         """Width of a condition, `C`."""
         return len(self.classes) + 2 * len(self.parameters)
 
-    def parameters_of(self, classes: Collection[str]) -> list[str]:
+    def parameters_for(self, classes: Collection[str]) -> list[str]:
         """The parameters that any of these classes has; all there are, where no class is named."""
         return [name for name, scale in self.parameters.items() if not classes or set(classes) & set(scale.classes)]
 
@@ -65,7 +65,7 @@ class Conditions(Settings):
             if name in values:
                 value = np.broadcast_to(np.asarray(values[name], dtype=float), num_frames)
                 known = ~np.isnan(value)
-                condition[known, len(self.classes) + i] = scale.normalise(value[known])
+                condition[known, len(self.classes) + i] = scale.normalize(value[known])
                 condition[:, len(self.classes) + len(self.parameters) + i] = known
         return condition
 
