@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.codecs import FULL_SIZE, decoding_work, full_size
 from benchmarks.limits import Limits, batch_ratio, frames_per_second, sound_asked, sound_ratio
 from benchmarks.measure import FRAME_RATE, C, K, Row, V, W, interleave, spread
+from dacformer.checkpoint import Checkpoint, CheckpointMetadata
 from dacformer.codec import Codec, load_codec
 from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, ModelConfig, load_config
@@ -23,7 +24,6 @@ from dacformer.generation import Synthesizer
 from dacformer.model import CompiledStep, DACFormer, State
 from dacformer.model.heads import nll_per_code
 from dacformer.training import load_checkpoint, train
-from dacformer.training.checkpoint import Card, Checkpoint
 
 
 def make_model(dim: int, num_layers: int, head: str = "depth", num_codebooks: int = K) -> DACFormer:
@@ -195,8 +195,8 @@ def make_synthesizer(dim: int, num_layers: int) -> Synthesizer:
     sizes = {"sample_rate": codec.sample_rate, "hop_length": codec.hop_length}
     info = DatasetInfo(codec=codec.identity, codec_name="small", num_codebooks=K, codebook_size=V, **sizes)
     conditions = Conditions(classes=tuple(f"class {i}" for i in range(C)))
-    card = Card(step=0, config=Config(model=model.config), info=info, conditions=conditions)
-    return Synthesizer(Checkpoint(card, model, "bench"), codec)
+    metadata = CheckpointMetadata(step=0, config=Config(model=model.config), info=info, conditions=conditions)
+    return Synthesizer(Checkpoint(metadata, model, "bench"), codec)
 
 
 def generate_as_played(dim: int, num_layers: int, limits: Limits, seconds: float = 4.0) -> Row:

@@ -54,8 +54,8 @@ _METRICS = {"validation NLL": "val_nll", "unigram": "unigram_nll"}
 
 
 def _describe_folder(path: Path) -> str:
+    from dacformer.checkpoint import WEIGHTS_FILE, list_checkpoints
     from dacformer.generation.take import RECIPE_FILE
-    from dacformer.training.checkpoint import WEIGHTS_FILE, list_checkpoints
 
     if (path / INFO_FILE).is_file():
         raise UserError(f"{path} is a data set that is not finished. Give the command that makes it once more.")
@@ -88,27 +88,27 @@ def _readable(text: str) -> list[str]:
 
 
 def _describe_run(path: Path) -> str:
-    from dacformer.training.checkpoint import WEIGHTS_FILE, find_checkpoint, list_checkpoints, read_card
+    from dacformer.checkpoint import WEIGHTS_FILE, find_checkpoint, list_checkpoints, read_metadata
 
     best = find_checkpoint(path)
     lines = []
     for each in list_checkpoints(path):
         try:
-            told = describe_metrics(read_card(each).metrics)
+            told = describe_metrics(read_metadata(each).metrics)
         except UserError:
             told = "damaged"
         lines.append(f"{each.name}{' (best)' if each == best else ''}: {told}")
     try:
-        card = read_card(best)
+        metadata = read_metadata(best)
     except UserError as error:
         raise UserError(f"{best} is no whole checkpoint. {error}") from None
-    size, model = _weights_size(best / WEIGHTS_FILE) / 1e6, card.config.model
-    classes, parameters = card.conditions.classes, card.conditions.parameters
+    size, model = _weights_size(best / WEIGHTS_FILE) / 1e6, metadata.config.model
+    classes, parameters = metadata.conditions.classes, metadata.conditions.parameters
     return "\n".join(
         [
             *lines,
-            f"{best}: step {card.step}, {size:.1f} MB of weights, codec {card.info.codec}; "
-            f"{describe_metrics(card.metrics)}",
+            f"{best}: step {metadata.step}, {size:.1f} MB of weights, codec {metadata.info.codec}; "
+            f"{describe_metrics(metadata.metrics)}",
             f"  model: D={model.dim} L={model.num_layers} H={model.num_heads} W={model.window_frames}, "
             f"head {model.head}",
             f"  classes: {', '.join(quoted([name]) for name in classes)}",

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "data": LEFT | {"audio", "textures", "codec"},
     "model": LEFT | {"jit"},
     "training": LEFT | {"hardware", "memory", "data", "model"},
-    "generation": LEFT | {"memory", "audio", "pictures", "pages", "codec", "data", "model", "training.checkpoint"},
+    "generation": LEFT | {"memory", "audio", "pictures", "pages", "codec", "data", "model", "checkpoint"},
 }
 EVERYTHING = {*MAY_IMPORT, "training"}
 MAY_IMPORT |= {

@@ -50,20 +50,20 @@ def test_samples_do_not_move_the_training(configure: Configure, codec: Codec, tm
 def test_only_so_many_classes_are_heard_and_the_codec_is_found(trained: Path, tmp_path: Path) -> None:
     writer = SampleWriter(max_classes=1)
     checkpoint = load_checkpoint(trained)
-    training = checkpoint.card.config.training.model_copy(update={"sample_seconds": 0.1})
-    config = checkpoint.card.config.model_copy(update={"training": training})
-    object.__setattr__(checkpoint, "card", checkpoint.card.model_copy(update={"config": config}))
+    training = checkpoint.metadata.config.training.model_copy(update={"sample_seconds": 0.1})
+    config = checkpoint.metadata.config.model_copy(update={"training": training})
+    object.__setattr__(checkpoint, "metadata", checkpoint.metadata.model_copy(update={"config": config}))
     writer(checkpoint, tmp_path)
     assert list(writer.latest) == ["pistons"]
 
 
 def test_samples_of_any_class_stay_in_the_run(trained: Path, codec: Codec, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(trained, "last")
-    config = checkpoint.card.config
+    config = checkpoint.metadata.config
     config = config.model_copy(update={"training": config.training.model_copy(update={"sample_seconds": 0.05})})
-    conditions = checkpoint.card.conditions.model_copy(update={"classes": ("../../../escaped", "$\\frac$")})
-    card = checkpoint.card.model_copy(update={"config": config, "conditions": conditions})
-    SampleWriter(codec)(dataclasses.replace(checkpoint, card=card), tmp_path / "runs" / "x")
+    conditions = checkpoint.metadata.conditions.model_copy(update={"classes": ("../../../escaped", "$\\frac$")})
+    metadata = checkpoint.metadata.model_copy(update={"config": config, "conditions": conditions})
+    SampleWriter(codec)(dataclasses.replace(checkpoint, metadata=metadata), tmp_path / "runs" / "x")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["x"]
     files = [path.name for path in (tmp_path / "runs" / "x" / "samples" / "step_0000080").iterdir()]

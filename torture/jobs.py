@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from dacformer import cli
+from dacformer.checkpoint import find_checkpoint, list_checkpoints, load_checkpoint, load_state, read_metadata
 from dacformer.codec import load_codec, read_dac
 from dacformer.codec import train as codec_training
 from dacformer.data import load_dataset
 from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE
 from dacformer.errors import UserError
-from dacformer.training.checkpoint import find_checkpoint, list_checkpoints, load_checkpoint, load_state, read_card
-from dacformer.training.loop import read_metrics
+from dacformer.training.trainer import read_metrics
 from torture.workshop import CODEC_TRAINING, TRAINING, Workshop
 
 Results = dict[str, bytes]
@@ -88,7 +88,7 @@ class Train:
 
     def start(self) -> None:  # noqa: D102
         there = list_checkpoints(Path("out"))
-        if not there or read_card(there[-1]).step < TRAINING["training"]["steps"]:
+        if not there or read_metadata(there[-1]).step < TRAINING["training"]["steps"]:
             dacformer("train", self._params, "run=out", *(["--resume"] if there else []))
 
     def check(self, out: Path) -> list[str]:  # noqa: D102
@@ -96,7 +96,7 @@ class Train:
         for path in list_checkpoints(out):
             wrong += [_refused(load_checkpoint, path), _refused(load_state, path)]
         validated = max([line["step"] for line in read_metrics(out) if "val_nll" in line], default=0)
-        newest = max([read_card(path).step for path in list_checkpoints(out)], default=0)
+        newest = max([read_metadata(path).step for path in list_checkpoints(out)], default=0)
         if newest < validated - TRAINING["training"]["validate_every"]:
             wrong.append(f"a checkpoint is lost: validated at step {validated}, newest is {newest}")
         return [each for each in wrong if each]

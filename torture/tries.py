@@ -15,6 +15,7 @@ import torch
 
 from dacformer import audio as sound
 from dacformer import cli
+from dacformer.checkpoint import load_checkpoint, load_state
 from dacformer.codec import load_codec, read_dac, write_dac
 from dacformer.config import CodecTrainingConfig, Config, TrainingConfig, load_config, save_config
 from dacformer.data import TrainingCrops, ValidationSegments, check_sounds, load_dataset
@@ -24,8 +25,7 @@ from dacformer.generation.control_words import parse_controls
 from dacformer.generation.controls import check_controls
 from dacformer.interfaces.live_controls import load_mapping
 from dacformer.training import train
-from dacformer.training.checkpoint import load_checkpoint, load_state
-from dacformer.training.loop import read_metrics
+from dacformer.training.trainer import read_metrics
 from torture.workshop import SOUNDS, Workshop
 
 

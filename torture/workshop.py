@@ -80,7 +80,7 @@ class Workshop:
     @property
     def config(self) -> Config:
         """The settings of the run."""
-        return self.synth.checkpoint.card.config
+        return self.synth.checkpoint.metadata.config
 
 
 def make_workshop(folder: Path) -> Workshop:
@@ -102,7 +102,7 @@ def make_workshop(folder: Path) -> Workshop:
         _write_settings(folder)
         tree: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text())
         config = parse_config(tree | {"run": folder / "run"}, "torture")
-        run = train(config, on_sample=SampleWriter(codec), judge=FreeRunning(codec, seconds=SECONDS))
+        run = train(config, on_sample=SampleWriter(codec), selection_metric=FreeRunning(codec, seconds=SECONDS))
         synth = load(run)
         controls = {"class": {"wind": Curve([(0.0, 1.0), (0.1, 0.2)]), "rain": 0.5}, "level": 1.5}
         takes = synth.generate(0.15, controls, seed=1), synth.generate(0.1, {"class": "rain"}, seed=2).extend(0.1)

@@ -34,7 +34,7 @@ class Adversary:
         self._loss = GANLoss(self._discriminator)
         self._half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
-    def judge(self, fake: AudioSignal, real: AudioSignal, rate: float) -> dict[str, Tensor]:
+    def train_and_score(self, fake: AudioSignal, real: AudioSignal, rate: float) -> dict[str, Tensor]:
         """Learns from one step's sounds, then judges them.
 
         Args:

@@ -237,7 +237,7 @@ class _Trainer:
             + config.commitment_weight * losses["commitment"]
         )
         if self.adversary and step > config.adversarial_from_step:
-            losses |= self.adversary.judge(fake, real, learning_rate(config, step) / config.learning_rate)
+            losses |= self.adversary.train_and_score(fake, real, learning_rate(config, step) / config.learning_rate)
             total = (
                 total + config.adversarial_weight * losses["adversarial"] + config.feature_weight * losses["feature"]
             )

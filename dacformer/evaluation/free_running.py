@@ -16,12 +16,12 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
 from dacformer.data import Dataset, load_dataset
 from dacformer.data.dataset import evenly_spaced
 from dacformer.evaluation.likeness import controls_of, latents_of
 from dacformer.generation import Synthesizer
-from dacformer.training.checkpoint import Checkpoint
 
 FEW = 8
 """Held-out clips; where there are fewer, training clips are replayed, too."""
@@ -32,7 +32,7 @@ LAGS = (1, 2, 4, 8, 16, 32)
 
 
 class FreeRunning:
-    """Give it to `train` as `judge`."""
+    """Give it to `train` as `selection_metric`."""
 
     def __init__(self, codec: Codec | None = None, max_clips: int = 64, seconds: float = 3.0) -> None:
         """Prepares.
@@ -57,12 +57,12 @@ class FreeRunning:
             The mean of `misread` and `relative_distance`: about 1 for a model that ignores its conditions, and for
             real clips not quite 0. The lower, the better.
         """
-        card = checkpoint.card
+        metadata = checkpoint.metadata
         if self._codec is None:
-            self._codec = load_codec(card.info.codec_name, card.info.num_codebooks)
-        if self._path != card.config.data.path:
-            self._prepare(load_dataset(card.config.data.path))
-            self._path = card.config.data.path
+            self._codec = load_codec(metadata.info.codec_name, metadata.info.num_codebooks)
+        if self._path != metadata.config.data.path:
+            self._prepare(load_dataset(metadata.config.data.path))
+            self._path = metadata.config.data.path
         synth = Synthesizer(checkpoint, self._codec, next(checkpoint.model.parameters()).device)
         made = synth.generate_codes(self._seconds, self._controls)
         # A short clip's replay is cut to its length: statistics of different lengths differ by that alone.

@@ -70,7 +70,7 @@ class Questions:
         Raises:
             UserError: It is not there.
         """
-        path = self.data or self.synth.checkpoint.card.config.data.path
+        path = self.data or self.synth.checkpoint.metadata.config.data.path
         try:
             return load_dataset(path)
         except UserError as error:

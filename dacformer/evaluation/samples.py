@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
 from dacformer.files import safe_names
 from dacformer.generation import Synthesizer, Take
 from dacformer.pictures import plot_sounds
-from dacformer.training.checkpoint import Checkpoint
 
 
 class SampleWriter:
@@ -27,21 +27,21 @@ class SampleWriter:
         """Writes `samples/step_*/<class>.wav` (see `safe_names`), a picture of all, and TensorBoard's audio."""
         from torch.utils.tensorboard import SummaryWriter
 
-        card = checkpoint.card
+        metadata = checkpoint.metadata
         if self._codec is None:
-            self._codec = load_codec(card.info.codec_name, card.info.num_codebooks)
+            self._codec = load_codec(metadata.info.codec_name, metadata.info.num_codebooks)
         device = next(checkpoint.model.parameters()).device
         synth = Synthesizer(checkpoint, self._codec, device)
-        classes = card.conditions.classes[: self._max_classes]
+        classes = metadata.conditions.classes[: self._max_classes]
         takes = synth.generate_batch(
-            card.config.training.sample_seconds, [{"class": name} for name in classes], seed=card.step
+            metadata.config.training.sample_seconds, [{"class": name} for name in classes], seed=metadata.step
         )
         self.latest = dict(zip(classes, takes, strict=True))
-        folder = run / "samples" / f"step_{card.step:07d}"
-        files = safe_names(card.conditions.classes)
+        folder = run / "samples" / f"step_{metadata.step:07d}"
+        files = safe_names(metadata.conditions.classes)
         with SummaryWriter(str(run)) as board:
             for name, take in self.latest.items():
                 take.save(folder / f"{files[name]}.wav")
-                board.add_audio(f"sample/{name}", take.audio[None], card.step, take.sample_rate)
-        figure = plot_sounds({name: take.audio for name, take in self.latest.items()}, card.info.sample_rate)
+                board.add_audio(f"sample/{name}", take.audio[None], metadata.step, take.sample_rate)
+        figure = plot_sounds({name: take.audio for name, take in self.latest.items()}, metadata.info.sample_rate)
         figure.savefig(folder / "spectrograms.png", dpi=80)

@@ -12,8 +12,8 @@ from dacformer.errors import UserError
 from dacformer.evaluation.free_running import FreeRunning
 from dacformer.evaluation.samples import SampleWriter
 from dacformer.training import loop
-from dacformer.training.loop import Judge, OnSample
 from dacformer.training.metrics import OnMetrics
+from dacformer.training.trainer import OnSample, SelectionMetric
 
 
 def train(
@@ -22,7 +22,7 @@ def train(
     overwrite: bool = False,
     on_metrics: OnMetrics | None = None,
     on_sample: OnSample | None = None,
-    judge: Judge | None = None,
+    selection_metric: SelectionMetric | None = None,
 ) -> Path:
     """Trains a model; the notebooks and the command line do it with this function, too.
 
@@ -42,11 +42,11 @@ def train(
             is to be chosen by `rollout`.
     """
     by_rollout, samples = config.training.select_best_by == "rollout", bool(config.training.sample_every)
-    if (by_rollout and not judge) or (samples and not on_sample):
-        codec = _codec(config, needed=by_rollout and not judge)
+    if (by_rollout and not selection_metric) or (samples and not on_sample):
+        codec = _codec(config, needed=by_rollout and not selection_metric)
         if codec is not None:
-            judge, on_sample = judge or FreeRunning(codec), on_sample or SampleWriter(codec)
-    return loop.train(config, resume, overwrite, on_metrics, on_sample, judge if by_rollout else None)
+            selection_metric, on_sample = selection_metric or FreeRunning(codec), on_sample or SampleWriter(codec)
+    return loop.train(config, resume, overwrite, on_metrics, on_sample, selection_metric if by_rollout else None)
 
 
 def _codec(config: Config, needed: bool) -> Codec | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dacformer.arguments import check_seed, finite_number, whole_number
+from dacformer.checkpoint import Checkpoint, load_checkpoint
 from dacformer.codec import Codec, DacFile, load_codec, read_dac
 from dacformer.codec.file import DAC_SUFFIX, same_codec
 from dacformer.config import SamplingConfig
@@ -29,7 +30,6 @@ from dacformer.generation.take import Take, parse_recipe, read_take
 from dacformer.memory import available_memory
 from dacformer.model import CompiledStep, State
 from dacformer.model.heads import Sampler
-from dacformer.training.checkpoint import Checkpoint, load_checkpoint
 
 if TYPE_CHECKING:
     from dacformer.interfaces import Player
@@ -58,7 +58,7 @@ class Synthesizer:
         Raises:
             UserError: A codec of another identity: the model's codes would be noise to it.
         """
-        self.info = checkpoint.card.info
+        self.info = checkpoint.metadata.info
         if codec is None:
             codec = load_codec(self.info.codec_name, self.info.num_codebooks)
         if not same_codec(codec.identity, self.info.codec):
@@ -68,8 +68,8 @@ class Synthesizer:
             )
         self.info = self.info.model_copy(update={"codec": codec.identity})  # with the hash of its weights
         self.checkpoint = checkpoint
-        self.conditions = checkpoint.card.conditions
-        self.sampling = checkpoint.card.config.sampling
+        self.conditions = checkpoint.metadata.conditions
+        self.sampling = checkpoint.metadata.config.sampling
         self.codec = codec.to(device)  # first: it says what is wrong with a device
         self.model = checkpoint.model.to(device).eval()
         self.device = torch.device(device)
@@ -703,7 +703,7 @@ def load(
         UserError: No checkpoint, a damaged one, or another codec.
     """
     checkpoint = load_checkpoint(path, str(which))
-    info = checkpoint.card.info
+    info = checkpoint.metadata.info
     return Synthesizer(checkpoint, load_codec(codec or info.codec_name, info.num_codebooks), device)
 
 

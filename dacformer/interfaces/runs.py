@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from dacformer.checkpoint import WEIGHTS_FILE, list_checkpoints
 from dacformer.config import Config, Settings, load_config
 from dacformer.data import Conditions
 from dacformer.errors import UserError
 from dacformer.evaluation.training import train
 from dacformer.interfaces.widgets import LivePlot
-from dacformer.training.checkpoint import WEIGHTS_FILE, list_checkpoints
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler

@@ -16,6 +16,7 @@ import numpy as np
 from IPython.display import DisplayHandle
 from matplotlib.figure import Figure
 
+from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
 from dacformer.data import Conditions, Dataset
@@ -28,7 +29,6 @@ from dacformer.generation.controls import Controls
 from dacformer.interfaces.plots import plot_training
 from dacformer.pages import figure_html, player_html
 from dacformer.pictures import plot_sounds
-from dacformer.training.checkpoint import Checkpoint
 from dacformer.training.metrics import read_metrics
 
 
@@ -51,14 +51,14 @@ class Sheet:
         return plot_sounds(dict(self.sounds), self.sample_rate, self.columns)
 
     def _repr_html_(self) -> str:
-        cards = [
+        metadata_by_path = [
             f'<div style="min-width: 0">{figure_html(plot_sounds({title: audio}, self.sample_rate))}'
             f"{player_html(audio, self.sample_rate)}</div>"
             for title, audio in self.sounds.items()
         ]
         columns = f"repeat({min(self.columns, len(self.sounds))}, minmax(160px, 300px))"
         style = f"display: grid; grid-template-columns: {columns}; gap: 10px; overflow-x: auto"
-        return f'<div style="{style}">{"".join(cards)}</div>'
+        return f'<div style="{style}">{"".join(metadata_by_path)}</div>'
 
 
 class LivePlot:
@@ -122,7 +122,7 @@ class LiveSamples(SampleWriter):
     def __call__(self, checkpoint: Checkpoint, run: Path) -> None:
         """Writes the samples, and shows them in the place of the last ones."""
         super().__call__(checkpoint, run)
-        step = checkpoint.card.step
+        step = checkpoint.metadata.step
         sheet = _sheet({f"{name}, step {step}": take for name, take in self.latest.items()})
         if self._handle is None:
             self._handle = DisplayHandle()

@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from dacformer.checkpoint import CheckpointMetadata, list_checkpoints, remove_checkpoint
 from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError
-from dacformer.training.checkpoint import Card, list_checkpoints, remove_checkpoint
 from dacformer.training.metrics import METRICS_FILE
 
 
@@ -40,7 +40,7 @@ def prepare_run(run: Path, resume: bool, overwrite: bool) -> None:
             old.unlink(missing_ok=True)
 
 
-def check_resumable(saved: Card, card: Card) -> None:
+def check_resumable(saved: CheckpointMetadata, metadata: CheckpointMetadata) -> None:
     """Refuses to go on with another model, codec or data of other classes or parameters.
 
     Args:
@@ -50,22 +50,22 @@ def check_resumable(saved: Card, card: Card) -> None:
     Raises:
         UserError: It names what differs, or that no step is left.
     """
-    changes = [*_changed_numbers(saved, card), *_changed_names(saved.conditions, card.conditions)]
-    run = card.config.run
+    changes = [*_changed_numbers(saved, metadata), *_changed_names(saved.conditions, metadata.conditions)]
+    run = metadata.config.run
     if changes:
         raise UserError(f"Cannot resume {run}: {', '.join(changes)}. Start another run: run=runs/NAME")
-    if saved.step >= card.config.training.steps:
+    if saved.step >= metadata.config.training.steps:
         raise UserError(
-            f"{run} is at step {saved.step} of {card.config.training.steps}: nothing is left to train. "
+            f"{run} is at step {saved.step} of {metadata.config.training.steps}: nothing is left to train. "
             f"Ask for more: training.steps={2 * saved.step}"
         )
 
 
-def _changed_numbers(saved: Card, card: Card) -> Iterator[str]:
+def _changed_numbers(saved: CheckpointMetadata, metadata: CheckpointMetadata) -> Iterator[str]:
     sizes = {"codec", "num_codebooks", "codebook_size"}
     for prefix, was, now in (
-        ("model.", saved.config.model.model_dump(), card.config.model.model_dump()),
-        ("", saved.info.model_dump(include=sizes), card.info.model_dump(include=sizes)),
+        ("model.", saved.config.model.model_dump(), metadata.config.model.model_dump()),
+        ("", saved.info.model_dump(include=sizes), metadata.info.model_dump(include=sizes)),
     ):
         yield from (f"{prefix}{name} was {was[name]}, is now {now[name]}" for name in was if was[name] != now[name])
 

@@ -207,7 +207,7 @@ def test_any_number_of_parameters_fits(trained: Path, open_notebook: Open, page:
         LOAD.format(run=str(trained)),
         "from dacformer.data import Conditions\n"
         "from dacformer.generation import Synthesizer\n"
-        "from dacformer.training.checkpoint import Checkpoint\n"
+        "from dacformer.checkpoint import Checkpoint\n"
         f"conditions = Conditions(classes=('wind',), parameters={ranges!r})\n"
         "card = synth.checkpoint.card.model_copy(update={'conditions': conditions})\n"
         "Synthesizer(Checkpoint(card, card.build_model(), 'knows nothing')).play()",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dacformer.checkpoint import read_metadata
 from dacformer.codec import Codec, DacFile, write_dac
 from dacformer.config import Config, save_config
 from dacformer.data import load_dataset
@@ -17,7 +18,6 @@ from dacformer.evaluation import FreeRunning
 from dacformer.evaluation.free_running import clip_statistics, misread, relative_distance, targets_of
 from dacformer.generation import Synthesizer
 from dacformer.training import find_checkpoint, load_checkpoint, train
-from dacformer.training.checkpoint import read_card
 
 Configure = Callable[..., Config]
 NAN = float("nan")
@@ -87,18 +87,22 @@ def test_playing_the_clips_themselves_is_judged_far_better_than_playing_the_othe
 ) -> None:
     dataset, checkpoint = load_dataset(dataset_path), load_checkpoint(trained)
     clips = [dataset.codes(file)[:, :86] for file in dataset.rows["file"]]
-    judge = FreeRunning(codec, seconds=1.0)
+    selection_metric = FreeRunning(codec, seconds=1.0)
     played = []
     for codes in (clips, clips[::-1]):  # sorted by class
         monkeypatch.setattr(Synthesizer, "generate_codes", lambda *_, codes=codes: codes)
-        played.append(judge(checkpoint))
+        played.append(selection_metric(checkpoint))
     assert 0.0 <= played[0] < 0.3 < 1.0 < played[1]
 
 
 @pytest.mark.slow
 def test_the_same_model_is_judged_the_same(synth: Synthesizer, codec: Codec) -> None:
-    judge = FreeRunning(codec, max_clips=4, seconds=0.5)
-    assert judge(synth.checkpoint) == judge(synth.checkpoint) == FreeRunning(codec, 4, 0.5)(synth.checkpoint)
+    selection_metric = FreeRunning(codec, max_clips=4, seconds=0.5)
+    assert (
+        selection_metric(synth.checkpoint)
+        == selection_metric(synth.checkpoint)
+        == FreeRunning(codec, 4, 0.5)(synth.checkpoint)
+    )
 
 
 # Sets as small as can be
@@ -121,5 +125,5 @@ def test_the_smallest_sets_train_and_are_judged(
     rng = np.random.default_rng(0)
     path = write_set(tmp_path / "set", codec, [rng.integers(0, 1024, (4, frames)) for _ in rows], rows)
     config = configure(tmp_path / "run", data={"path": path, "segment_frames": 64, "batch_size": 5}, steps=1)
-    run = train(config, judge=FreeRunning(codec, max_clips=4, seconds=0.3))
-    assert np.isfinite(read_card(find_checkpoint(run)).metrics["free_running"])
+    run = train(config, selection_metric=FreeRunning(codec, max_clips=4, seconds=0.3))
+    assert np.isfinite(read_metadata(find_checkpoint(run)).metrics["free_running"])

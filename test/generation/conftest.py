@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from dacformer.checkpoint import Checkpoint, CheckpointMetadata
 from dacformer.codec import Codec
 from dacformer.config import Config, ModelConfig
 from dacformer.data import Conditions, DatasetInfo, ParameterRange
 from dacformer.generation import Synthesizer
-from dacformer.training.checkpoint import Card, Checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +25,10 @@ def untrained(codec: Codec) -> Synthesizer:
     ranges = {"rate": ParameterRange(low=0.0, high=1.0), "strength": ParameterRange(low=0.0, high=1.0)}
     conditions = Conditions(classes=("pistons", "wind"), parameters=ranges)
     sizes = ModelConfig(dim=32, num_layers=2, num_heads=2, window_frames=16, mlp_ratio=2, film_dim=16)
-    card = Card(step=0, config=Config(model=sizes), info=info, conditions=conditions)
-    model = card.build_model()
+    metadata = CheckpointMetadata(step=0, config=Config(model=sizes), info=info, conditions=conditions)
+    model = metadata.build_model()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
             weight += 0.2 * torch.randn(weight.shape, generator=generator)
-    return Synthesizer(Checkpoint(card, model, "untrained/0"), codec)
+    return Synthesizer(Checkpoint(metadata, model, "untrained/0"), codec)

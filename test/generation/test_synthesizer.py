@@ -420,6 +420,6 @@ def test_another_codec_is_refused(trained: Path, tmp_path: Path, synth: Synthesi
 
 
 def test_a_checkpoint_of_a_run_is_chosen(trained: Path) -> None:
-    assert load(trained, "last").checkpoint.card.step == 80
-    assert load(find_checkpoint(trained, "last")).checkpoint.card.step == 80
+    assert load(trained, "last").checkpoint.metadata.step == 80
+    assert load(find_checkpoint(trained, "last")).checkpoint.metadata.step == 80
     assert load(trained).checkpoint.identity == load_checkpoint(trained).identity

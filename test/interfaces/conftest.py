@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from dacformer.checkpoint import Checkpoint, CheckpointMetadata
 from dacformer.codec import Codec, DacFile, write_dac
 from dacformer.codec.codec import build_model
 from dacformer.config import CodecConfig, Config, DataConfig, ModelConfig, TrainingConfig, save_config
 from dacformer.data import Dataset, DatasetInfo, load_dataset
 from dacformer.generation import Synthesizer
-from dacformer.training.checkpoint import Card, Checkpoint
 
 K, V, HOP, RATE = 2, 16, 128, 8000
 ROWS = """file,class,split,rate,force
@@ -58,5 +58,5 @@ def config(dataset: Dataset, tmp_path: Path) -> Config:
 
 @pytest.fixture
 def synth(dataset: Dataset, config: Config, codec: Codec) -> Synthesizer:
-    card = Card(step=0, config=config, info=dataset.info, conditions=dataset.conditions)
-    return Synthesizer(Checkpoint(card, card.build_model(), "tiny/0"), codec)
+    metadata = CheckpointMetadata(step=0, config=config, info=dataset.info, conditions=dataset.conditions)
+    return Synthesizer(Checkpoint(metadata, metadata.build_model(), "tiny/0"), codec)

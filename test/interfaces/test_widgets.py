@@ -134,7 +134,7 @@ def test_a_warning_is_shown_beside_the_sound(panel: Steering, monkeypatch: pytes
 
 def test_a_model_without_parameters_can_be_steered_and_swept(synth: Synthesizer) -> None:
     synth.conditions = Conditions(classes=("creek",))
-    synth.model = synth.checkpoint.card.model_copy(update={"conditions": synth.conditions}).build_model().eval()
+    synth.model = synth.checkpoint.metadata.model_copy(update={"conditions": synth.conditions}).build_model().eval()
     assert steer(synth, seconds=0.2).controls == {"class": "creek"}
     assert list(sweep(synth, seconds=0.2).sounds) == ["creek"]
     assert synth.generate(0.2, trajectory(synth, 0.2)).curves.weights.keys() == {"creek"}

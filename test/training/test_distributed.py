@@ -112,7 +112,7 @@ def test_processes_agree_on_the_step_at_which_a_signal_stops_them(configure: Con
             time.sleep(0.05)
         launcher.terminate()
         said, _ = launcher.communicate(timeout=100)
-    step = load_checkpoint(config.run, "last").card.step
+    step = load_checkpoint(config.run, "last").metadata.step
     assert step % 10 == 0 and said.count(f"Stopped at step {step}; go on with --resume.") == 1
     assert [line["step"] for line in read_metrics(config.run) if "loss" in line] == list(range(1, step + 1))
 

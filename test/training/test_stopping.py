@@ -19,11 +19,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dacformer.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_metadata
 from dacformer.config import Config, save_config
 from dacformer.errors import UserError
 from dacformer.signals import ending_cleanly
 from dacformer.training import load_checkpoint, read_metrics, train
-from dacformer.training.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_card
 
 Configure = Callable[..., Config]
 STEPS = {"steps": 4, "validate_every": 2, "validation_batches": 1}
@@ -33,7 +33,7 @@ def lines_of(run: Path) -> list[dict[str, float]]:
     return [{name: v for name, v in line.items() if name != "frames_per_second"} for line in read_metrics(run)]
 
 
-def judge(checkpoint: Checkpoint) -> float:
+def selection_metric(checkpoint: Checkpoint) -> float:
     """As good as any: a number that only the weights decide."""
     return next(checkpoint.model.parameters()).abs().mean().item()
 
@@ -45,11 +45,11 @@ class At:
         self.step, self.act, self.done = step, act, False
 
     def __call__(self, line: dict[str, float] | Checkpoint, _: Path | None = None) -> float:
-        step = line.card.step if isinstance(line, Checkpoint) else line["step"]
+        step = line.metadata.step if isinstance(line, Checkpoint) else line["step"]
         if step == self.step and not self.done:
             self.done = True
             self.act()
-        return judge(line) if isinstance(line, Checkpoint) else 0.0
+        return selection_metric(line) if isinstance(line, Checkpoint) else 0.0
 
 
 def send(number: int) -> Callable[[], None]:
@@ -58,7 +58,7 @@ def send(number: int) -> Callable[[], None]:
 
 @pytest.fixture(scope="module")
 def whole(configure: Configure, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(configure(tmp_path_factory.mktemp("runs") / "whole", **STEPS), judge=judge)
+    return train(configure(tmp_path_factory.mktemp("runs") / "whole", **STEPS), selection_metric=selection_metric)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -69,12 +69,12 @@ def test_a_signal_saves_and_exits_with_its_number(
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     config = configure(tmp_path / "run", **STEPS)
     with pytest.raises(SystemExit) as stopped, ending_cleanly():
-        train(config, on_metrics=At(1, send(number)), judge=judge)
+        train(config, on_metrics=At(1, send(number)), selection_metric=selection_metric)
     assert stopped.value.code == 128 + number
     assert {each: signal.getsignal(each) for each in before} == before
     assert [path.name for path in list_checkpoints(config.run)] == ["step_0000001"]
-    assert "free_running" in read_card(find_checkpoint(config.run)).metrics
-    train(config, resume=True, judge=judge)
+    assert "free_running" in read_metadata(find_checkpoint(config.run)).metrics
+    train(config, resume=True, selection_metric=selection_metric)
     assert [line for line in lines_of(config.run) if line["step"] > 1] == lines_of(whole)[1:]
     saved, expected = (load_file(find_checkpoint(run, 4) / "model.safetensors") for run in (config.run, whole))
     assert all((saved[name] == value).all() for name, value in expected.items())
@@ -84,7 +84,7 @@ def test_a_signal_in_a_notebook_lets_the_caller_go_on(configure: Configure, tmp_
     """There, SIGINT raises `KeyboardInterrupt`, which the training has answered."""
     config = configure(tmp_path / "run", **STEPS)
     assert train(config, on_metrics=At(2, send(signal.SIGINT))) == config.run
-    assert [read_card(path).step for path in list_checkpoints(config.run)] == [2]
+    assert [read_metadata(path).step for path in list_checkpoints(config.run)] == [2]
 
 
 def test_a_second_signal_while_saving_is_harmless(
@@ -104,7 +104,7 @@ def test_a_second_signal_while_saving_is_harmless(
     with pytest.raises(SystemExit) as stopped, ending_cleanly():
         train(config)
     assert stopped.value.code == 130
-    assert load_checkpoint(config.run).card.step == 2
+    assert load_checkpoint(config.run).metadata.step == 2
 
 
 @pytest.mark.parametrize(
@@ -122,18 +122,18 @@ def test_judging_that_is_broken_off_costs_no_checkpoint_and_is_made_up_for(
     config = configure(tmp_path / "run", **STEPS)
     interrupting = At(2, act)
     if ends is None:
-        train(config, judge=interrupting)
+        train(config, selection_metric=interrupting)
     else:
         with pytest.raises(ends), ending_cleanly():
-            train(config, judge=interrupting)
-    if read_card(find_checkpoint(config.run, "last")).step < 4:
-        assert read_card(find_checkpoint(config.run, 2)).metrics == {}
-        train(config, resume=True, judge=judge)
+            train(config, selection_metric=interrupting)
+    if read_metadata(find_checkpoint(config.run, "last")).step < 4:
+        assert read_metadata(find_checkpoint(config.run, 2)).metrics == {}
+        train(config, resume=True, selection_metric=selection_metric)
     assert lines_of(config.run) == lines_of(whole)
-    assert read_card(find_checkpoint(config.run, 2)).metrics == read_card(find_checkpoint(whole, 2)).metrics
+    assert read_metadata(find_checkpoint(config.run, 2)).metrics == read_metadata(find_checkpoint(whole, 2)).metrics
 
 
-@pytest.mark.parametrize("what", ["judge", "on_sample"])
+@pytest.mark.parametrize("what", ["selection_metric", "on_sample"])
 @pytest.mark.parametrize("error", [UserError("no codec"), OSError(errno.ENOSPC, "full"), ValueError("two\nlines")])
 def test_what_fails_beside_the_training_is_a_warning(
     configure: Configure, tmp_path: Path, whole: Path, what: str, error: Exception
@@ -144,7 +144,7 @@ def test_what_fails_beside_the_training_is_a_warning(
     config = configure(tmp_path / "run", **STEPS, sample_every=1)
     with pytest.warns(UserWarning, match=r"^fail failed at step \d \(\w+Error: [^\n]*\)\.$"):
         train(config, **{what: fail})
-    assert [read_card(path).step for path in list_checkpoints(config.run)] == [2, 4]
+    assert [read_metadata(path).step for path in list_checkpoints(config.run)] == [2, 4]
     assert [line["loss"] for line in lines_of(config.run) if "loss" in line] == [
         line["loss"] for line in lines_of(whole) if "loss" in line
     ]
@@ -159,7 +159,7 @@ def test_tensorboard_that_cannot_be_written_is_a_warning(
     monkeypatch.setattr("torch.utils.tensorboard.writer.FileWriter.add_summary", full)
     config = configure(tmp_path / "run", **STEPS)
     with pytest.warns(UserWarning, match="TensorBoard's file cannot be written"):
-        train(config, judge=judge)
+        train(config, selection_metric=selection_metric)
     assert lines_of(config.run) == lines_of(whole)
 
 
@@ -180,7 +180,7 @@ def test_a_log_that_cannot_be_written_is_said_after_saving(
     config = configure(tmp_path / "run", **STEPS)
     with pytest.raises(UserError, match=r"\(No space left on device\).*--resume"):
         train(config)
-    assert load_checkpoint(config.run, "last").card.step == 3
+    assert load_checkpoint(config.run, "last").metadata.step == 3
 
 
 def test_signals_to_data_workers_are_the_parents_affair(configure: Configure, tmp_path: Path, whole: Path) -> None:
@@ -194,7 +194,7 @@ def test_signals_to_data_workers_are_the_parents_affair(configure: Configure, tm
                 os.kill(each.pid or 0, number)
 
     config = configure(tmp_path / "run", data={"num_workers": 1}, **STEPS)
-    train(config, on_metrics=At(1, to_workers), judge=judge)
+    train(config, on_metrics=At(1, to_workers), selection_metric=selection_metric)
     assert lines_of(config.run) == lines_of(whole)
 
 
@@ -226,7 +226,7 @@ def test_the_command_line_saves_on_a_signal(configure: Configure, tmp_path: Path
         process.send_signal(number)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 128 + number and "Traceback" not in err
-    step = load_checkpoint(config.run, "last").card.step
+    step = load_checkpoint(config.run, "last").metadata.step
     assert f"Stopped at step {step}; go on with --resume." in out + err
 
 
@@ -236,14 +236,14 @@ def test_the_command_line_saves_on_a_signal(configure: Configure, tmp_path: Path
 def test_lines_of_others_in_the_log_are_passed_over(configure: Configure, tmp_path: Path, whole: Path) -> None:
     config = configure(tmp_path / "run", **STEPS)
     with pytest.raises(GeneratorExit):
-        train(config, on_metrics=At(3, lambda: (_ for _ in ()).throw(GeneratorExit)), judge=judge)
+        train(config, on_metrics=At(3, lambda: (_ for _ in ()).throw(GeneratorExit)), selection_metric=selection_metric)
     log = config.run / "metrics.jsonl"
     others = ["null", "[1]", "7", '"x"', "{}", '{"step": null}', '{"step": "1"}', '{"step": NaN, "loss": 1}', "{",
               '{"step": 1e400}', '{"step": ' + "9" * 5000 + "}", '{"step": -1}', '{"step": 1.5}', '{"step": true}',
               '{"step": 1, "loss": null}', '{"step": 1, "loss": [1]}', "[" * 100_000, ""]  # fmt: skip
     log.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([*others, log.read_text()]).encode() + b"\xff\xfe\x00\n")
     assert lines_of(config.run)[:3] == lines_of(whole)[:3]
-    train(config, resume=True, judge=judge)
+    train(config, resume=True, selection_metric=selection_metric)
     assert lines_of(config.run) == lines_of(whole)
     assert len(log.read_text().splitlines()) == len(lines_of(whole))
 
@@ -302,8 +302,8 @@ def test_a_learning_rate_that_is_far_too_high_leaves_no_checkpoint(
 ) -> None:
     config = configure(tmp_path / "run", **(STEPS | {"validate_every": 1}), learning_rate=rate, warmup_steps=0)
     with pytest.raises(UserError, match=r"training has come apart\. Lower training\.learning_rate"):
-        train(config, judge=judge)
-    assert all(np.isfinite(read_card(path).metrics["val_nll"]) for path in list_checkpoints(config.run))
+        train(config, selection_metric=selection_metric)
+    assert all(np.isfinite(read_metadata(path).metrics["val_nll"]) for path in list_checkpoints(config.run))
 
 
 def test_more_memory_than_there_is_is_one_line(configure: Configure, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def play(checkpoint: Checkpoint, run: Path) -> None:
     codes = torch.zeros(1, checkpoint.model.num_codebooks, 3, dtype=torch.int64)
     with torch.no_grad():
         logits = checkpoint.model(codes, torch.zeros(1, 1, checkpoint.model.condition_dim))
-    torch.save(logits, run / f"sample_{checkpoint.card.step}.pt")
+    torch.save(logits, run / f"sample_{checkpoint.metadata.step}.pt")
 
 
 if __name__ == "__main__":

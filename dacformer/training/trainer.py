@@ -27,6 +27,16 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
+from dacformer.checkpoint import (
+    Checkpoint,
+    CheckpointMetadata,
+    find_checkpoint,
+    load_state,
+    prune_checkpoints,
+    remove_checkpoint,
+    save_checkpoint,
+    save_metrics,
+)
 from dacformer.config import Config, TrainingConfig, save_config
 from dacformer.data import Dataset, TrainingCrops, ValidationSegments, load_dataset
 from dacformer.data.dataset import check_classes, unigram_nll
@@ -38,23 +48,13 @@ from dacformer.model import DACFormer
 from dacformer.model.heads import nll_per_code
 from dacformer.signals import StopRequest, ignore_in_worker
 from dacformer.training.average import WeightAverage
-from dacformer.training.checkpoint import (
-    Card,
-    Checkpoint,
-    find_checkpoint,
-    load_state,
-    prune_checkpoints,
-    remove_checkpoint,
-    save_checkpoint,
-    save_metrics,
-)
 from dacformer.training.metrics import FLUSH_EVERY, MetricsLog, OnMetrics, came_apart, read_metrics
 from dacformer.training.muon import Muon
 from dacformer.training.start import check_resumable, prepare_run
 
 OnSample = Callable[[Checkpoint, Path], None]
 """Called every `sample_every` steps with the model as it is and the run's folder."""
-Judge = Callable[[Checkpoint], float]
+SelectionMetric = Callable[[Checkpoint], float]
 """Called at every validation with the model as it is; the lower, the better."""
 
 
@@ -65,7 +65,7 @@ def train(
     overwrite: bool = False,
     on_metrics: OnMetrics | None = None,
     on_sample: OnSample | None = None,
-    judge: Judge | None = None,
+    selection_metric: SelectionMetric | None = None,
 ) -> Path:
     """Trains a model; `dacformer.train` also brings the usual samples and judge.
 
@@ -107,7 +107,7 @@ def train(
             save_config(config, config.run / "config.yaml")
         log = MetricsLog(config, trainer.step, accelerator.is_main_process, on_metrics, stop)
         cleanup.callback(log.close)
-        trainer.run(log, stop, on_sample, judge)
+        trainer.run(log, stop, on_sample, selection_metric)
     return config.run
 
 
@@ -137,19 +137,19 @@ class _Trainer:
     log: MetricsLog
     stop: StopRequest
     on_sample: OnSample | None
-    judge: Judge | None
+    selection_metric: SelectionMetric | None
 
     def __init__(self, config: Config, data: _Data, accelerator: Accelerator, resume: bool) -> None:
         """Starts from fresh weights, or from those of the run's last checkpoint."""
         self.config, self.data, self.accelerator = config, data, accelerator
         torch.manual_seed(config.training.seed)
         info, conditions = data.dataset.info, data.dataset.conditions
-        self.card = Card(step=0, config=config, info=info, conditions=conditions)
-        plain = self.card.build_model()
+        self.metadata = CheckpointMetadata(step=0, config=config, info=info, conditions=conditions)
+        plain = self.metadata.build_model()
         path = find_checkpoint(config.run, "last") if resume else None
         saved = load_state(path) if path else None
         if saved is not None:
-            check_resumable(saved[0], self.card)
+            check_resumable(saved[0], self.metadata)
             with _fitting(path):
                 plain.load_state_dict(saved[1])  # what the average starts from; the weights as trained follow below
         self.model, *self.optimizers = accelerator.prepare(plain, *make_optimizers(plain, config.training))
@@ -157,7 +157,7 @@ class _Trainer:
         self.average = WeightAverage(self.model, config.training.ema_decay)
         self.step = self.saved_step = 0
         if saved is not None:
-            self.card = saved[0].model_copy(update={"config": config, "info": info, "conditions": conditions})
+            self.metadata = saved[0].model_copy(update={"config": config, "info": info, "conditions": conditions})
             self.step = self.saved_step = saved[0].step
             options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
             with _fitting(path):
@@ -165,9 +165,11 @@ class _Trainer:
                 set_optimizer_state_dict(self.model, self.bare, saved[2]["optimizer"], options=options)
         self.precision = choose_precision(config.training.precision, accelerator.device)
 
-    def run(self, log: MetricsLog, stop: StopRequest, on_sample: OnSample | None, judge: Judge | None) -> None:
+    def run(
+        self, log: MetricsLog, stop: StopRequest, on_sample: OnSample | None, selection_metric: SelectionMetric | None
+    ) -> None:
         """Trains to the last step or until it is stopped; either way, what was learned is saved, then measured."""
-        self.log, self.stop, self.on_sample, self.judge = log, stop, on_sample, judge
+        self.log, self.stop, self.on_sample, self.selection_metric = log, stop, on_sample, selection_metric
         try:
             self._train()
         except KeyboardInterrupt:  # of a callback; signals are taken note of
@@ -250,9 +252,9 @@ class _Trainer:
             raise came_apart("The weights are no numbers any more", self.step, self.config.training)
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         state = {"model": weights, "optimizer": get_optimizer_state_dict(self.model, self.bare, options=options)}
-        self.card = self.card.model_copy(update={"step": self.step, "metrics": {}})
+        self.metadata = self.metadata.model_copy(update={"step": self.step, "metrics": {}})
         if self.accelerator.is_main_process:
-            save_checkpoint(self.config.run, self.card, averaged, state)
+            save_checkpoint(self.config.run, self.metadata, averaged, state)
         self.saved_step = self.step
         if unwritten:
             raise unwritten
@@ -275,14 +277,14 @@ class _Trainer:
         metrics |= {f"unigram_nll_{k + 1}": float(value) for k, value in enumerate(unigram)}
         text = f"step {self.step}: validation NLL {metrics['val_nll']:.3f} (unigram {metrics['unigram_nll']:.3f})"
         judged = None
-        if self.judge:
+        if self.selection_metric:
             if snapshot := self._snapshot():
-                judged = self._call(self.judge, snapshot)
+                judged = self._call(self.selection_metric, snapshot)
             self.accelerator.wait_for_everyone()
         if judged is not None:
             metrics["free_running"] = judged
             text += f", free running {judged:.3f}"
-        broken_off = self.judge and judged is None and self.stop.signal
+        broken_off = self.selection_metric and judged is None and self.stop.signal
         if self.accelerator.is_main_process and not broken_off:
             self._write(metrics, text)
         self.log.start_clock()
@@ -300,10 +302,10 @@ class _Trainer:
 
     def _catch_up(self) -> None:
         """Measures the checkpoint that is resumed, or logs its figures, where the training was killed before that."""
-        if not self.card.metrics:
+        if not self.metadata.metrics:
             self._measure()
         elif not any(line["step"] == self.step and "val_nll" in line for line in read_metrics(self.config.run)):
-            self.log.write(self.step, self.card.metrics)
+            self.log.write(self.step, self.metadata.metrics)
 
     def _averaged(self) -> dict[str, Tensor]:
         """The averaged weights, whole: a sharded model could not be played or saved alone."""
@@ -315,10 +317,10 @@ class _Trainer:
         weights = self._averaged()
         if not self.accelerator.is_main_process:
             return None
-        model = self.card.build_model()
+        model = self.metadata.build_model()
         model.load_state_dict(weights)
-        card = self.card.model_copy(update={"step": self.step})
-        return Checkpoint(card, model.to(self.accelerator.device).eval(), f"{self.config.run.name}/{self.step}")
+        metadata = self.metadata.model_copy(update={"step": self.step})
+        return Checkpoint(metadata, model.to(self.accelerator.device).eval(), f"{self.config.run.name}/{self.step}")
 
     def _call(self, callback: Callable[..., Any], *arguments: Any) -> Any:
         """Calls what the caller gave; None where a signal breaks it off, or where it fails, which costs no training."""

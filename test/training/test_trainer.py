@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from dacformer.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_metadata
 from dacformer.config import Config, TrainingConfig, save_config
 from dacformer.data import TrainingCrops, load_dataset
 from dacformer.errors import UserError
 from dacformer.training import load_checkpoint, train
-from dacformer.training.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_card
-from dacformer.training.loop import WeightAverage, read_metrics, set_learning_rate
+from dacformer.training.trainer import WeightAverage, read_metrics, set_learning_rate
 
 Configure = Callable[..., Config]
 
@@ -68,7 +68,7 @@ def test_resumed_is_uninterrupted(
     configure: Configure, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch, lost_after: int
 ) -> None:
     """The process dies at some step after the checkpoint of step 6; lines of steps to be trained again go."""
-    monkeypatch.setattr("dacformer.training.loop.FLUSH_EVERY", 1)
+    monkeypatch.setattr("dacformer.training.trainer.FLUSH_EVERY", 1)
     config = configure(tmp_path / "run", model={"dropout": 0.1})
     with pytest.raises(RuntimeError, match="power cut"):
         train(config, on_metrics=stop_at(lost_after + 1, RuntimeError("power cut")))
@@ -81,9 +81,9 @@ def test_the_stop_button_keeps_what_was_learned(configure: Configure, tmp_path: 
     config = configure(tmp_path / "run", model={"dropout": 0.1}, validate_every=4)
     train(config, on_metrics=stop_at(3, KeyboardInterrupt()))  # heard when the steps so far are logged
     stopped = find_checkpoint(config.run, "last")
-    assert read_card(stopped).step == 4
+    assert read_metadata(stopped).step == 4
     assert [line["step"] for line in lines_of(config.run) if "loss" in line] == [1, 2, 3, 4]
-    assert "val_nll" in read_card(stopped).metrics
+    assert "val_nll" in read_metadata(stopped).metrics
     train(config, resume=True)
     losses, expected = (
         [line["loss"] for line in lines_of(run) if "loss" in line] for run in (config.run, uninterrupted)
@@ -108,7 +108,7 @@ def test_a_step_that_was_interrupted_is_not_counted(
 
     monkeypatch.setattr(loop, "nll_per_code", interrupted)
     train(config)
-    assert read_card(find_checkpoint(config.run, "last")).step == 3
+    assert read_metadata(find_checkpoint(config.run, "last")).step == 3
     train(config, resume=True)
     losses, expected = (
         [line["loss"] for line in lines_of(run) if "loss" in line] for run in (config.run, uninterrupted)
@@ -168,7 +168,7 @@ def test_validation_stands_beside_the_unigram_for_every_codebook(trained: Path) 
 
 
 def test_every_step_is_logged_with_its_own_learning_rate(trained: Path) -> None:
-    config = read_card(find_checkpoint(trained)).config.training
+    config = read_metadata(find_checkpoint(trained)).config.training
     losses = [line for line in read_metrics(trained) if "loss" in line]
     assert [line["step"] for line in losses] == list(range(1, 81))
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
@@ -198,7 +198,7 @@ def test_samples_are_of_the_averaged_weights(configure: Configure, tmp_path: Pat
     heard: list[tuple[int, Checkpoint, Path]] = []
 
     def on_sample(checkpoint: Checkpoint, run: Path) -> None:
-        heard.append((checkpoint.card.step, checkpoint, run))
+        heard.append((checkpoint.metadata.step, checkpoint, run))
 
     config = configure(tmp_path / "run", steps=6, sample_every=3)
     run = train(config, on_sample=on_sample)
@@ -212,11 +212,11 @@ def test_the_newest_checkpoints_and_the_best_are_kept(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nll = iter([5.0, 3.0, 4.0, 6.0, 7.0])
-    monkeypatch.setattr("dacformer.training.loop.validate", lambda *_: torch.full((4,), next(nll)))
+    monkeypatch.setattr("dacformer.training.trainer.validate", lambda *_: torch.full((4,), next(nll)))
     run = train(configure(tmp_path / "run", steps=10, validate_every=2, keep_checkpoints=2))
-    assert [read_card(path).step for path in list_checkpoints(run)] == [4, 8, 10]
-    assert read_card(find_checkpoint(run, "best")).step == 4
-    assert read_card(find_checkpoint(run, "last")).step == 10
+    assert [read_metadata(path).step for path in list_checkpoints(run)] == [4, 8, 10]
+    assert read_metadata(find_checkpoint(run, "best")).step == 4
+    assert read_metadata(find_checkpoint(run, "last")).step == 10
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [p.name for p in list_checkpoints(run)]
 
 

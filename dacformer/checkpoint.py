@@ -37,7 +37,7 @@ from dacformer.model import DACFormer
 CARD_FILE, WEIGHTS_FILE, STATE_FILE = "config.yaml", "model.safetensors", "train_state.pt"
 
 
-class Card(Settings):
+class CheckpointMetadata(Settings):
     """What a checkpoint says of itself: all that is needed to rebuild and to steer its model."""
 
     step: int
@@ -61,12 +61,12 @@ class Checkpoint:
         identity: Run, step and the start of the weights' SHA-256; goes into what the model generates.
     """
 
-    card: Card
+    metadata: CheckpointMetadata
     model: DACFormer
     identity: str
 
 
-def save_checkpoint(run: Path, card: Card, weights: dict[str, Tensor], state: dict[str, Any]) -> Path:
+def save_checkpoint(run: Path, metadata: CheckpointMetadata, weights: dict[str, Tensor], state: dict[str, Any]) -> Path:
     """Writes a checkpoint, whole or not at all; an older one of the same step is replaced last.
 
     Args:
@@ -81,13 +81,13 @@ def save_checkpoint(run: Path, card: Card, weights: dict[str, Tensor], state: di
     Raises:
         UserError: The disk is full or not writable; what was there before is untouched.
     """
-    target = run / "checkpoints" / f"step_{card.step:07d}"
+    target = run / "checkpoints" / f"step_{metadata.step:07d}"
     part = target.with_name(f".{target.name}.part")
     try:
         for leftover in (*target.parent.glob(".step_*.part"), *target.parent.glob(".step_*.gone")):
             shutil.rmtree(leftover, ignore_errors=True)  # of a process that was killed
         part.mkdir(parents=True)
-        save_config(card, part / CARD_FILE)
+        save_config(metadata, part / CARD_FILE)
         write_safetensors(part / WEIGHTS_FILE, weights)
         torch.save(state, part / STATE_FILE)
         for file in part.iterdir():
@@ -117,7 +117,7 @@ def save_metrics(path: Path, metrics: dict[str, float]) -> None:
     Raises:
         OSError: The disk is full or not writable.
     """
-    save_config(read_card(path).model_copy(update={"metrics": metrics}), path / CARD_FILE)
+    save_config(read_metadata(path).model_copy(update={"metrics": metrics}), path / CARD_FILE)
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -142,10 +142,10 @@ def remove_checkpoint(path: Path) -> None:
 def prune_checkpoints(run: Path, keep: int) -> None:
     """Removes checkpoints, but not the newest `keep`, not the best, and none that cannot be read."""
     found = list_checkpoints(run)
-    cards = _readable(found)
-    kept = {*found[-keep:], _best(cards)}
+    metadata_by_path = _readable(found)
+    kept = {*found[-keep:], _best(metadata_by_path)}
     for path in found:
-        if path not in kept and path in cards:
+        if path not in kept and path in metadata_by_path:
             remove_checkpoint(path)
 
 
@@ -180,33 +180,33 @@ def find_checkpoint(path: str | Path, which: str | int = "best") -> Path:
 
 def _readable(checkpoints: list[Path]) -> "dict[Path, Card]":
     """The cards of checkpoints; of one that cannot be read a warning tells."""
-    cards = {}
+    metadata_by_path = {}
     for path in checkpoints:
         try:
-            cards[path] = read_card(path)
+            metadata_by_path[path] = read_metadata(path)
         except UserError as error:
             warnings.warn(f"A checkpoint is passed over: {error}", stacklevel=3)
-    return cards
+    return metadata_by_path
 
 
-def _best(cards: "dict[Path, Card]") -> Path | None:
+def _best(metadata_by_path: "dict[Path, Card]") -> Path | None:
     """The best checkpoint by its metrics, oldest first; the NLL decides between equals. None if there are no cards."""
-    if not cards:
+    if not metadata_by_path:
         return None
-    by_nll = list(cards.values())[-1].config.training.select_best_by == "nll"
+    by_nll = list(metadata_by_path.values())[-1].config.training.select_best_by == "nll"
 
     def rank(path: Path) -> tuple[float, float]:
-        metrics = cards[path].metrics
+        metrics = metadata_by_path[path].metrics
         free_running, nll = (metrics.get(name, math.inf) for name in ("free_running", "val_nll"))
         nll = nll if math.isfinite(nll) else math.inf
         return (math.inf if by_nll or not math.isfinite(free_running) else round(free_running, 2)), nll
 
-    return min(cards, key=rank)
+    return min(metadata_by_path, key=rank)
 
 
-def read_card(path: Path) -> Card:
+def read_metadata(path: Path) -> CheckpointMetadata:
     """Reads what a checkpoint says of itself."""
-    return load_config(path / CARD_FILE, kind=Card)
+    return load_config(path / CARD_FILE, kind=CheckpointMetadata)
 
 
 def load_checkpoint(path: str | Path, which: str | int = "best") -> Checkpoint:
@@ -223,8 +223,8 @@ def load_checkpoint(path: str | Path, which: str | int = "best") -> Checkpoint:
         UserError: No checkpoint, or a damaged one.
     """
     path = find_checkpoint(path, which)
-    card = read_card(path)
-    model = card.build_model()
+    metadata = read_metadata(path)
+    model = metadata.build_model()
     try:
         model.load_state_dict(_read_weights(path))
     except RuntimeError as error:
@@ -232,19 +232,19 @@ def load_checkpoint(path: str | Path, which: str | int = "best") -> Checkpoint:
             f"{path / WEIGHTS_FILE} does not fit the sizes in {path / CARD_FILE}. Use another checkpoint."
         ) from error
     digest = hashlib.sha256((path / WEIGHTS_FILE).read_bytes()).hexdigest()
-    return Checkpoint(card, model.eval(), f"{card.config.run.name}/{path.name}-{digest[:12]}")
+    return Checkpoint(metadata, model.eval(), f"{metadata.config.run.name}/{path.name}-{digest[:12]}")
 
 
-def load_state(path: Path) -> tuple[Card, dict[str, Tensor], dict[str, Any]]:
+def load_state(path: Path) -> tuple[CheckpointMetadata, dict[str, Tensor], dict[str, Any]]:
     """Loads what resuming needs: the card, the weights to generate with, and the training's state.
 
     Raises:
         UserError: The checkpoint is damaged.
     """
-    card, weights, file = read_card(path), _read_weights(path), path / STATE_FILE
+    metadata, weights, file = read_metadata(path), _read_weights(path), path / STATE_FILE
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-        return card, weights, {"model": state["model"], "optimizer": state["optimizer"]}
+        return metadata, weights, {"model": state["model"], "optimizer": state["optimizer"]}
     except Exception as error:  # a hostile or cut-off pickle can fail in any way
         problem = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(

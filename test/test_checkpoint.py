@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 import torch
 
-from dacformer.config import Config, save_config
-from dacformer.errors import UserError
-from dacformer.training import find_checkpoint, load_checkpoint, train
-from dacformer.training.checkpoint import (
+from dacformer.checkpoint import (
     list_checkpoints,
     load_state,
     prune_checkpoints,
-    read_card,
+    read_metadata,
     save_checkpoint,
     save_metrics,
 )
+from dacformer.config import Config, save_config
+from dacformer.errors import UserError
+from dacformer.training import find_checkpoint, load_checkpoint, train
 
 Configure = Callable[..., Config]
 FILES = ("config.yaml", "model.safetensors", "train_state.pt")
@@ -59,10 +59,10 @@ def logits_of(model: torch.nn.Module) -> torch.Tensor:
 
 def test_saved_is_loaded(trained: Path, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(trained)
-    card, weights, state = load_state(find_checkpoint(trained))
-    saved = save_checkpoint(tmp_path, card, checkpoint.model.state_dict(), state)
+    metadata, weights, state = load_state(find_checkpoint(trained))
+    saved = save_checkpoint(tmp_path, metadata, checkpoint.model.state_dict(), state)
     again = load_checkpoint(saved)
-    assert again.card == checkpoint.card and not again.model.training
+    assert again.metadata == checkpoint.metadata and not again.model.training
     assert torch.equal(logits_of(again.model), logits_of(checkpoint.model))
     assert again.identity.rpartition("-")[2] == checkpoint.identity.rpartition("-")[2]
     reread = load_state(saved)[1]
@@ -77,7 +77,7 @@ def test_the_weights_to_generate_with_are_the_averaged_ones(trained: Path) -> No
 
 def test_best_last_and_a_step_are_found(trained: Path) -> None:
     checkpoints = list_checkpoints(trained)
-    nll = {path: read_card(path).metrics["val_nll"] for path in checkpoints}
+    nll = {path: read_metadata(path).metrics["val_nll"] for path in checkpoints}
     assert find_checkpoint(trained) == min(checkpoints, key=nll.__getitem__)
     assert find_checkpoint(trained, "last").name == "step_0000080"
     assert find_checkpoint(trained, "80") == find_checkpoint(trained, "last") == find_checkpoint(checkpoints[-1])
@@ -90,7 +90,7 @@ def test_best_last_and_a_step_are_found(trained: Path) -> None:
 @pytest.mark.parametrize("which", [80, "80", "080", np.int64(80), np.uint8(80)])
 def test_a_step_is_a_number_of_any_kind(trained: Path, which: str | int) -> None:
     assert find_checkpoint(trained, which).name == "step_0000080"
-    assert load_checkpoint(trained, which).card.step == 80
+    assert load_checkpoint(trained, which).metadata.step == 80
 
 
 @pytest.mark.parametrize("which", [7, -80, 80.5, None, True, "", "²", "٨٠", "9" * 5000, "step_0000080", "../80"])
@@ -121,13 +121,13 @@ def test_what_a_person_puts_beside_checkpoints_is_passed_over_and_stays(run: Pat
     for which in ("20x", "backup", "99", "98"):
         with pytest.raises(UserError, match="has no checkpoint"):
             find_checkpoint(run, which)
-    card, weights, state = load_state(ours[-1])
-    save_checkpoint(run, card.model_copy(update={"step": 81}), weights, state)
-    save_checkpoint(run, card.model_copy(update={"step": 99}), weights, state)
+    metadata, weights, state = load_state(ours[-1])
+    save_checkpoint(run, metadata.model_copy(update={"step": 81}), weights, state)
+    save_checkpoint(run, metadata.model_copy(update={"step": 99}), weights, state)
     prune_checkpoints(run, keep=1)
     assert theirs - {folder / "step_0000099"} <= {*folder.iterdir()}
     assert (folder / "step_0000099.moved_away").read_text() == "a file"
-    assert read_card(folder / "step_0000099").step == 99
+    assert read_metadata(folder / "step_0000099").step == 99
 
 
 def with_metrics(run: Path, *metrics: dict[str, float], select: str = "rollout") -> Path:
@@ -135,12 +135,12 @@ def with_metrics(run: Path, *metrics: dict[str, float], select: str = "rollout")
     source = find_checkpoint(run, "last")
     for path in list_checkpoints(run)[:-1]:
         shutil.rmtree(path)
-    config = read_card(source).config
+    config = read_metadata(source).config
     training = config.training.model_copy(update={"select_best_by": select})
-    card = read_card(source).model_copy(update={"config": config.model_copy(update={"training": training})})
+    metadata = read_metadata(source).model_copy(update={"config": config.model_copy(update={"training": training})})
     for step, figures in enumerate(metrics, start=1):
         target = shutil.copytree(source, run / "checkpoints" / f"step_{step:07d}")
-        save_config(card.model_copy(update={"step": step, "metrics": figures}), target / "config.yaml")
+        save_config(metadata.model_copy(update={"step": step, "metrics": figures}), target / "config.yaml")
     shutil.rmtree(source)
     return run
 
@@ -177,8 +177,8 @@ def test_the_best_is_what_the_setting_says_and_survives_pruning(
 @pytest.mark.parametrize("text", [None, "", "[1]", "step: x", "a: 1\na: 2"])
 def test_a_card_that_cannot_be_read_hides_no_other_checkpoint_and_is_not_removed(run: Path, text: str | None) -> None:
     run = with_metrics(run, GOOD, BAD, BAD)
-    card = run / "checkpoints" / "step_0000001" / "config.yaml"
-    card.unlink() if text is None else card.write_text(text)
+    metadata = run / "checkpoints" / "step_0000001" / "config.yaml"
+    metadata.unlink() if text is None else metadata.write_text(text)
     with pytest.warns(UserWarning, match=r"A checkpoint is passed over: .*step_0000001"):
         assert find_checkpoint(run).name == "step_0000002"
     with pytest.warns(UserWarning, match=r"passed over"):
@@ -193,16 +193,16 @@ def test_figures_are_written_into_a_checkpoint_whole_or_not_at_all(run: Path) ->
         save_metrics(last, GOOD)
     assert (last / "config.yaml").read_bytes() == before
     save_metrics(last, NAN | {"x": 1e-300, "y": float("-inf")})
-    metrics = read_card(last).metrics
+    metrics = read_metadata(last).metrics
     assert math.isnan(metrics["val_nll"]) and (metrics["x"], metrics["y"]) == (1e-300, float("-inf"))
     assert sorted(path.name for path in last.iterdir()) == sorted(FILES)
 
 
 def test_checkpoints_are_readable_for_whom_the_umask_lets(run: Path) -> None:
-    card, weights, state = load_state(find_checkpoint(run, "last"))
+    metadata, weights, state = load_state(find_checkpoint(run, "last"))
     before = os.umask(0o027)
     try:
-        saved = save_checkpoint(run, card.model_copy(update={"step": 90}), weights, state)
+        saved = save_checkpoint(run, metadata.model_copy(update={"step": 90}), weights, state)
     finally:
         os.umask(before)
     assert saved.stat().st_mode & 0o777 == 0o750
@@ -213,10 +213,10 @@ def test_checkpoints_are_readable_for_whom_the_umask_lets(run: Path) -> None:
 def test_a_full_disk_is_a_clear_error_and_harms_nothing(run: Path, size: int) -> None:
     """At these sizes it is the settings, the weights, or the training's state that does not fit."""
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    card, weights, state = load_state(find_checkpoint(run, "last"))
-    for step in (card.step, 999):  # in place of a checkpoint that is there, and beside it
+    metadata, weights, state = load_state(find_checkpoint(run, "last"))
+    for step in (metadata.step, 999):  # in place of a checkpoint that is there, and beside it
         with largest_file(size), pytest.raises(UserError, match=rf"step_{step:07d} could not be written.*--resume"):
-            save_checkpoint(run, card.model_copy(update={"step": step}), weights, state)
+            save_checkpoint(run, metadata.model_copy(update={"step": step}), weights, state)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert not list((run / "checkpoints").glob(".*"))
     load_checkpoint(run, "last")
@@ -282,7 +282,7 @@ def test_a_malicious_state_is_refused_and_not_executed(run: Path, tmp_path: Path
     else:
         (path / "train_state.pt").write_bytes(pickle.dumps(Malicious(witness), protocol=2))
     with pytest.raises(UserError, match=r"train_state\.pt"):
-        train(read_card(path).config.model_copy(update={"run": run}), resume=True)
+        train(read_metadata(path).config.model_copy(update={"run": run}), resume=True)
     assert not witness.exists()
 
 
@@ -292,8 +292,8 @@ def test_half_a_checkpoint_under_its_working_name_is_no_checkpoint(run: Path) ->
     shutil.copytree(whole[-1], half)
     (half / "train_state.pt").unlink()
     assert list_checkpoints(run) == whole
-    card, weights, state = load_state(whole[-1])
-    save_checkpoint(run, card.model_copy(update={"step": 100}), weights, state)
+    metadata, weights, state = load_state(whole[-1])
+    save_checkpoint(run, metadata.model_copy(update={"step": 100}), weights, state)
     assert not half.exists()
 
 
@@ -319,7 +319,7 @@ def test_pruning_that_is_cut_off_leaves_no_half_checkpoint(run: Path, monkeypatc
 WRITER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from dacformer.training.checkpoint import list_checkpoints, load_state, prune_checkpoints, read_card, save_checkpoint
+from dacformer.checkpoint import list_checkpoints, load_state, prune_checkpoints, read_card, save_checkpoint
 from dacformer.training import load_checkpoint
 
 source, run, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
