@@ -223,7 +223,7 @@ def generate(
 ) -> None:
     """Generate sound from a trained run, steered over time."""
     from dacformer.codec import read_dac
-    from dacformer.codec.file import DAC_SUFFIX
+    from dacformer.codec.dac_file import DAC_SUFFIX
     from dacformer.config import SamplingConfig
     from dacformer.files import new_file
     from dacformer.generation import load

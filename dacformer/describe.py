@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dacformer.arguments import quoted
 from dacformer.audio import AUDIO_SUFFIXES, describe_file, read_comment
-from dacformer.codec.file import DAC_SUFFIX, read_dac
+from dacformer.codec.dac_file import DAC_SUFFIX, read_dac
 from dacformer.data.dataset import INFO_FILE
 from dacformer.errors import UserError, first_line
 

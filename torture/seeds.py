@@ -12,7 +12,7 @@ import soundfile
 
 from dacformer import audio as sound
 from dacformer.codec import read_dac
-from dacformer.codec.file import DAC_VERSION
+from dacformer.codec.dac_file import DAC_VERSION
 from dacformer.textures import synthesize
 from torture import formats
 from torture.formats import Mutation

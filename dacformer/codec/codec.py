@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dacformer import audio as sound
-from dacformer.codec.fast import decoder_input, made_fast
-from dacformer.codec.file import DacFile
+from dacformer.codec.dac_file import DacFile
+from dacformer.codec.fast import decoder_input, optimize_for_inference
 from dacformer.codec.streaming import StreamDecoder
 from dacformer.config import CodecConfig, parse_config
 from dacformer.errors import UserError, first_line
@@ -39,7 +39,7 @@ class Codec:
     """Waveform <-> codes.
 
     Attributes:
-        model: The `dac.DAC` behind it, in evaluation mode, rebuilt by `made_fast`.
+        model: The `dac.DAC` behind it, in evaluation mode, rebuilt by `optimize_for_inference`.
         identity: Name and SHA-256 of the weights. Codes of one identity are noise to every other.
         sample_rate: In Hz.
         hop_length: Samples per frame.
@@ -59,7 +59,7 @@ class Codec:
             precision: Of the decoder. The encoder keeps float32: codes must not depend on it.
         """
         keep_freed_memory()
-        self.model = made_fast(model.eval().requires_grad_(False))
+        self.model = optimize_for_inference(model.eval().requires_grad_(False))
         self.model.decoder.to(precision)
         self.identity = identity
         self.sample_rate = int(model.sample_rate)

@@ -42,7 +42,7 @@ class ConvTranspose(nn.ConvTranspose1d):
         return F.conv_transpose2d(x[:, :, None], weight, bias, stride, (0, padding), (0, output_padding))[:, :, 0]
 
 
-def made_fast(model: "DAC") -> "DAC":
+def optimize_for_inference(model: "DAC") -> "DAC":
     """Rebuilds a model in place: no weight norm, Snake with one new tensor, the decoder's convolutions as `Conv`.
 
     The encoder's convolutions stay as they are: it has few samples by many channels soon, and codes must not change.

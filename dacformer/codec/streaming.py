@@ -171,7 +171,7 @@ class StreamDecoder:
         """Starts a stream.
 
         Args:
-            model: A `dac.DAC` in evaluation mode, rebuilt by `made_fast`.
+            model: A `dac.DAC` in evaluation mode, rebuilt by `optimize_for_inference`.
             batch_size: Streams side by side, `B`.
             hop_length: Samples per frame.
         """

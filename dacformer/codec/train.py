@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from dacformer.codec.codec import Codec, build_model, save_weights
-from dacformer.codec.quality import mel_loss, perplexity
-from dacformer.codec.training_sounds import Pool, draw_batch, gather_recordings
+from dacformer.codec.metrics import mel_loss, perplexity
+from dacformer.codec.training_sounds import CropSampler, draw_batch, gather_recordings
 from dacformer.config import CodecTrainingConfig, load_config, save_config
 from dacformer.errors import UserError
 from dacformer.files import replacing, sync, training_folder
@@ -61,7 +61,7 @@ def measure(codec: Codec, recordings: list[np.ndarray]) -> dict[str, float]:
     return {"mel": float(np.mean(distances))} | {f"perplexity_{k + 1}": float(p) for k, p in enumerate(used)}
 
 
-class CodebookLearner:
+class EmaCodebooks:
     """Keeps codebooks where the latents are: faster than a gradient could, and with no entry left idle.
 
     Every entry is the moving average of the latents that chose it (van den Oord et al., arXiv:1711.00937, appendix
@@ -135,7 +135,7 @@ def train(config: CodecTrainingConfig, resume: bool = False) -> Path:
     _check_run(config, resume)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     recordings, weights, held_out = gather_recordings(config)
-    pool = Pool(recordings, weights, config.crop_samples, device)
+    pool = CropSampler(recordings, weights, config.crop_samples, device)
     seconds = sum(map(len, recordings)) / config.codec.sample_rate
     print(f"{len(recordings)} recordings ({seconds / 60:.1f} min) to train on, {len(held_out)} held out; {device}")
     stop = StopRequest()
@@ -181,12 +181,12 @@ class _Trainer:
         self.model = build_model(config.codec).to(device).train()
         self.adversary = Adversary(config, device) if config.adversarial_from_step < config.steps else None
         self.averaged = {key: value.clone() for key, value in self.model.state_dict().items()}
-        self.codebooks = CodebookLearner(self.model, config.codebook_decay, config.restart_below)
+        self.codebooks = EmaCodebooks(self.model, config.codebook_decay, config.restart_below)
         self.learned = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.learned, betas=(0.8, 0.99), lr=config.learning_rate)
         self.spectral = mel_loss()
 
-    def run(self, pool: Pool, held_out: list[np.ndarray], stop: StopRequest) -> None:
+    def run(self, pool: CropSampler, held_out: list[np.ndarray], stop: StopRequest) -> None:
         """Trains to the last step or until it is stopped; saves before it measures."""
         try:
             self._train(pool, held_out, stop)
@@ -197,7 +197,7 @@ class _Trainer:
             with contextlib.suppress(OSError):  # the terminal may be what is gone
                 print(f"Stopped at step {self.step}; go on with --resume.")
 
-    def _train(self, pool: Pool, held_out: list[np.ndarray], stop: StopRequest) -> None:
+    def _train(self, pool: CropSampler, held_out: list[np.ndarray], stop: StopRequest) -> None:
         config, steps = self.config, range(self.step + 1, self.config.steps + 1)
         progress = tqdm(steps, initial=self.step, total=config.steps, unit="step", mininterval=5)
         for step in progress:

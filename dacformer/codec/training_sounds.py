@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dacformer import audio as sound
-from dacformer.codec.quality import at_level, load_recording
+from dacformer.codec.metrics import at_level, load_recording
 from dacformer.config import CodecTrainingConfig
 from dacformer.errors import UserError
 from dacformer.textures import TEXTURES, synthesize
@@ -22,7 +22,7 @@ DITHER = 3e-5
 """Noise added in training, -90 dB: the mel loss, a logarithm, would pull at digital silence harder than at sound."""
 
 
-class Pool:
+class CropSampler:
     """All recordings in memory, on the training device, and random crops of them."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Pool:
         return self._audio[torch.from_numpy(offsets).to(self._ramp.device)[:, None] + self._ramp][:, None]
 
 
-def draw_batch(pool: Pool, config: CodecTrainingConfig, step: int) -> Tensor:
+def draw_batch(pool: CropSampler, config: CodecTrainingConfig, step: int) -> Tensor:
     """Draws and augments the batch of a step; the same seed and step give the same batch.
 
     Returns:

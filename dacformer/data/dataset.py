@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from dacformer.codec.file import DacFile, read_dac, same_codec
+from dacformer.codec.dac_file import DacFile, read_dac, same_codec
 from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.config import PositiveInt, Settings, load_config
 from dacformer.data.label_numbers import MAX_MAGNITUDE

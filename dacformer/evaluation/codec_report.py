@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec import Codec
-from dacformer.codec.quality import load_recording, make_comparison, perplexity
+from dacformer.codec.metrics import load_recording, make_comparison, perplexity
 from dacformer.data.labels import label_files
 from dacformer.errors import UserError
 from dacformer.files import write_text

@@ -9,7 +9,7 @@ import numpy as np
 
 from dacformer.audio import write_audio
 from dacformer.codec import Codec
-from dacformer.codec.file import same_codec
+from dacformer.codec.dac_file import same_codec
 from dacformer.data import Dataset
 from dacformer.errors import UserError
 from dacformer.generation import Synthesizer

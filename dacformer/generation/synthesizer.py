@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from dacformer.arguments import check_seed, finite_number, whole_number
 from dacformer.checkpoint import Checkpoint, load_checkpoint
 from dacformer.codec import Codec, DacFile, load_codec, read_dac
-from dacformer.codec.file import DAC_SUFFIX, same_codec
+from dacformer.codec.dac_file import DAC_SUFFIX, same_codec
 from dacformer.config import SamplingConfig
 from dacformer.data.encode import encode_file
 from dacformer.errors import UserError, shown

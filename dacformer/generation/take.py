@@ -15,7 +15,7 @@ from pydantic import Field
 
 from dacformer import audio as sound
 from dacformer.codec import DacFile, read_dac, write_dac
-from dacformer.codec.file import DAC_SUFFIX
+from dacformer.codec.dac_file import DAC_SUFFIX
 from dacformer.config import NonNegative, Positive, SamplingConfig, Settings, parse_config
 from dacformer.errors import UserError, first_line
 from dacformer.files import check_writable, replacing, write_text

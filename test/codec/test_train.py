@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from dacformer import audio as sound
 from dacformer.codec import load_codec
 from dacformer.codec import train as training
-from dacformer.codec.quality import load_recording
+from dacformer.codec.metrics import load_recording
 from dacformer.config import CodecConfig, CodecTrainingConfig, SoundSource
 from dacformer.errors import UserError
 from dacformer.files import training_folder
@@ -44,7 +44,7 @@ def settings(run: Path, sounds: Path, **changes: Any) -> CodecTrainingConfig:
 
 def test_crops_are_of_one_recording_and_as_often_as_weighted() -> None:
     recordings = [np.full(n, value, np.float32) for n, value in ((50, 1.0), (1000, 2.0), (8, 3.0))]
-    pool = training.Pool(recordings, np.array([1.0, 2.0, 1.0]), 16, torch.device("cpu"))
+    pool = training.CropSampler(recordings, np.array([1.0, 2.0, 1.0]), 16, torch.device("cpu"))
     crops = pool.draw(2000, np.random.default_rng(0))
     assert crops.shape == (2000, 1, 16)
     drawn = crops[:, 0].amax(dim=-1)
@@ -55,7 +55,7 @@ def test_crops_are_of_one_recording_and_as_often_as_weighted() -> None:
 
 def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path, sounds: Path) -> None:
     config = settings(tmp_path, sounds, batch_size=8, mix=0.5)
-    pool = training.Pool([synthesize("rain", 0.5, 0.5)], np.ones(1), 8192, torch.device("cpu"))
+    pool = training.CropSampler([synthesize("rain", 0.5, 0.5)], np.ones(1), 8192, torch.device("cpu"))
     batch = training.draw_batch(pool, config, 7)
     assert torch.equal(batch, training.draw_batch(pool, config, 7))
     assert not torch.equal(batch, training.draw_batch(pool, config, 8))
@@ -111,7 +111,7 @@ def test_nothing_to_resume_is_refused(tmp_path: Path, sounds: Path) -> None:
 
 def test_codebooks_follow_the_latents_and_none_stays_idle(make_model: Any) -> None:
     model = make_model(n_codebooks=2, codebook_size=8, codebook_dim=4)
-    learner = training.CodebookLearner(model, decay=0.5, restart_below=0.1)
+    learner = training.EmaCodebooks(model, decay=0.5, restart_below=0.1)
     assert not any(quantizer.codebook.weight.requires_grad for quantizer in model.quantizer.quantizers)
     torch.manual_seed(0)
     latents, codes = torch.randn(3, 8, 50), torch.zeros(3, 2, 50).long()
@@ -157,7 +157,7 @@ def test_resumed_is_uninterrupted(
     whole = training.train(settings(tmp_path / "whole", sounds, **changes))
     draw_batch = training.draw_batch
 
-    def break_off(pool: training.Pool, config: CodecTrainingConfig, step: int) -> torch.Tensor:
+    def break_off(pool: training.CropSampler, config: CodecTrainingConfig, step: int) -> torch.Tensor:
         if step == 3:
             raise Interrupted
         return draw_batch(pool, config, step)
@@ -192,7 +192,7 @@ def test_a_signal_saves_and_resumed_is_uninterrupted(
     config = settings(tmp_path / "run", sounds, **changes)
     draw_batch, save_weights = training.draw_batch, training.save_weights
 
-    def terminated_at_step_2(pool: training.Pool, config: CodecTrainingConfig, step: int) -> torch.Tensor:
+    def terminated_at_step_2(pool: training.CropSampler, config: CodecTrainingConfig, step: int) -> torch.Tensor:
         if step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return draw_batch(pool, config, step)
