@@ -197,9 +197,9 @@ def _best(metadata_by_path: "dict[Path, Card]") -> Path | None:
 
     def rank(path: Path) -> tuple[float, float]:
         metrics = metadata_by_path[path].metrics
-        free_running, nll = (metrics.get(name, math.inf) for name in ("free_running", "val_nll"))
+        rollout_error, nll = (metrics.get(name, math.inf) for name in ("rollout_error", "val_nll"))
         nll = nll if math.isfinite(nll) else math.inf
-        return (math.inf if by_nll or not math.isfinite(free_running) else round(free_running, 2)), nll
+        return (math.inf if by_nll or not math.isfinite(rollout_error) else round(rollout_error, 2)), nll
 
     return min(metadata_by_path, key=rank)
 

@@ -304,14 +304,14 @@ def evaluate(
         return
     from dacformer.arguments import parse_names
     from dacformer.config import SamplingConfig
-    from dacformer.evaluation.report import Questions, write_report
+    from dacformer.evaluation.report import EvaluationConfig, write_report
     from dacformer.generation import load
     from dacformer.generation.sampling import parse_sampling
 
     given = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
     sampling = {name: value for name, value in given.items() if value is not None}
     parse_sampling(SamplingConfig(), sampling)
-    asked = Questions(
+    asked = EvaluationConfig(
         load(subject, checkpoint, device=device),
         data,
         recordings,
@@ -358,8 +358,8 @@ def _evaluate_codec(
         rates = [math.nan]
     if not all(0.0 < rate < math.inf for rate in rates):
         raise UserError(f"--opus '{opus}' is no list of bit rates. Expected kbit/s, such as 6,12,24.")
-    figures = measure_codec(load_codec(name).to(device), sounds, held_out, parse_names(exclude), opus=rates)
-    _print_report(figures.to_text(), write_codec_report(figures, report))
+    result = measure_codec(load_codec(name).to(device), sounds, held_out, parse_names(exclude), opus=rates)
+    _print_report(result.to_text(), write_codec_report(result, report))
 
 
 def _check_outputs(sounds: Sequence[str], picture: Path | None, prompt: Path | None) -> None:

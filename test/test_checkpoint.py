@@ -138,17 +138,17 @@ def with_metrics(run: Path, *metrics: dict[str, float], select: str = "rollout")
     config = read_metadata(source).config
     training = config.training.model_copy(update={"select_best_by": select})
     metadata = read_metadata(source).model_copy(update={"config": config.model_copy(update={"training": training})})
-    for step, figures in enumerate(metrics, start=1):
+    for step, result in enumerate(metrics, start=1):
         target = shutil.copytree(source, run / "checkpoints" / f"step_{step:07d}")
-        save_config(metadata.model_copy(update={"step": step, "metrics": figures}), target / "config.yaml")
+        save_config(metadata.model_copy(update={"step": step, "metrics": result}), target / "config.yaml")
     shutil.rmtree(source)
     return run
 
 
 GOOD, BAD, NAN, UNMEASURED = (
-    {"free_running": 0.5, "val_nll": 6.0},
-    {"free_running": 0.9, "val_nll": 5.0},
-    {"free_running": float("nan"), "val_nll": float("nan")},
+    {"rollout_error": 0.5, "val_nll": 6.0},
+    {"rollout_error": 0.9, "val_nll": 5.0},
+    {"rollout_error": float("nan"), "val_nll": float("nan")},
     {},
 )
 
@@ -161,8 +161,8 @@ GOOD, BAD, NAN, UNMEASURED = (
         ([NAN, BAD, UNMEASURED], "rollout", 2),
         ([UNMEASURED, NAN, GOOD], "nll", 3),
         ([{"val_nll": 6.0}, {"val_nll": 5.0}], "rollout", 2),  # never played
-        ([{"free_running": 0.501, "val_nll": 6.0}, {"free_running": 0.499, "val_nll": 7.0}], "rollout", 1),
-        ([{"free_running": float("inf"), "val_nll": 5.0}, GOOD], "rollout", 2),
+        ([{"rollout_error": 0.501, "val_nll": 6.0}, {"rollout_error": 0.499, "val_nll": 7.0}], "rollout", 1),
+        ([{"rollout_error": float("inf"), "val_nll": 5.0}, GOOD], "rollout", 2),
     ],
 )
 def test_the_best_is_what_the_setting_says_and_survives_pruning(

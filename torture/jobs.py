@@ -107,7 +107,7 @@ class Train:
         every = TRAINING["training"]["validate_every"]
         losses = [[line["step"], line["loss"], line["gradient_norm"]] for line in lines if "loss" in line]
         judged = [
-            [line["step"], line["val_nll"], line["free_running"]]
+            [line["step"], line["val_nll"], line["rollout_error"]]
             for line in lines
             if "val_nll" in line and line["step"] % every == 0
         ]

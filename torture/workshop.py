@@ -15,7 +15,7 @@ from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
 from dacformer.codec.codec import build_model, save_weights
 from dacformer.config import CodecConfig, Config, parse_config
 from dacformer.data.encode import encode_folder
-from dacformer.evaluation.free_running import FreeRunning
+from dacformer.evaluation.rollout import RolloutMetric
 from dacformer.evaluation.samples import SampleWriter
 from dacformer.generation import Curve, Synthesizer, Take, load
 from dacformer.training import train
@@ -102,7 +102,7 @@ def make_workshop(folder: Path) -> Workshop:
         _write_settings(folder)
         tree: dict[str, Any] = yaml.safe_load((folder / "params.yaml").read_text())
         config = parse_config(tree | {"run": folder / "run"}, "torture")
-        run = train(config, on_sample=SampleWriter(codec), selection_metric=FreeRunning(codec, seconds=SECONDS))
+        run = train(config, on_sample=SampleWriter(codec), selection_metric=RolloutMetric(codec, seconds=SECONDS))
         synth = load(run)
         controls = {"class": {"wind": Curve([(0.0, 1.0), (0.1, 0.2)]), "rain": 0.5}, "level": 1.5}
         takes = synth.generate(0.15, controls, seed=1), synth.generate(0.1, {"class": "rain"}, seed=2).extend(0.1)

@@ -66,7 +66,7 @@ def make_comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict
         sample_rate: In Hz.
 
     Returns:
-        `(decoded (N,), original (N,)) -> figures`: `mel` and `stft`, distances, 0 for the same sound; `level_db`, RMS
+        `(decoded (N,), original (N,)) -> result`: `mel` and `stft`, distances, 0 for the same sound; `level_db`, RMS
         over RMS.
     """
     from audiotools import AudioSignal
@@ -77,9 +77,9 @@ def make_comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict
         signals = [AudioSignal(torch.from_numpy(each)[None, None], sample_rate) for each in (decoded, original)]
         with warnings.catch_warnings():  # each scale of a loss has its own spectrogram
             warnings.filterwarnings("ignore", message="stft_data changed shape")
-            figures = {name: float(loss(*signals)) for name, loss in losses.items()}
+            result = {name: float(loss(*signals)) for name, loss in losses.items()}
         powers = [float(np.mean(np.square(each, dtype=np.float64))) + 1e-12 for each in (decoded, original)]
-        return figures | {"level_db": float(10 * np.log10(powers[0] / powers[1]))}
+        return result | {"level_db": float(10 * np.log10(powers[0] / powers[1]))}
 
     return compare
 

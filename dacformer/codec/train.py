@@ -257,14 +257,14 @@ class _Trainer:
         model = build_model(config.codec)
         model.load_state_dict(self.averaged)
         codec = Codec(model.to(self.device), identity="in-training")
-        figures = measure(codec, held_out)
-        for name, value in figures.items():
+        result = measure(codec, held_out)
+        for name, value in result.items():
             board.add_scalar(f"held_out/{name}", value, step)
         sample = torch.from_numpy(held_out[step // config.validate_every % len(held_out)])[None, None]
         decoded = codec.decode(codec.encode(sample))[0].cpu()
         board.add_audio("held_out/original", sample[0], step, config.codec.sample_rate)
         board.add_audio("held_out/decoded", decoded, step, config.codec.sample_rate)
-        return f"step {step}: " + "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        return f"step {step}: " + "  ".join(f"{name} {value:.3f}" for name, value in result.items())
 
     def save(self) -> None:
         """Writes the averaged weights, and all that `load` needs; each file whole or not at all."""

@@ -1,5 +1,5 @@
 """Metrics and reports on what a run does when it runs free."""
 
-from dacformer.evaluation.free_running import FreeRunning
+from dacformer.evaluation.rollout import RolloutMetric
 
-__all__ = ["FreeRunning"]
+__all__ = ["RolloutMetric"]

@@ -33,7 +33,7 @@ DISTANCES = ["mel", "stft", "level_db"]
 
 
 @dataclass(frozen=True)
-class CodecFigures:
+class CodecResult:
     """What was measured.
 
     Attributes:
@@ -83,7 +83,7 @@ def measure_codec(
     exclude: Sequence[str] = (),
     seed: int = 0,
     opus: Sequence[float] = (),
-) -> CodecFigures:
+) -> CodecResult:
     """Sends recordings through a codec and compares.
 
     Args:
@@ -134,7 +134,7 @@ def measure_codec(
         if f"{name}: original" not in pictures:
             pictures |= {f"{name}: original": audio, f"{name}: decoded": decoded}
         for asked in opus:
-            decoded, rate = through_opus(audio, codec.sample_rate, asked)
+            decoded, rate = opus_roundtrip(audio, codec.sample_rate, asked)
             rows.append(info | {"coder": f"opus {asked:g}", "kbit_per_s": rate} | compare(decoded, audio))
     used = {name: [c for c, of in zip(codes, classes, strict=True) if of == name] for name in sorted(set(classes))}
     table = {
@@ -142,7 +142,7 @@ def measure_codec(
         for name, each in {**used, "all": codes}.items()
     }
     columns = [f"perplexity_{k + 1}" for k in range(codec.num_codebooks)]
-    return CodecFigures(
+    return CodecResult(
         identity=codec.identity,
         clips=pd.DataFrame(rows),
         perplexity=pd.DataFrame.from_dict(table, orient="index", columns=columns),
@@ -152,7 +152,7 @@ def measure_codec(
     )
 
 
-def through_opus(audio: np.ndarray, sample_rate: int, kbit_per_s: float) -> tuple[np.ndarray, float]:
+def opus_roundtrip(audio: np.ndarray, sample_rate: int, kbit_per_s: float) -> tuple[np.ndarray, float]:
     """Sends audio through Opus and back.
 
     Args:
@@ -181,40 +181,40 @@ def through_opus(audio: np.ndarray, sample_rate: int, kbit_per_s: float) -> tupl
         return decoded, coded.stat().st_size * 8 / 1000 / (len(audio) / sample_rate)
 
 
-def write_codec_report(figures: CodecFigures, folder: Path) -> list[Path]:
+def write_codec_report(result: CodecResult, folder: Path) -> list[Path]:
     """Writes `codec.csv` (every recording), `codec.json` (means), `codec.png` and `codec_sounds.png`."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("codec.csv", "codec.json", "codec.png", "codec_sounds.png")]
-    write_text(paths[0], figures.clips.to_csv(index=False))
+    write_text(paths[0], result.clips.to_csv(index=False))
     summary = {
-        "codec": figures.identity,
-        "times_real_time": figures.speed,
-        "by_coder": figures.by_coder.to_dict("index"),
-        "by_class": figures.by_class.to_dict("index"),
+        "codec": result.identity,
+        "times_real_time": result.speed,
+        "by_coder": result.by_coder.to_dict("index"),
+        "by_class": result.by_class.to_dict("index"),
     }
     write_text(paths[1], json.dumps(summary, indent=2))
-    plot_codec(figures).savefig(paths[2], dpi=90)
-    plot_sounds(figures.pictures, figures.sample_rate, columns=4).savefig(paths[3], dpi=80)
+    plot_codec(result).savefig(paths[2], dpi=90)
+    plot_sounds(result.pictures, result.sample_rate, columns=4).savefig(paths[3], dpi=80)
     return paths
 
 
-def plot_codec(figures: CodecFigures) -> Figure:
+def plot_codec(result: CodecResult) -> Figure:
     """Distance against bit rate, distance by class, codebooks in use."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    coders = figures.by_coder
+    coders = result.by_coder
     for label, chosen in (
-        (figures.identity.rpartition("-")[0] or figures.identity, coders[coders.index.str.startswith("K=")]),
+        (result.identity.rpartition("-")[0] or result.identity, coders[coders.index.str.startswith("K=")]),
         ("Opus", coders[coders.index.str.startswith("opus")]),
     ):
         if len(chosen):
             left.plot(chosen["kbit_per_s"], chosen["mel"], "o-", label=label)
     left.set(xlabel="kbit/s", ylabel="mel distance", title="all recordings", ylim=(0, None))
     left.legend()
-    classes = figures.by_class
+    classes = result.by_class
     middle.barh(list(classes.index), classes["mel"], color=["C0"] * (len(classes) - 1) + ["C3"])
     middle.set(xlabel="mel distance", title="by class, all codebooks")
     middle.invert_yaxis()
-    right.bar(range(1, figures.perplexity.shape[1] + 1), figures.perplexity.loc["all"])
+    right.bar(range(1, result.perplexity.shape[1] + 1), result.perplexity.loc["all"])
     right.set(xlabel="codebook", ylabel="entries in use", title="perplexity")
     plt.close(figure)
     return figure

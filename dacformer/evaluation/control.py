@@ -38,7 +38,7 @@ each other and from those of any training set."""
 
 
 @dataclass(frozen=True)
-class ControlFigures:
+class ControlResult:
     """What was measured.
 
     Attributes:
@@ -63,7 +63,7 @@ def measure_control(
     num_seeds: int = 3,
     seconds: float = 4.0,
     **sampling: Any,
-) -> ControlFigures:
+) -> ControlResult:
     """Generates, measures, compares.
 
     Args:
@@ -91,15 +91,18 @@ def measure_control(
         jobs = [(value, seed) for seed in range(num_seeds) for value in values]
         takes = synth.generate_batch(seconds, [{"class": name, parameter: value} for value, _ in jobs], **sampling)
         real = synthesize_all([(name, value, CEILING_SEED + seed) for value, seed in jobs], seconds, rate)
-        for source, sounds in (("generated", [take.audio for take in takes]), ("real", through(synth.codec, real))):
+        for source, sounds in (
+            ("generated", [take.audio for take in takes]),
+            ("real", codec_roundtrip(synth.codec, real)),
+        ):
             heard = classifier.predict(features(sounds, rate))
-            measured = on_all_cores(TEXTURE_DESCRIPTORS[name], sounds, rate)
+            measured = parallel_map(TEXTURE_DESCRIPTORS[name], sounds, rate)
             rows += [
                 {"source": source, "class": name, "asked": value, "seed": seed, "measured": m, "predicted_class": h}
                 for (value, seed), m, h in zip(jobs, measured, heard, strict=True)
             ]
     clips = pd.DataFrame(rows)
-    return ControlFigures(clips, _summarise(clips))
+    return ControlResult(clips, _summarise(clips))
 
 
 def known_textures(synth: Synthesizer, classes: Sequence[str] = ()) -> list[str]:
@@ -141,7 +144,7 @@ def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, s
         for i, value in enumerate(np.linspace(0.0, 1.0, 2 * num_values))
     ]
     real = synthesize_all(tqdm(jobs, desc="fitting the classifier", unit="sound"), seconds, codec.sample_rate)
-    return classify([*real, *through(codec, real)], 2 * [name for name, *_ in jobs], codec.sample_rate)
+    return classify([*real, *codec_roundtrip(codec, real)], 2 * [name for name, *_ in jobs], codec.sample_rate)
 
 
 def classify(sounds: Iterable[np.ndarray], classes: Sequence[str], sample_rate: int) -> Pipeline:
@@ -150,14 +153,14 @@ def classify(sounds: Iterable[np.ndarray], classes: Sequence[str], sample_rate: 
     return classifier.fit(features(sounds, sample_rate), list(classes))
 
 
-def measures_of(synth: Synthesizer, name: str) -> dict[str, Callable[[np.ndarray, int], float]]:
+def descriptors_for(synth: Synthesizer, name: str) -> dict[str, Callable[[np.ndarray, int], float]]:
     """What a class is measured by: a procedural texture by its own descriptor, any other by the standard ones."""
     if name in TEXTURES and TEXTURES[name].parameter in synth.conditions.parameters:
         return {TEXTURES[name].parameter: TEXTURE_DESCRIPTORS[name]}
     return STANDARD_DESCRIPTORS
 
 
-def through(codec: Codec, audio: np.ndarray) -> np.ndarray:
+def codec_roundtrip(codec: Codec, audio: np.ndarray) -> np.ndarray:
     """Sends audio `(B, N)` through a codec and back."""
     pieces = torch.from_numpy(audio)[:, None].split(8)
     return torch.cat([codec.decode(codec.encode(p))[:, 0, : audio.shape[1]].cpu() for p in pieces]).numpy()
@@ -165,11 +168,11 @@ def through(codec: Codec, audio: np.ndarray) -> np.ndarray:
 
 def features(sounds: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
     """What the classifier hears of sounds, each `(N,)`: all of `describe` but the level, `(len(sounds), F)`."""
-    described = on_all_cores(describe, sounds, sample_rate)
+    described = parallel_map(describe, sounds, sample_rate)
     return np.array([[value for name, value in each.items() if name != "level_db"] for each in described])
 
 
-def on_all_cores(measure: Callable[[np.ndarray, int], T], sounds: Iterable[np.ndarray], sample_rate: int) -> list[T]:
+def parallel_map(measure: Callable[[np.ndarray, int], T], sounds: Iterable[np.ndarray], sample_rate: int) -> list[T]:
     """What a measure says of each sound `(N,)`."""
     return list(Parallel(n_jobs=-1)(delayed(measure)(audio, sample_rate) for audio in sounds))
 
@@ -180,9 +183,9 @@ def synthesize_all(jobs: Iterable[tuple[str, float, int]], seconds: float, sampl
     return np.stack(list(Parallel(n_jobs=-1)(calls)))
 
 
-def write_control_report(figures: ControlFigures, folder: Path) -> list[Path]:
+def write_control_report(result: ControlResult, folder: Path) -> list[Path]:
     """Writes `control.csv` (every clip), `control.json` (the summary) and `control.png` (asked against measured)."""
-    return write_figures(folder, "control", figures.summary, plot_control(figures), {"control": figures.clips})
+    return write_figures(folder, "control", result.summary, plot_control(result), {"control": result.clips})
 
 
 def write_figures(
@@ -216,19 +219,19 @@ def write_summary(path: Path, summary: pd.DataFrame) -> None:
     write_text(path, json.dumps(rows, indent=2))
 
 
-def plot_control(figures: ControlFigures) -> Figure:
+def plot_control(result: ControlResult) -> Figure:
     """Asked against measured, one panel per class, and which class is heard as which."""
-    classes = list(figures.summary.index)
+    classes = list(result.summary.index)
     columns = min(4, len(classes) + 1)
     rows = -(-(len(classes) + 1) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3.3 * columns, 2.9 * rows), layout="constrained", squeeze=False)
     for axes, name in zip(grid.flat, classes, strict=False):
         for source, style in (("real", {"color": "0.7", "marker": "o"}), ("generated", {"color": "C3", "marker": "x"})):
-            chosen = figures.clips[(figures.clips["class"] == name) & (figures.clips["source"] == source)]
+            chosen = result.clips[(result.clips["class"] == name) & (result.clips["source"] == source)]
             axes.scatter(chosen["asked"], chosen["measured"], s=14, label=source, **style)
-        axes.set(title=f"{name}: {figures.summary.loc[name, 'spearman']:.2f}", xlabel="asked", ylabel="measured")
+        axes.set(title=f"{name}: {result.summary.loc[name, 'spearman']:.2f}", xlabel="asked", ylabel="measured")
     grid.flat[0].legend(fontsize="small")
-    generated = figures.clips[figures.clips["source"] == "generated"]
+    generated = result.clips[result.clips["source"] == "generated"]
     heard = [*classes, *sorted({*generated["predicted_class"]} - {*classes})]
     confusion = pd.crosstab(generated["class"], generated["predicted_class"], normalize="index")
     confusion = confusion.reindex(index=classes, columns=heard, fill_value=0.0)

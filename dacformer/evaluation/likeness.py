@@ -30,7 +30,7 @@ from dacformer.data.sources import Sources
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.frechet import frechet_between, frechet_distance
-from dacformer.evaluation.side_by_side import real_clip
+from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.evaluation.texture_statistics import texture_distance, texture_statistics
 from dacformer.generation import Synthesizer
 
@@ -45,7 +45,7 @@ HALVINGS = 20
 
 
 @dataclass(frozen=True)
-class LikenessFigures:
+class LikenessResult:
     """What was measured.
 
     Attributes:
@@ -81,7 +81,7 @@ def measure_likeness(
     embed: Embed | None = None,
     recordings: Path | None = None,
     **sampling: Any,
-) -> LikenessFigures:
+) -> LikenessResult:
     """Generates a take for each held-out clip, under the same conditions, and compares.
 
     Args:
@@ -119,18 +119,18 @@ def measure_likeness(
     summary, kinds, nearest = {}, [], []
     for name in tqdm(chosen, desc="comparing", unit="class"):
         rows = held_out[held_out["class"] == name].iloc[:max_clips]
-        controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
+        controls = [row_to_controls(synth.conditions, row) for _, row in rows.iterrows()]
         takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
         rate, frames = synth.info.sample_rate, takes[0].codes.shape[1]
-        real = [real_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
+        real = [load_reference_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
         made_audio = [take.audio for take in takes]
         of_real, of_made = _statistics(real, rate), _statistics(made_audio, rate)
         against, floor = _texture(of_made, of_real, seed)
         kinds += [{"class": name, "kind": kind, "texture": against[kind], "floor": floor[kind]} for kind in against]
-        latents = [latents_of(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
-        made = [latents_of(synth.codec, take.codes) for take in takes]
+        latents = [codebook_latents(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
+        made = [codebook_latents(synth.codec, take.codes) for take in takes]
         train = dataset.split("train")
-        known = [latents_of(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
+        known = [codebook_latents(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
         distances = _nearest(made, known), _nearest(latents, known)
         for source, values in zip(("generated", "held out"), distances, strict=True):
             nearest += [{"class": name, "source": source, "distance": value} for value in values]
@@ -154,18 +154,18 @@ def measure_likeness(
                 [np.atleast_2d(embed(audio, rate)) for audio in sounds] for sounds in (made_audio, real)
             )
             summary[name] |= _frechet("embedded", of_made, of_real, seed)
-    return LikenessFigures(pd.DataFrame.from_dict(summary, orient="index"), pd.DataFrame(kinds), pd.DataFrame(nearest))
+    return LikenessResult(pd.DataFrame.from_dict(summary, orient="index"), pd.DataFrame(kinds), pd.DataFrame(nearest))
 
 
-def write_likeness_report(figures: LikenessFigures, folder: Path) -> list[Path]:
+def write_likeness_report(result: LikenessResult, folder: Path) -> list[Path]:
     """Writes `likeness.json` (the summary), `likeness_kinds.csv` and `likeness.png`."""
-    return write_figures(folder, "likeness", figures.summary, plot_likeness(figures), {"likeness_kinds": figures.kinds})
+    return write_figures(folder, "likeness", result.summary, plot_likeness(result), {"likeness_kinds": result.kinds})
 
 
-def plot_likeness(figures: LikenessFigures) -> Figure:
+def plot_likeness(result: LikenessResult) -> Figure:
     """Texture distances by kind, generated over floor, and distances to the nearest training excerpt."""
-    classes = list(figures.summary.index)
-    ratios = figures.kinds.assign(ratio=figures.kinds["texture"] / figures.kinds["floor"])
+    classes = list(result.summary.index)
+    ratios = result.kinds.assign(ratio=result.kinds["texture"] / result.kinds["floor"])
     table = ratios.pivot(index="class", columns="kind", values="ratio").loc[classes, list(ratios["kind"].unique())]
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 1.5 + 0.42 * len(classes)), layout="constrained")
     left.imshow(np.log2(table), vmin=-2, vmax=2, cmap="coolwarm", aspect="auto")
@@ -175,7 +175,7 @@ def plot_likeness(figures: LikenessFigures) -> Figure:
         left.text(column, row, f"{value:.1f}", ha="center", va="center", fontsize="small")
     left.set(title="texture distance to held-out clips, over held-out to held-out")
     for at, name in enumerate(classes):
-        chosen = figures.nearest[figures.nearest["class"] == name]
+        chosen = result.nearest[result.nearest["class"] == name]
         for source, color, shift in (("held out", "0.6", 0.18), ("generated", "C3", -0.18)):
             values = chosen[chosen["source"] == source]["distance"]
             right.boxplot(
@@ -189,7 +189,7 @@ def plot_likeness(figures: LikenessFigures) -> Figure:
     return figure
 
 
-def controls_of(conditions: Conditions, row: "pd.Series[Any]") -> dict[str, Any]:
+def row_to_controls(conditions: Conditions, row: "pd.Series[Any]") -> dict[str, Any]:
     """What the manifest's row says of a clip, as controls."""
     parameters = {name: row[name] for name in conditions.parameters if name in row and not pd.isna(row[name])}
     return {"class": row["class"], **{name: float(value) for name, value in parameters.items()}}
@@ -239,7 +239,7 @@ def _variety(clips: list[np.ndarray]) -> float:
 
 
 @torch.inference_mode()
-def latents_of(codec: Codec, codes: np.ndarray) -> np.ndarray:
+def codebook_latents(codec: Codec, codes: np.ndarray) -> np.ndarray:
     """The codebooks' own vectors for codes `(K, F)`, side by side: `(F, D)` float32."""
     whole = torch.from_numpy(codes.astype(np.int64))[None].to(codec.device)
     return codec.model.quantizer.from_codes(whole)[1][0].T.cpu().numpy()

@@ -18,7 +18,7 @@ from dacformer.data import Dataset
 from dacformer.data.dataset import evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.control import classify, features, with_mean, write_figures
-from dacformer.evaluation.side_by_side import real_clip
+from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.generation import Synthesizer
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -28,7 +28,7 @@ MAX_CLIPS = 40
 
 
 @dataclass(frozen=True)
-class MorphFigures:
+class MorphResult:
     """What was measured.
 
     Attributes:
@@ -53,7 +53,7 @@ def measure_morph(
     num_seeds: int = 3,
     seconds: float = 4.0,
     **sampling: Any,
-) -> MorphFigures:
+) -> MorphResult:
     """Morphs each class into the next, and the last into the first; parameters are left open.
 
     Args:
@@ -87,7 +87,7 @@ def measure_morph(
             for w, x, y in zip(weights, p_from, p_to, strict=True)
         ]
     clips = pd.DataFrame(rows)
-    return MorphFigures(clips, _summarise(clips))
+    return MorphResult(clips, _summarise(clips))
 
 
 def fit_to_dataset(dataset: Dataset, classes: Sequence[str], codec: Codec, seconds: float) -> Pipeline:
@@ -112,19 +112,19 @@ def fit_to_dataset(dataset: Dataset, classes: Sequence[str], codec: Codec, secon
         if not len(own):
             raise UserError(f"{dataset.path} has no training clips of class '{name}'.")
         for file in own["file"].iloc[evenly_spaced(len(own), MAX_CLIPS)]:
-            sounds.append(real_clip(dataset, file, codec, seconds))
+            sounds.append(load_reference_clip(dataset, file, codec, seconds))
             names.append(name)
     return classify(sounds, names, codec.sample_rate)
 
 
-def write_morph_report(figures: MorphFigures, folder: Path) -> list[Path]:
+def write_morph_report(result: MorphResult, folder: Path) -> list[Path]:
     """Writes `morph.csv` (every clip), `morph.json` (the summary) and `morph.png`."""
-    return write_figures(folder, "morph", figures.summary, plot_morph(figures), {"morph": figures.clips})
+    return write_figures(folder, "morph", result.summary, plot_morph(result), {"morph": result.clips})
 
 
-def plot_morph(figures: MorphFigures) -> Figure:
+def plot_morph(result: MorphResult) -> Figure:
     """A panel per pair: what the classifier hears at each weight."""
-    groups = list(figures.clips.groupby(["from", "to"], sort=False))
+    groups = list(result.clips.groupby(["from", "to"], sort=False))
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(3 * columns, 2.4 * rows), layout="constrained", squeeze=False)

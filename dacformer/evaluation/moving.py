@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from dacformer.evaluation.control import (
     CEILING_SEED,
+    codec_roundtrip,
     known_textures,
     synthesize_all,
-    through,
     with_mean,
     write_figures,
 )
@@ -34,7 +34,7 @@ STEP_FROM, STEP_TO = 0.15, 0.85
 
 
 @dataclass(frozen=True)
-class MovingFigures:
+class MovingResult:
     """What was measured.
 
     Attributes:
@@ -60,7 +60,7 @@ def measure_moving(
     ramp_seconds: float = 24.0,
     hold_seconds: float = 6.0,
     **sampling: Any,
-) -> MovingFigures:
+) -> MovingResult:
     """Generates ramps and steps, measures both.
 
     Args:
@@ -98,10 +98,10 @@ def measure_moving(
             for share in (STEP_FROM, STEP_TO)
         )
         real = np.concatenate([before, after], axis=1)
-        for i, audio in enumerate(through(synth.codec, real)):
+        for i, audio in enumerate(codec_roundtrip(synth.codec, real)):
             rows += _windows("step", "real", name, i, step, audio, rate)
     windows = pd.DataFrame(rows)
-    return MovingFigures(windows, _summarise(windows, hold_seconds))
+    return MovingResult(windows, _summarise(windows, hold_seconds))
 
 
 def arrival_seconds(seconds: np.ndarray, measured: np.ndarray, step_at: float, share: float = 0.8) -> float:
@@ -131,20 +131,20 @@ def arrival_seconds(seconds: np.ndarray, measured: np.ndarray, step_at: float, s
     return float(seconds[i] - before - step_at)
 
 
-def write_moving_report(figures: MovingFigures, folder: Path) -> list[Path]:
+def write_moving_report(result: MovingResult, folder: Path) -> list[Path]:
     """Writes `moving.csv` (every window), `moving.json` (the summary) and `moving.png`."""
-    return write_figures(folder, "moving", figures.summary, plot_moving(figures), {"moving": figures.windows})
+    return write_figures(folder, "moving", result.summary, plot_moving(result), {"moving": result.windows})
 
 
-def plot_moving(figures: MovingFigures) -> Figure:
+def plot_moving(result: MovingResult) -> Figure:
     """A column per class: what was measured on ramps against what was asked, and steps over time."""
-    classes = list(figures.summary.index)
+    classes = list(result.summary.index)
     figure, grid = plt.subplots(2, len(classes), figsize=(3.0 * len(classes), 5.2), layout="constrained", squeeze=False)
     for column, name in enumerate(classes):
-        chosen = figures.windows[figures.windows["class"] == name]
+        chosen = result.windows[result.windows["class"] == name]
         ramps = chosen[chosen["kind"] == "ramp"]
         grid[0, column].scatter(ramps["asked"], ramps["measured"], s=8, color="C3")
-        grid[0, column].set(title=f"{name}: {figures.summary.loc[name, 'ramp_spearman']:.2f}", xlabel="asked (ramp)")
+        grid[0, column].set(title=f"{name}: {result.summary.loc[name, 'ramp_spearman']:.2f}", xlabel="asked (ramp)")
         for source, color in (("real", "0.6"), ("generated", "C3")):
             steps = chosen[(chosen["kind"] == "step") & (chosen["source"] == source)]
             over_time = steps.groupby("seconds")["measured"]

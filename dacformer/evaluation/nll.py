@@ -19,13 +19,13 @@ from dacformer.data import Dataset
 from dacformer.data.dataset import evenly_spaced, unigram_nll
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_figures
-from dacformer.evaluation.likeness import controls_of
+from dacformer.evaluation.likeness import row_to_controls
 from dacformer.generation import Synthesizer
 from dacformer.model.heads import nll_per_code
 
 
 @dataclass(frozen=True)
-class NllFigures:
+class NllResult:
     """What was measured.
 
     Attributes:
@@ -44,7 +44,7 @@ class NllFigures:
 
 def measure_nll(
     synth: Synthesizer, dataset: Dataset, seconds: float = 5.0, max_clips: int = 64, seed: int = 0, **sampling: Any
-) -> NllFigures:
+) -> NllResult:
     """Scores held-out clips, and takes under their conditions, without guidance.
 
     Args:
@@ -68,7 +68,7 @@ def measure_nll(
     if not len(rows):
         raise UserError(f"{dataset.path} holds no clip of {seconds:g} s or more out. Ask for fewer --seconds.")
     rows = rows.iloc[evenly_spaced(len(rows), max_clips)]
-    controls = [controls_of(synth.conditions, row) for _, row in rows.iterrows()]
+    controls = [row_to_controls(synth.conditions, row) for _, row in rows.iterrows()]
     conditions = np.stack([dataset.condition(row) for _, row in rows.iterrows()])
     played = {
         "held_out": np.stack([codes[file][:, :num_frames] for file in rows["file"]]),
@@ -80,7 +80,7 @@ def measure_nll(
     table = {name: each.mean(axis=(0, 2)) for name, each in nll.items()}
     table["unigram"] = np.asarray(unigram_nll(known, heard, synth.info.codebook_size))
     summary = pd.DataFrame(table, index=pd.Index([f"codebook {k + 1}" for k in range(len(known))]))
-    return NllFigures(summary, {name: each.mean(axis=(0, 1)) for name, each in nll.items()})
+    return NllResult(summary, {name: each.mean(axis=(0, 1)) for name, each in nll.items()})
 
 
 @torch.inference_mode()
@@ -94,17 +94,17 @@ def _score(synth: Synthesizer, codes: np.ndarray, conditions: np.ndarray) -> np.
     return np.concatenate(pieces)
 
 
-def write_nll_report(figures: NllFigures, folder: Path) -> list[Path]:
+def write_nll_report(result: NllResult, folder: Path) -> list[Path]:
     """Writes `nll.json` (the summary) and `nll.png`."""
-    return write_figures(folder, "nll", figures.summary, plot_nll(figures))
+    return write_figures(folder, "nll", result.summary, plot_nll(result))
 
 
-def plot_nll(figures: NllFigures) -> Figure:
+def plot_nll(result: NllResult) -> Figure:
     """Surprise per codebook, and over time."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), width_ratios=(2, 3), layout="constrained")
-    figures.summary.plot.bar(ax=left, rot=0, color=["0.6", "C3", "0.85"])
+    result.summary.plot.bar(ax=left, rot=0, color=["0.6", "C3", "0.85"])
     left.set(ylabel="nats per code")
-    for (name, values), color in zip(figures.over_time.items(), ("0.6", "C3"), strict=True):
+    for (name, values), color in zip(result.over_time.items(), ("0.6", "C3"), strict=True):
         right.plot(values, color=color, label=name)
     right.set(xlabel="frame", title="mean over clips and codebooks")
     right.legend(fontsize="small")

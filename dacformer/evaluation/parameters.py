@@ -19,9 +19,9 @@ from tqdm import tqdm
 from dacformer.data import Dataset
 from dacformer.data.dataset import evenly_spaced
 from dacformer.errors import UserError
-from dacformer.evaluation.control import on_all_cores, write_figures
+from dacformer.evaluation.control import parallel_map, write_figures
 from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS
-from dacformer.evaluation.side_by_side import real_clip
+from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.generation import Synthesizer
 
 MAX_REAL = 60
@@ -29,7 +29,7 @@ MAX_REAL = 60
 
 
 @dataclass(frozen=True)
-class ParameterFigures:
+class ParameterResult:
     """What was measured.
 
     Attributes:
@@ -58,7 +58,7 @@ def measure_parameters(
     num_seeds: int = 3,
     seconds: float = 4.0,
     **sampling: Any,
-) -> ParameterFigures:
+) -> ParameterResult:
     """Generates, measures, compares with the recordings.
 
     Args:
@@ -91,27 +91,27 @@ def measure_parameters(
         takes = synth.generate_batch(seconds, [{"class": name, key: value} for value in asked], **sampling)
         own = dataset.rows[(dataset.rows["class"] == name) & dataset.rows[key].notna()].sort_values(key)
         own = own.iloc[evenly_spaced(len(own), MAX_REAL)]
-        real = [real_clip(dataset, file, synth.codec, seconds) for file in own["file"]]
+        real = [load_reference_clip(dataset, file, synth.codec, seconds) for file in own["file"]]
         for source, sounds, values in (
             ("generated", [take.audio for take in takes], asked),
             ("real", real, own[key].tolist()),
         ):
             for descriptor, measure in STANDARD_DESCRIPTORS.items():
                 info = {"source": source, "class": name, "parameter": key, "descriptor": descriptor}
-                measured = on_all_cores(measure, sounds, rate)
+                measured = parallel_map(measure, sounds, rate)
                 rows += [info | {"asked": a, "measured": m} for a, m in zip(values, measured, strict=True)]
     clips = pd.DataFrame(rows)
-    return ParameterFigures(clips, _summarise(clips))
+    return ParameterResult(clips, _summarise(clips))
 
 
-def write_parameters_report(figures: ParameterFigures, folder: Path) -> list[Path]:
+def write_parameters_report(result: ParameterResult, folder: Path) -> list[Path]:
     """Writes `parameters.csv` (every clip), `parameters.json` (the summary) and `parameters.png`."""
-    return write_figures(folder, "parameters", figures.summary, plot_parameters(figures), {"parameters": figures.clips})
+    return write_figures(folder, "parameters", result.summary, plot_parameters(result), {"parameters": result.clips})
 
 
-def plot_parameters(figures: ParameterFigures) -> Figure:
+def plot_parameters(result: ParameterResult) -> Figure:
     """A row per class and parameter, a column per descriptor: asked against measured, grey for real clips."""
-    groups = list(figures.clips.groupby(["class", "parameter"], sort=False))
+    groups = list(result.clips.groupby(["class", "parameter"], sort=False))
     names = list(STANDARD_DESCRIPTORS)
     size = (2.3 * len(names), 1.9 * len(groups))
     figure, grid = plt.subplots(len(groups), len(names), figsize=size, layout="constrained", squeeze=False)

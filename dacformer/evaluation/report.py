@@ -14,11 +14,11 @@ from typing import Any, Protocol
 from dacformer.data import Dataset, load_dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.control import known_textures, measure_control, write_control_report
+from dacformer.evaluation.html_report import write_page
 from dacformer.evaluation.likeness import measure_likeness, write_likeness_report
 from dacformer.evaluation.morph import measure_morph, write_morph_report
 from dacformer.evaluation.moving import measure_moving, write_moving_report
 from dacformer.evaluation.nll import measure_nll, write_nll_report
-from dacformer.evaluation.page import write_page
 from dacformer.evaluation.parameters import measure_parameters, write_parameters_report
 from dacformer.evaluation.side_by_side import make_side_by_side, write_side_by_side
 from dacformer.evaluation.stability import measure_stability, write_stability_report
@@ -29,7 +29,7 @@ DONE_FILE = "done.json"
 """In a report's folder: of each section, the checkpoint and the questions that it answers."""
 
 
-class Figures(Protocol):
+class Result(Protocol):
     """What every measurement gives."""
 
     def to_text(self) -> str:
@@ -38,7 +38,7 @@ class Figures(Protocol):
 
 
 @dataclass(frozen=True)
-class Questions:
+class EvaluationConfig:
     """What is asked of a run.
 
     Attributes:
@@ -104,9 +104,9 @@ class ReportSection:
 
     heading: str
     about: str
-    measure: Callable[[Questions], Figures]
+    measure: Callable[[EvaluationConfig], Result]
     write: Callable[[Any, Path], list[Path]]
-    fits: Callable[[Questions], bool] = lambda _: True
+    fits: Callable[[EvaluationConfig], bool] = lambda _: True
 
 
 SECTIONS = {
@@ -122,7 +122,7 @@ SECTIONS = {
         "measured, and the share of clips whose class a classifier hears; _real is real textures through the codec.",
         lambda q: measure_control(q.synth, q.classes, q.values, q.seeds, q.seconds, **q.sampling),
         write_control_report,
-        Questions.knows_textures,
+        EvaluationConfig.knows_textures,
     ),
     "parameters": ReportSection(
         "Parameters",
@@ -138,7 +138,7 @@ SECTIONS = {
         "one after the other.",
         lambda q: measure_moving(q.synth, q.classes, **q.sampling),
         write_moving_report,
-        Questions.knows_textures,
+        EvaluationConfig.knows_textures,
     ),
     "morph": ReportSection(
         "Morphs",
@@ -176,7 +176,11 @@ SECTIONS = {
 
 
 def write_report(
-    asked: Questions, folder: Path, only: Sequence[str] = (), again: bool = False, say: Callable[[str], None] = print
+    asked: EvaluationConfig,
+    folder: Path,
+    only: Sequence[str] = (),
+    again: bool = False,
+    say: Callable[[str], None] = print,
 ) -> list[Path]:
     """Measures and writes; the page is there from the first section on.
 
@@ -207,9 +211,9 @@ def write_report(
         if done.get(name) == answers and not again:
             say(f"{name}: was measured before (--again measures once more)")
             continue
-        figures = SECTIONS[name].measure(asked)
-        say(f"{name}:\n{figures.to_text()}\n")
-        written += SECTIONS[name].write(figures, folder)
+        result = SECTIONS[name].measure(asked)
+        say(f"{name}:\n{result.to_text()}\n")
+        written += SECTIONS[name].write(result, folder)
         done[name] = answers
         write_text(done_file, json.dumps(done, indent=2))
         write_page(folder, asked.synth.checkpoint.identity, headings)

@@ -61,23 +61,23 @@ def make_side_by_side(
     for i, name in enumerate(classes):
         rows = dataset.rows[dataset.rows["class"] == name]
         rows = rows.sort_values("split", ascending=False, kind="stable")  # those of validation first
-        sounds[f"{name} real"] = real_clip(dataset, str(rows["file"].iloc[0]), synth.codec, seconds)
+        sounds[f"{name} real"] = load_reference_clip(dataset, str(rows["file"].iloc[0]), synth.codec, seconds)
         sounds[f"{name} generated 1"] = takes[2 * i].audio
         sounds[f"{name} generated 2"] = takes[2 * i + 1].audio
     return SideBySide(sounds, synth.info.sample_rate)
 
 
-def write_side_by_side(figures: SideBySide, folder: Path) -> list[Path]:
+def write_side_by_side(result: SideBySide, folder: Path) -> list[Path]:
     """Writes `<class>_real.wav`, `<class>_generated_<n>.wav` and `side_by_side.png`, which comes last."""
-    rate = figures.sample_rate
-    names = {title: f"{title.replace(' ', '_')}.wav" for title in figures.sounds}
-    paths = [write_audio(folder / names[title], audio, rate) for title, audio in figures.sounds.items()]
+    rate = result.sample_rate
+    names = {title: f"{title.replace(' ', '_')}.wav" for title in result.sounds}
+    paths = [write_audio(folder / names[title], audio, rate) for title, audio in result.sounds.items()]
     picture = folder / "side_by_side.png"
-    plot_sounds(figures.sounds, rate, columns=3).savefig(picture, dpi=70)
+    plot_sounds(result.sounds, rate, columns=3).savefig(picture, dpi=70)
     return [*paths, picture]
 
 
-def real_clip(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.ndarray:
+def load_reference_clip(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.ndarray:
     """The first seconds of a data set's file as the codec renders them; an hour of sound is not decoded for that.
 
     Args:

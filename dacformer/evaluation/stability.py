@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from dacformer.data import Dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.control import features, measures_of, on_all_cores, with_mean, write_figures
+from dacformer.evaluation.control import descriptors_for, features, parallel_map, with_mean, write_figures
 from dacformer.evaluation.morph import fit_to_dataset
-from dacformer.evaluation.side_by_side import real_clip
+from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.generation import Synthesizer
 
 WINDOW_SECONDS = 4.0
@@ -38,7 +38,7 @@ SILENCE_DB, SILENCE_BLOCK = -45.0, 0.02
 
 
 @dataclass(frozen=True)
-class StabilityFigures:
+class StabilityResult:
     """What was measured.
 
     Attributes:
@@ -66,7 +66,7 @@ def measure_stability(
     minutes: float = 10.0,
     seed: int = 0,
     **sampling: Any,
-) -> StabilityFigures:
+) -> StabilityResult:
     """Plays each class for long, and compares its beginning, its end and the real clips.
 
     Args:
@@ -97,11 +97,11 @@ def measure_stability(
         for some in (chosen[i : i + AT_ONCE] for i in range(0, len(chosen), AT_ONCE)):
             takes = synth.generate_batch(minutes * 60.0, [middle[name] for name in some], seed, **sampling)
             for name, take in zip(some, takes, strict=True):
-                measures, own = measures_of(synth, name), []
+                measures, own = descriptors_for(synth, name), []
                 pieces = {"generated": _windows(take.audio, rate)}
                 pieces["real"] = [piece for audio, _ in real[name] for piece in _windows(audio, rate)]
                 for source, sounds in pieces.items():
-                    measured = {key: on_all_cores(measure, sounds, rate) for key, measure in measures.items()}
+                    measured = {key: parallel_map(measure, sounds, rate) for key, measure in measures.items()}
                     measured["level_db"] = [_level_db(audio) for audio in sounds]
                     heard = classifier.predict_proba(features(sounds, rate))
                     measured["class probability"] = heard[:, list(classifier.classes_).index(name)].tolist()
@@ -120,7 +120,7 @@ def measure_stability(
                     / synth.info.frame_rate,
                 }
                 bar.update()
-    return StabilityFigures(pd.DataFrame(windows), pd.DataFrame.from_dict(summary, orient="index"))
+    return StabilityResult(pd.DataFrame(windows), pd.DataFrame.from_dict(summary, orient="index"))
 
 
 def longest_silence(audio: np.ndarray, sample_rate: int, quiet: float) -> float:
@@ -166,19 +166,19 @@ def _comes_twice(symbols: np.ndarray, length: int) -> bool:
     return len(np.unique(names)) < len(names)
 
 
-def write_stability_report(figures: StabilityFigures, folder: Path) -> list[Path]:
+def write_stability_report(result: StabilityResult, folder: Path) -> list[Path]:
     """Writes `stability.csv` (every window), `stability.json` (the summary) and `stability.png`."""
-    return write_figures(folder, "stability", figures.summary, plot_stability(figures), {"stability": figures.windows})
+    return write_figures(folder, "stability", result.summary, plot_stability(result), {"stability": result.windows})
 
 
-def plot_stability(figures: StabilityFigures) -> Figure:
+def plot_stability(result: StabilityResult) -> Figure:
     """A row per class: its measure, level and class probability over time; grey, what 95 % of real windows have."""
-    classes = list(figures.summary.index)
+    classes = list(result.summary.index)
     figure, grid = plt.subplots(len(classes), 3, figsize=(12, 1.9 * len(classes)), layout="constrained", squeeze=False)
     for row, name in zip(grid, classes, strict=True):
-        chosen = figures.windows[figures.windows["class"] == name]
+        chosen = result.windows[result.windows["class"] == name]
         for axes, measure in zip(
-            row, (figures.summary.loc[name, "drift_of"], "level_db", "class probability"), strict=True
+            row, (result.summary.loc[name, "drift_of"], "level_db", "class probability"), strict=True
         ):
             values = chosen[chosen["measure"] == measure]
             made, real = (values[values["source"] == source] for source in ("generated", "real"))
@@ -216,7 +216,8 @@ def _real_clips(
     )
     order = np.argsort(np.nan_to_num(np.broadcast_to(far, len(rows)), nan=np.inf), kind="stable")[:REAL_CLIPS]
     return [
-        (real_clip(dataset, file, synth.codec, 60.0), dataset.codes(file)) for file in rows["file"].to_numpy()[order]
+        (load_reference_clip(dataset, file, synth.codec, 60.0), dataset.codes(file))
+        for file in rows["file"].to_numpy()[order]
     ]
 
 

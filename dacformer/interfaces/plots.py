@@ -120,9 +120,9 @@ def plot_training(metrics: Sequence[dict[str, float]], title: str = "") -> Figur
     if "val_nll" in table:
         measured = table.dropna(subset="val_nll")
         whole.plot(measured["step"], measured["val_nll"], "o-", color="tab:orange", markersize=4, label="validation")
-        if "free_running" in measured:
+        if "rollout_error" in measured:
             other = whole.twinx()
-            other.plot(measured["step"], measured["free_running"], "s:", color="tab:green", markersize=4)
+            other.plot(measured["step"], measured["rollout_error"], "s:", color="tab:green", markersize=4)
             other.set_ylabel("free running", color="tab:green")
         whole.axhline(measured["unigram_nll"].iloc[-1], color="gray", linestyle="--", label="unigram")
         for k in range(1, 1 + sum(name.startswith("val_nll_") for name in measured)):

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from dacformer.codec import Codec, load_codec
 from dacformer.data import Dataset, load_dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.side_by_side import real_clip
+from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.files import write_text
 from dacformer.pictures import literal
 
@@ -165,7 +165,7 @@ def sound_map(
         axes = "t-SNE 1", "t-SNE 2"
     titles = [_title(row, list(dataset.conditions.parameters)) for _, row in rows.iterrows()]
     laid = rows[["file", "class"]].assign(x=places[:, 0], y=places[:, 1], title=titles)
-    sounds = [real_clip(dataset, str(file), codec, seconds) for file in rows["file"]]
+    sounds = [load_reference_clip(dataset, str(file), codec, seconds) for file in rows["file"]]
     return SoundMap(laid, sounds, info.sample_rate, (axes[0], axes[1]))
 
 

@@ -23,7 +23,7 @@ from dacformer.data import Conditions, Dataset
 from dacformer.data.dataset import evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.samples import SampleWriter
-from dacformer.evaluation.side_by_side import real_clip
+from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.generation import Curve, Synthesizer, Take
 from dacformer.generation.controls import Controls
 from dacformer.interfaces.plots import plot_training
@@ -155,7 +155,7 @@ def look_at(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: f
             row = rows.iloc[i]
             values = {key: row[key] for key in dataset.conditions.parameters if not np.isnan(row[key])}
             title = ", ".join([f"{name} {i + 1}", *(f"{key} {value:g}" for key, value in values.items())])
-            sounds[title] = real_clip(dataset, str(row["file"]), codec, seconds)
+            sounds[title] = load_reference_clip(dataset, str(row["file"]), codec, seconds)
     return Sheet(sounds, info.sample_rate, columns=n)
 
 

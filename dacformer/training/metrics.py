@@ -37,13 +37,13 @@ def read_metrics(run: str | Path) -> list[dict[str, float]]:
 def _parse(line: str) -> dict[str, float] | None:
     """A line's figures; None where it was cut off by a kill, or is somebody else's."""
     try:
-        figures = json.loads(line)
+        result = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(figures, dict) or not all(map(_is_number, figures.values())):
+    if not isinstance(result, dict) or not all(map(_is_number, result.values())):
         return None
-    step = figures.get("step", -1)
-    return figures if 0 <= step < 2**53 and step == int(step) else None
+    step = result.get("step", -1)
+    return result if 0 <= step < 2**53 and step == int(step) else None
 
 
 def _is_number(value: Any) -> bool:
@@ -111,10 +111,10 @@ class MetricsLog:
         """
         if not self._pending:
             return
-        figures = torch.stack([tensor for *_, tensor in self._pending]).tolist()  # waits for the device
+        result = torch.stack([tensor for *_, tensor in self._pending]).tolist()  # waits for the device
         seconds = max(time.monotonic() - self._started, 1e-9)
         speed = len(self._pending) * self._frames_per_step / seconds
-        for loss, norm in figures:
+        for loss, norm in result:
             step, rate, _ = self._pending.pop(0)
             self.write(step, {"loss": loss, "gradient_norm": norm, "learning_rate": rate, "frames_per_second": speed})
             if not math.isfinite(loss + norm):
@@ -122,15 +122,15 @@ class MetricsLog:
         self._show(self._bar.set_postfix, loss=f"{loss:.3f}", frames_per_second=f"{speed:.0f}")
         self.start_clock()
 
-    def write(self, step: int, figures: dict[str, float]) -> None:
+    def write(self, step: int, result: dict[str, float]) -> None:
         """Writes one line."""
         if not self._active:
             return
-        line = {"step": step, **figures}
+        line = {"step": step, **result}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         try:
-            for name, value in figures.items():
+            for name, value in result.items():
                 if self._board:
                     self._board.add_scalar(name, value, step)
         except OSError as error:  # of the thread that writes; what counts is in `metrics.jsonl` too

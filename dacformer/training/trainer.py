@@ -78,7 +78,7 @@ def train(
         overwrite: Start anew where the run's folder already holds a training.
         on_metrics: Hears of every step and validation (a live plot).
         on_sample: Writes samples. If it fails, a warning tells, and the training goes on.
-        judge: Chooses the best checkpoint, as `dacformer.evaluation.FreeRunning` does; if None, or where it fails, the
+        judge: Chooses the best checkpoint, as `dacformer.evaluation.RolloutMetric` does; if None, or where it fails, the
             lowest validation NLL is the best.
 
     Returns:
@@ -282,7 +282,7 @@ class _Trainer:
                 judged = self._call(self.selection_metric, snapshot)
             self.accelerator.wait_for_everyone()
         if judged is not None:
-            metrics["free_running"] = judged
+            metrics["rollout_error"] = judged
             text += f", free running {judged:.3f}"
         broken_off = self.selection_metric and judged is None and self.stop.signal
         if self.accelerator.is_main_process and not broken_off:

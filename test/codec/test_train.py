@@ -137,9 +137,9 @@ def test_three_steps_make_a_codec(tmp_path: Path, sounds: Path) -> None:
     assert codec.codebook_size == 16 and codec.identity.startswith("mine-")
     assert all(value.isfinite().all() for value in load_file(path).values())
     assert (tmp_path / "run" / "config.yaml").is_file() and not list(tmp_path.rglob("*.part"))
-    figures = training.measure(codec, [synthesize("rain", 0.5, 0.5)])
-    assert list(figures) == ["mel", *(f"perplexity_{k}" for k in range(1, 5))]
-    assert figures["mel"] > 0 and all(1 <= figures[f"perplexity_{k}"] <= 16 for k in range(1, 5))
+    result = training.measure(codec, [synthesize("rain", 0.5, 0.5)])
+    assert list(result) == ["mel", *(f"perplexity_{k}" for k in range(1, 5))]
+    assert result["mel"] > 0 and all(1 <= result[f"perplexity_{k}"] <= 16 for k in range(1, 5))
 
 
 class Interrupted(Exception):

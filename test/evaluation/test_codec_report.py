@@ -11,7 +11,7 @@ import pytest
 from dacformer import audio as sound
 from dacformer.codec import load_codec
 from dacformer.errors import UserError
-from dacformer.evaluation.codec_report import measure_codec, through_opus, write_codec_report
+from dacformer.evaluation.codec_report import measure_codec, opus_roundtrip, write_codec_report
 from dacformer.textures import synthesize
 
 
@@ -25,26 +25,26 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_more_codebooks_are_nearer_and_every_recording_counts(sounds: Path, tmp_path: Path) -> None:
-    figures = measure_codec(load_codec("small"), sounds)
-    assert list(figures.by_coder.index) == ["K=1", "K=2", "K=3", "K=4"]
-    assert figures.by_coder["mel"].is_monotonic_decreasing
-    assert figures.by_coder.loc["K=4", "kbit_per_s"] == pytest.approx(4 * 10 * 44100 / 512 / 1000)
-    assert list(figures.by_class.index) == ["rain", "wind", "all"]
-    whole = figures.clips[figures.clips["coder"] == "K=4"]
+    result = measure_codec(load_codec("small"), sounds)
+    assert list(result.by_coder.index) == ["K=1", "K=2", "K=3", "K=4"]
+    assert result.by_coder["mel"].is_monotonic_decreasing
+    assert result.by_coder.loc["K=4", "kbit_per_s"] == pytest.approx(4 * 10 * 44100 / 512 / 1000)
+    assert list(result.by_class.index) == ["rain", "wind", "all"]
+    whole = result.clips[result.clips["coder"] == "K=4"]
     assert sorted(whole["sound"]) == ["rain/0.wav", "rain/1.wav", "wind/0.wav", "wind/1.wav"]
-    assert figures.by_class.loc["all", "mel"] == pytest.approx(whole["mel"].mean())
-    assert (figures.perplexity >= 1).all(axis=None) and (figures.perplexity <= 1024).all(axis=None)
-    assert all(times > 0 for times in figures.speed.values())
-    assert "K=4" in figures.to_text() and "wind" in figures.to_text()
-    paths = write_codec_report(figures, tmp_path)
+    assert result.by_class.loc["all", "mel"] == pytest.approx(whole["mel"].mean())
+    assert (result.perplexity >= 1).all(axis=None) and (result.perplexity <= 1024).all(axis=None)
+    assert all(times > 0 for times in result.speed.values())
+    assert "K=4" in result.to_text() and "wind" in result.to_text()
+    paths = write_codec_report(result, tmp_path)
     assert all(path.stat().st_size for path in paths)
     assert len(pd.read_csv(paths[0])) == 16
     assert json.loads(paths[1].read_text())["codec"] == load_codec("small").identity
 
 
 def test_what_is_left_out(sounds: Path) -> None:
-    figures = measure_codec(load_codec("small"), sounds, exclude=["wind"])
-    assert set(figures.clips["class"]) == {"rain"}
+    result = measure_codec(load_codec("small"), sounds, exclude=["wind"])
+    assert set(result.clips["class"]) == {"rain"}
     half = measure_codec(load_codec("small"), sounds, held_out=0.5)
     training, held = sound.split_by_recording(sound.find_audio(sounds), 0.5, 0)
     assert set(half.clips["sound"]) == {path.relative_to(sounds).as_posix() for path in held}
@@ -56,7 +56,7 @@ def test_what_is_left_out(sounds: Path) -> None:
 @pytest.mark.skipif(not shutil.which("opusenc"), reason="opus-tools is not installed")
 def test_opus_at_a_high_rate_is_the_same_sound() -> None:
     audio = synthesize("rain", 0.5, 1.0) * 0.3
-    decoded, rate = through_opus(audio, 44100, 256)
+    decoded, rate = opus_roundtrip(audio, 44100, 256)
     assert decoded.shape == audio.shape and 100 < rate < 400
     assert np.corrcoef(decoded, audio)[0, 1] > 0.98
 

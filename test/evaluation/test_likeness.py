@@ -63,17 +63,17 @@ def test_held_out_clips_that_are_copies_are_found_out(synth: Synthesizer, with_c
         heard.append(sample_rate)
         return np.abs(audio[: 8 * 500].reshape(500, 8))
 
-    figures = measure_likeness(synth, with_copies, ["wind"], seconds=1.0, embed=embed)
-    assert heard == [synth.info.sample_rate] * 8 and figures.summary.loc["wind", "variety"] > 0
-    row = figures.summary.loc["wind"]
+    result = measure_likeness(synth, with_copies, ["wind"], seconds=1.0, embed=embed)
+    assert heard == [synth.info.sample_rate] * 8 and result.summary.loc["wind", "variety"] > 0
+    row = result.summary.loc["wind"]
     assert row["embedded_low"] <= row["embedded"] <= row["embedded_high"] and row["embedded_floor"] >= 0
-    assert list(figures.summary.index) == ["wind"] and figures.summary.loc["wind", "clips"] == 4
-    assert figures.summary.loc["wind", "frechet_low"] <= figures.summary.loc["wind", "frechet"]
-    copied = figures.nearest.groupby("source")["distance"].median()
+    assert list(result.summary.index) == ["wind"] and result.summary.loc["wind", "clips"] == 4
+    assert result.summary.loc["wind", "frechet_low"] <= result.summary.loc["wind", "frechet"]
+    copied = result.nearest.groupby("source")["distance"].median()
     assert copied["held out"] < 0.01 < copied["generated"]
-    assert "recorded_codec" not in figures.summary
-    paths = write_likeness_report(figures, tmp_path / "report")
-    assert all(path.stat().st_size for path in paths) and "texture_ratio" in figures.to_text()
+    assert "recorded_codec" not in result.summary
+    paths = write_likeness_report(result, tmp_path / "report")
+    assert all(path.stat().st_size for path in paths) and "texture_ratio" in result.to_text()
 
 
 @pytest.mark.slow

@@ -36,20 +36,20 @@ def test_what_never_comes_has_no_time() -> None:
 
 @pytest.mark.slow
 def test_windows_know_what_was_asked_of_them(synth: Synthesizer, tmp_path: Path) -> None:
-    figures = measure_moving(synth, ["wind"], num_takes=2, ramp_seconds=6.0, hold_seconds=4.5)
-    ramps = figures.windows[figures.windows["kind"] == "ramp"]
+    result = measure_moving(synth, ["wind"], num_takes=2, ramp_seconds=6.0, hold_seconds=4.5)
+    ramps = result.windows[result.windows["kind"] == "ramp"]
     rising, falling = (ramps[ramps["take"] == take] for take in (0, 1))
     np.testing.assert_allclose(rising["seconds"], [2.0, 3.0, 4.0])
     np.testing.assert_allclose(rising["asked"], [1 / 3, 1 / 2, 2 / 3], atol=1e-6)
     np.testing.assert_allclose(falling["asked"], [2 / 3, 1 / 2, 1 / 3], atol=1e-6)
-    steps = figures.windows[figures.windows["kind"] == "step"]
+    steps = result.windows[result.windows["kind"] == "step"]
     assert set(steps["source"]) == {"generated", "real"}
     np.testing.assert_allclose(steps["asked"], np.where(steps["seconds"] < 4.5, 0.15, 0.85))
     # Real wind, one after the other: the window alone makes it late.
-    assert figures.summary.loc["wind", "step_seconds_real"] > 0.0
-    paths = write_moving_report(figures, tmp_path)
-    assert len(pd.read_csv(paths[0])) == len(figures.windows) and all(path.stat().st_size for path in paths)
-    assert "wind" in figures.to_text()
+    assert result.summary.loc["wind", "step_seconds_real"] > 0.0
+    paths = write_moving_report(result, tmp_path)
+    assert len(pd.read_csv(paths[0])) == len(result.windows) and all(path.stat().st_size for path in paths)
+    assert "wind" in result.to_text()
 
 
 def test_a_class_that_is_no_texture_is_refused(synth: Synthesizer) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dacformer.errors import UserError
-from dacformer.evaluation.report import SECTIONS, Questions, write_report
+from dacformer.evaluation.report import SECTIONS, EvaluationConfig, write_report
 from dacformer.generation import Synthesizer
 
 SMALL = {"values": 3, "seeds": 1, "seconds": 1.0, "minutes": 0.15, "classes": ("wind", "pistons")}
@@ -16,29 +16,29 @@ QUICK = ["side_by_side", "control", "parameters", "morph", "nll", "stability"]
 
 @pytest.mark.heavy
 def test_every_part_is_written_once(synth: Synthesizer, dataset_path: Path, tmp_path: Path) -> None:
-    asked, said = Questions(synth, dataset_path, **SMALL), []
+    asked, said = EvaluationConfig(synth, dataset_path, **SMALL), []
     write_report(asked, tmp_path, QUICK, say=said.append)
     assert len(said) == len(QUICK) and all((tmp_path / f"{name}.png").stat().st_size for name in QUICK)
-    figures = json.loads((tmp_path / "report.json").read_text())
-    assert set(figures) == set(QUICK) - {"side_by_side"}
-    assert set(figures["nll"]) == {f"codebook {k}" for k in (1, 2, 3, 4)}
-    assert set(figures["morph"]) == {"wind to pistons"}
-    assert "wind, strength, brightness" in figures["parameters"]
+    result = json.loads((tmp_path / "report.json").read_text())
+    assert set(result) == set(QUICK) - {"side_by_side"}
+    assert set(result["nll"]) == {f"codebook {k}" for k in (1, 2, 3, 4)}
+    assert set(result["morph"]) == {"wind to pistons"}
+    assert "wind, strength, brightness" in result["parameters"]
     page = (tmp_path / "report.html").read_text()
     assert all(SECTIONS[name].heading in page for name in QUICK)
     # Broken off after some parts, it goes on with the others; another question is another answer.
     write_report(asked, tmp_path, [*QUICK[1:3]], say=said.append)
     assert all("was measured before" in text for text in said[-2:])
-    other = Questions(synth, dataset_path, **SMALL | {"values": 4})
+    other = EvaluationConfig(synth, dataset_path, **SMALL | {"values": 4})
     write_report(other, tmp_path, ["control"], say=said.append)
     assert "spearman" in said[-1] and len(pd.read_csv(tmp_path / "control.csv")) == 2 * 2 * 4
 
 
 def test_what_is_no_part_is_refused(synth: Synthesizer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'tempo' is no part of the report"):
-        write_report(Questions(synth), tmp_path, ["tempo"])
+        write_report(EvaluationConfig(synth), tmp_path, ["tempo"])
 
 
 def test_a_data_set_that_went_away_is_asked_for(synth: Synthesizer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="say where that is with --data"):
-        _ = Questions(synth, tmp_path / "gone").dataset
+        _ = EvaluationConfig(synth, tmp_path / "gone").dataset

@@ -59,16 +59,16 @@ def test_all_silent_and_never_silent() -> None:
 
 @pytest.mark.slow
 def test_a_run_is_measured_from_start_to_end(synth: Synthesizer, dataset_path: Path, tmp_path: Path) -> None:
-    figures = measure_stability(synth, load_dataset(dataset_path), ["wind"], minutes=0.3)
-    made = figures.windows[figures.windows["source"] == "generated"]
+    result = measure_stability(synth, load_dataset(dataset_path), ["wind"], minutes=0.3)
+    made = result.windows[result.windows["source"] == "generated"]
     assert list(made[made["measure"] == "level_db"]["seconds"]) == [0.0, 4.0, 8.0, 12.0]
     probability = made[made["measure"] == "class probability"]["value"]
     assert probability.between(0, 1).all()
-    row = figures.summary.loc["wind"]
+    row = result.summary.loc["wind"]
     assert row["drift_low"] <= row["drift"] <= row["drift_high"] and row["silence_seconds"] <= 18
-    paths = write_stability_report(figures, tmp_path)
-    assert len(pd.read_csv(paths[0])) == len(figures.windows) and all(path.stat().st_size for path in paths)
-    assert "wind" in figures.to_text()
+    paths = write_stability_report(result, tmp_path)
+    assert len(pd.read_csv(paths[0])) == len(result.windows) and all(path.stat().st_size for path in paths)
+    assert "wind" in result.to_text()
 
 
 def test_a_class_that_is_not_there_is_refused(synth: Synthesizer, dataset_path: Path) -> None:

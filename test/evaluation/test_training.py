@@ -30,14 +30,14 @@ def test_by_default_the_best_is_chosen_by_what_is_played_and_samples_are_written
     save_config(config, tmp_path / "params.yaml")
     other = tmp_path / "other"
     for run in (dacformer.train(config), ensure_run(other, tmp_path / "params.yaml", [f"run={other}"])):
-        assert "free_running" in read_metadata(find_checkpoint(run)).metrics
+        assert "rollout_error" in read_metadata(find_checkpoint(run)).metrics
         assert (run / "samples" / "step_0000001" / "wind.wav").is_file()
 
 
 def test_a_setting_turns_the_judge_off(configure: Configure, tmp_path: Path) -> None:
     config = configure(tmp_path / "run", steps=1, select_best_by="nll")
     run = dacformer.train(config, selection_metric=lambda _: pytest.fail("was asked"))
-    assert "free_running" not in read_metadata(find_checkpoint(run)).metrics
+    assert "rollout_error" not in read_metadata(find_checkpoint(run)).metrics
 
 
 @pytest.fixture

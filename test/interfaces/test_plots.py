@@ -41,10 +41,10 @@ def test_a_training_that_has_just_begun_can_be_drawn() -> None:
 
 def test_training_is_drawn_beside_the_unigram() -> None:
     metrics = [{"step": step, "loss": 5.0 / step} for step in range(1, 3000)]
-    figures = {"val_nll": 3.0, "unigram_nll": 4.0} | {
+    result = {"val_nll": 3.0, "unigram_nll": 4.0} | {
         f"{name}_nll_{k}": k for name in ("val", "unigram") for k in (1, 2)
     }
-    whole, parts = plot_training([*metrics, {"step": 3000, **figures}], "title").axes
+    whole, parts = plot_training([*metrics, {"step": 3000, **result}], "title").axes
     raw, _, validation, unigram = whole.lines
     assert 500 <= len(raw.get_xdata()) <= 1000  # thinned: a live plot must be quick
     assert list(validation.get_ydata()) == [3.0]

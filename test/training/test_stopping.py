@@ -73,7 +73,7 @@ def test_a_signal_saves_and_exits_with_its_number(
     assert stopped.value.code == 128 + number
     assert {each: signal.getsignal(each) for each in before} == before
     assert [path.name for path in list_checkpoints(config.run)] == ["step_0000001"]
-    assert "free_running" in read_metadata(find_checkpoint(config.run)).metrics
+    assert "rollout_error" in read_metadata(find_checkpoint(config.run)).metrics
     train(config, resume=True, selection_metric=selection_metric)
     assert [line for line in lines_of(config.run) if line["step"] > 1] == lines_of(whole)[1:]
     saved, expected = (load_file(find_checkpoint(run, 4) / "model.safetensors") for run in (config.run, whole))
@@ -170,10 +170,10 @@ def test_a_log_that_cannot_be_written_is_said_after_saving(
 
     original = metrics.MetricsLog.write
 
-    def full(self: metrics.MetricsLog, step: int, figures: dict[str, float]) -> None:
+    def full(self: metrics.MetricsLog, step: int, result: dict[str, float]) -> None:
         if step == 3:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        original(self, step, figures)
+        original(self, step, result)
 
     monkeypatch.setattr(metrics, "FLUSH_EVERY", 1)
     monkeypatch.setattr(metrics.MetricsLog, "write", full)

@@ -20,7 +20,7 @@ from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
 from dacformer.data import Dataset, load_dataset
 from dacformer.data.dataset import evenly_spaced
-from dacformer.evaluation.likeness import controls_of, latents_of
+from dacformer.evaluation.likeness import codebook_latents, row_to_controls
 from dacformer.generation import Synthesizer
 
 FEW = 8
@@ -31,7 +31,7 @@ LAGS = (1, 2, 4, 8, 16, 32)
 """Frames: at these the autocorrelation of a latent is compared, so that rhythm counts (12 ms to 370 ms)."""
 
 
-class FreeRunning:
+class RolloutMetric:
     """Give it to `train` as `selection_metric`."""
 
     def __init__(self, codec: Codec | None = None, max_clips: int = 64, seconds: float = 3.0) -> None:
@@ -54,7 +54,7 @@ class FreeRunning:
             checkpoint: The model as it is, its data set in place.
 
         Returns:
-            The mean of `misread` and `relative_distance`: about 1 for a model that ignores its conditions, and for
+            The mean of `probe_error` and `relative_distance`: about 1 for a model that ignores its conditions, and for
             real clips not quite 0. The lower, the better.
         """
         metadata = checkpoint.metadata
@@ -71,7 +71,7 @@ class FreeRunning:
         errors = [relative_distance(self._real, replayed)]
         if self._reading is not None:
             read = self._reading.predict(replayed).reshape(self._asked.shape)  # one target comes back as a row
-            errors += misread(read, self._asked)
+            errors += probe_error(read, self._asked)
         return float(np.mean(errors))
 
     def _prepare(self, dataset: Dataset) -> None:
@@ -80,13 +80,13 @@ class FreeRunning:
         rows = dataset.split("val")
         rows = rows if len(rows) >= FEW else dataset.rows
         rows = rows.iloc[evenly_spaced(len(rows), self._max_clips)]
-        self._controls = [controls_of(dataset.conditions, row) for _, row in rows.iterrows()]
+        self._controls = [row_to_controls(dataset.conditions, row) for _, row in rows.iterrows()]
         self._codes = [dataset.codes(file)[:, :num_frames] for file in rows["file"]]
         self._real = self._statistics(self._codes)
-        self._asked = targets_of(dataset, rows)
+        self._asked = regression_targets(dataset, rows)
         known = dataset.split("train")
         known = known.iloc[evenly_spaced(len(known), READ_CLIPS)]
-        targets = np.nan_to_num(targets_of(dataset, known))  # unknown: the middle
+        targets = np.nan_to_num(regression_targets(dataset, known))  # unknown: the middle
         self._reading: Pipeline | None = None
         if targets.shape[1] and len(known) > 1:
             statistics = self._statistics([dataset.codes(file)[:, :num_frames] for file in known["file"]])
@@ -95,10 +95,10 @@ class FreeRunning:
 
     def _statistics(self, codes: Sequence[np.ndarray]) -> np.ndarray:
         assert self._codec is not None
-        return np.stack([clip_statistics(latents_of(self._codec, each)) for each in codes])
+        return np.stack([clip_statistics(codebook_latents(self._codec, each)) for each in codes])
 
 
-def targets_of(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
+def regression_targets(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
     """What is to be read off clips: classes (1 or 0) and parameters in [-1, 1], NaN where unknown, `(n, targets)`.
 
     A single class cannot be told from others, and is left out.
@@ -110,7 +110,7 @@ def targets_of(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
     return np.concatenate([*whole, np.where(known > 0, values, np.nan)], axis=1)
 
 
-def misread(read: np.ndarray, asked: np.ndarray) -> list[float]:
+def probe_error(read: np.ndarray, asked: np.ndarray) -> list[float]:
     """How wrong readings `(n, targets)` are, NaN in `asked` not counted: mean squares over those of the spread.
 
     Returns:

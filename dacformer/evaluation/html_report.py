@@ -44,20 +44,20 @@ def write_page(folder: Path, title: str, sections: Mapping[str, tuple[str, str]]
     Returns:
         The two paths.
     """
-    found, figures = [], {}
+    found, result = [], {}
     for name, (heading, about) in sections.items():
         summary, picture = folder / f"{name}.json", folder / f"{name}.png"
         if not picture.is_file():
             continue
         table = ""
         if summary.is_file():
-            figures[name] = json.loads(summary.read_text(encoding="utf-8"))
-            table = with_mean(pd.DataFrame.from_dict(figures[name], orient="index")).round(3).to_html(border=0)
+            result[name] = json.loads(summary.read_text(encoding="utf-8"))
+            table = with_mean(pd.DataFrame.from_dict(result[name], orient="index")).round(3).to_html(border=0)
         found.append({"title": heading, "about": about, "table": table, "picture": _base64(picture)})
     sounds = {path.stem.replace("_", " "): _base64(path) for path in sorted(folder.glob("*.wav"))}
     page, whole = folder / "report.html", folder / "report.json"
     write_text(page, _PAGE.render(title=title, sections=found, sounds=sounds))
-    write_text(whole, json.dumps(figures, indent=2))
+    write_text(whole, json.dumps(result, indent=2))
     return [page, whole]
 
 

@@ -14,8 +14,8 @@ from dacformer.codec import Codec, DacFile, write_dac
 from dacformer.config import Config, save_config
 from dacformer.data import load_dataset
 from dacformer.data.dataset import DatasetInfo
-from dacformer.evaluation import FreeRunning
-from dacformer.evaluation.free_running import clip_statistics, misread, relative_distance, targets_of
+from dacformer.evaluation import RolloutMetric
+from dacformer.evaluation.rollout import clip_statistics, probe_error, regression_targets, relative_distance
 from dacformer.generation import Synthesizer
 from dacformer.training import find_checkpoint, load_checkpoint, train
 
@@ -38,15 +38,15 @@ def test_statistics_hear_rhythm_and_not_only_colour() -> None:
 
 def test_a_reading_is_as_wrong_as_its_squares() -> None:
     asked = np.array([[1.0, -1.0], [0.0, np.nan], [1.0, 1.0], [0.0, np.nan]])
-    assert misread(np.nan_to_num(asked, nan=5.0), asked) == [0.0, 0.0], "what is unknown cannot be misread"
+    assert probe_error(np.nan_to_num(asked, nan=5.0), asked) == [0.0, 0.0], "what is unknown cannot be misread"
     mean = np.broadcast_to([0.5, 0.0], asked.shape)
-    assert misread(mean, asked) == pytest.approx([1.0, 1.0]), "who knows nothing says the mean"
-    assert misread(mean[:, :1], asked[:, :1]) == [pytest.approx(1.0)]
+    assert probe_error(mean, asked) == pytest.approx([1.0, 1.0]), "who knows nothing says the mean"
+    assert probe_error(mean[:, :1], asked[:, :1]) == [pytest.approx(1.0)]
 
 
 def test_targets_are_classes_and_known_parameters(dataset_path: Path) -> None:
     dataset = load_dataset(dataset_path)
-    targets = targets_of(dataset, dataset.rows)
+    targets = regression_targets(dataset, dataset.rows)
     pistons = (dataset.rows["class"] == "pistons").to_numpy()
     np.testing.assert_array_equal(targets[:, :2], np.stack([pistons, ~pistons], axis=1))
     assert np.isin(targets[pistons, 2], [-1.0, 1.0]).all() and np.isnan(targets[~pistons, 2]).all()
@@ -66,7 +66,7 @@ def test_a_target_that_is_nowhere_known_decides_nothing() -> None:
     asked = np.array([[1.0, np.nan], [0.0, np.nan]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert misread(np.zeros((2, 2)), asked) == [pytest.approx(2.0)]
+        assert probe_error(np.zeros((2, 2)), asked) == [pytest.approx(2.0)]
 
 
 def write_set(path: Path, codec: Codec, codes: Sequence[np.ndarray], labels: Sequence[tuple[str, float]]) -> Path:
@@ -87,7 +87,7 @@ def test_playing_the_clips_themselves_is_judged_far_better_than_playing_the_othe
 ) -> None:
     dataset, checkpoint = load_dataset(dataset_path), load_checkpoint(trained)
     clips = [dataset.codes(file)[:, :86] for file in dataset.rows["file"]]
-    selection_metric = FreeRunning(codec, seconds=1.0)
+    selection_metric = RolloutMetric(codec, seconds=1.0)
     played = []
     for codes in (clips, clips[::-1]):  # sorted by class
         monkeypatch.setattr(Synthesizer, "generate_codes", lambda *_, codes=codes: codes)
@@ -97,11 +97,11 @@ def test_playing_the_clips_themselves_is_judged_far_better_than_playing_the_othe
 
 @pytest.mark.slow
 def test_the_same_model_is_judged_the_same(synth: Synthesizer, codec: Codec) -> None:
-    selection_metric = FreeRunning(codec, max_clips=4, seconds=0.5)
+    selection_metric = RolloutMetric(codec, max_clips=4, seconds=0.5)
     assert (
         selection_metric(synth.checkpoint)
         == selection_metric(synth.checkpoint)
-        == FreeRunning(codec, 4, 0.5)(synth.checkpoint)
+        == RolloutMetric(codec, 4, 0.5)(synth.checkpoint)
     )
 
 
@@ -125,5 +125,5 @@ def test_the_smallest_sets_train_and_are_judged(
     rng = np.random.default_rng(0)
     path = write_set(tmp_path / "set", codec, [rng.integers(0, 1024, (4, frames)) for _ in rows], rows)
     config = configure(tmp_path / "run", data={"path": path, "segment_frames": 64, "batch_size": 5}, steps=1)
-    run = train(config, selection_metric=FreeRunning(codec, max_clips=4, seconds=0.3))
-    assert np.isfinite(read_metadata(find_checkpoint(run)).metrics["free_running"])
+    run = train(config, selection_metric=RolloutMetric(codec, max_clips=4, seconds=0.3))
+    assert np.isfinite(read_metadata(find_checkpoint(run)).metrics["rollout_error"])

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dacformer.audio import write_audio
 from dacformer.evaluation.control import write_summary
-from dacformer.evaluation.page import write_page
+from dacformer.evaluation.html_report import write_page
 
 SECTIONS = {"control": ("Control", "How to read it."), "side_by_side": ("Side by side", "")}
 
