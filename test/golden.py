@@ -18,7 +18,7 @@ import numpy as np
 from dacformer.codec import load_codec, read_dac
 from dacformer.config import parse_config
 from dacformer.data.make_textures import make_texture_dataset
-from dacformer.generation import Curve, Performance, Stance, Synthesizer, load
+from dacformer.generation import ControlState, Curve, Performance, Synthesizer, load
 from dacformer.training import train
 
 MOVING = {
@@ -77,12 +77,15 @@ def takes(synth: Synthesizer, prompt: Path) -> Iterator[tuple[str, np.ndarray]]:
 def performance(synth: Synthesizer) -> Iterator[tuple[str, np.ndarray]]:
     """A recorded live performance: what was sent to the listener, and its take."""
     played = Performance(synth, seed=9)
-    stances = [
-        Stance({"wind": 1.0}, {"strength": 0.5}, 1.0, 1.3),
-        Stance({"wind": 0.5, "pistons": 0.5}, {"rate": 0.5}, 0.8, 2.0),
-        Stance({"pistons": 1.0}, {}, 1.0, 1.0),
+    control_states = [
+        ControlState({"wind": 1.0}, {"strength": 0.5}, 1.0, 1.3),
+        ControlState({"wind": 0.5, "pistons": 0.5}, {"rate": 0.5}, 0.8, 2.0),
+        ControlState({"pistons": 1.0}, {}, 1.0, 1.0),
     ]
-    yield "performance_audio", np.concatenate([played.play(stance) for stance in stances for _ in range(5)])
+    yield (
+        "performance_audio",
+        np.concatenate([played.play(control_state) for control_state in control_states for _ in range(5)]),
+    )
     yield "performance_codes", played.take.codes
     yield "performance_take_audio", played.take.audio
 

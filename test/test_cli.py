@@ -340,7 +340,7 @@ def test_take_is_generated_continued_and_described(run: Run, trained: Path, synt
     unknown = write_dac(tmp_path / "u.dac", DacFile(read_dac(outs[1]).codes, 44100, 4608, -20.0, 9))
     words = ["--seconds", "0.1", "--prompt", unknown, "--codec", "small", "--out", tmp_path / "y.dac"]
     assert run("generate", trained, *words)[0] == 0
-    np.testing.assert_array_equal(synth.open_take(tmp_path / "y.dac").codes[:, :17], read_dac(outs[1]).codes[0])
+    np.testing.assert_array_equal(synth.load_take(tmp_path / "y.dac").codes[:, :17], read_dac(outs[1]).codes[0])
 
 
 def test_take_that_cannot_be_written_is_kept(run: Run, trained: Path, synth: Synthesizer, tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_take_that_cannot_be_written_is_kept(run: Run, trained: Path, synth: Syn
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
     kept = re.search(rf"The take is kept in ({re.escape(str(trained))}/takes/kept\S*\.dac)", err)
     assert code == 2 and "x.wav: File too large" in err and kept and os.listdir(tmp_path) == []
-    assert synth.open_take(kept[1]).codes.shape == (4, 86)
+    assert synth.load_take(kept[1]).codes.shape == (4, 86)
     shutil.rmtree(trained / "takes")
 
 

@@ -161,7 +161,7 @@ def _broken(path: Path, takes: list[Take], synth: Synthesizer) -> list[tuple[str
             recipe = sound.read_comment(path)
             same = same and any(f'"seed": {take.recipe["seed"]}' in recipe for take in takes)
         else:
-            opened = synth.open_take(path)
+            opened = synth.load_take(path)
             same = any(np.array_equal(opened.codes, take.codes) and opened.recipe == take.recipe for take in takes)
             if not path.suffix:  # a folder holds the sound itself
                 same = same and any(np.array_equal(opened.audio, take.audio) for take in takes)

@@ -152,12 +152,12 @@ def try_take(path: Path, workshop: Workshop) -> None:
     place = path if path.suffix == ".dac" else path.parent
     if path.suffix == ".dac":
         cli.info(path)
-    take = workshop.synth.open_take(place)
+    take = workshop.synth.load_take(place)
     repr(take)
     take.history._repr_html_()
     longer = take.extend(0.03)
     longer.cut(longer.seconds / 2)
-    again = workshop.synth.open_take(longer.save(path.parent / "again.dac"))
+    again = workshop.synth.load_take(longer.save(path.parent / "again.dac"))
     assert np.array_equal(again.codes, longer.codes), "opened again, it has other codes"
 
 

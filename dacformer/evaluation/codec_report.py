@@ -25,9 +25,9 @@ from dacformer import audio as sound
 from dacformer.codec import Codec
 from dacformer.codec.metrics import load_recording, make_comparison, perplexity
 from dacformer.data.labels import label_files
+from dacformer.display.audio_plots import plot_sounds
 from dacformer.errors import UserError
 from dacformer.files import write_text
-from dacformer.pictures import plot_sounds
 
 DISTANCES = ["mel", "stft", "level_db"]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
+from dacformer.display.audio_plots import plot_sounds
 from dacformer.files import safe_names
 from dacformer.generation import Synthesizer, Take
-from dacformer.pictures import plot_sounds
 
 
 class SampleWriter:

@@ -11,9 +11,9 @@ from dacformer.audio import write_audio
 from dacformer.codec import Codec
 from dacformer.codec.dac_file import same_codec
 from dacformer.data import Dataset
+from dacformer.display.audio_plots import plot_sounds
 from dacformer.errors import UserError
 from dacformer.generation import Synthesizer
-from dacformer.pictures import plot_sounds
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dacformer.data.encode import encode_file
 from dacformer.errors import UserError, shown
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls
-from dacformer.generation.loop import decode_circle, find_loop
+from dacformer.generation.looping import decode_circle, find_loop
 from dacformer.generation.sampling import Sampling, frame_seed, guided, make_sampler, parse_sampling
 from dacformer.generation.take import Take, parse_recipe, read_take
 from dacformer.memory import available_memory
@@ -74,7 +74,7 @@ class Synthesizer:
         self.model = checkpoint.model.to(device).eval()
         self.device = torch.device(device)
         self._compiled: dict[str, CompiledStep] = {}
-        self._latest: tuple[Take, _Player] | None = None  # the take that was made last, and the stream at its end
+        self._latest: tuple[Take, CodeStream] | None = None  # the take that was made last, and the stream at its end
 
     def compiled_step(self, precision: str) -> CompiledStep:
         """The model's step for a few streams on the CPU, made once for each precision."""
@@ -132,7 +132,7 @@ class Synthesizer:
             UserError: As in `generate`.
         """
         codes, player = self._draw(seconds, controls, seed, progress, sampling)
-        takes = self.takes_of(codes, controls, player.sampling, player.seed)
+        takes = self.render_takes(codes, controls, player.sampling, player.seed)
         self._latest = (takes[0], player) if len(takes) == 1 else None
         return takes
 
@@ -142,8 +142,8 @@ class Synthesizer:
         """`generate_batch` without decoding: codes `(B, K, T)` int64."""
         return self._draw(seconds, controls, seed, False, sampling)[0].cpu().numpy()
 
-    def takes_of(self, codes: Tensor, controls: Sequence[Controls], sampling: Sampling, seed: int) -> list[Take]:
-        """Decodes what was drawn from an empty start, here or by a `Voice`.
+    def render_takes(self, codes: Tensor, controls: Sequence[Controls], sampling: Sampling, seed: int) -> list[Take]:
+        """Decodes what was drawn from an empty start, here or by a `AudioStream`.
 
         Args:
             codes: `(B, K, T)`.
@@ -191,12 +191,12 @@ class Synthesizer:
         name = str(prompt) if isinstance(prompt, str | Path) else "codes"
         sampling = self._parse_sampling(steering.delayed(changes, heard.shape[-1] / self.info.frame_rate))
         asked = steering.delayed(controls, heard.shape[-1] / self.info.frame_rate)
-        recipe = self._recipe(sampling, seed, {"edit": "hear", "prompt": name})
+        recipe = self._recipe(sampling, seed, {"edit": "prompt", "prompt": name})
         recipe |= {"prompt": name, "prompt_frames": heard.shape[-1]}
         (take,) = self._takes(heard, [asked], recipe)
         return take.extend(seconds, progress=progress)
 
-    def go_on(
+    def continue_take(
         self,
         take: Take,
         n: int,
@@ -295,9 +295,9 @@ class Synthesizer:
         """
         length = _loop_seconds(seconds)
         take = self.generate(length + LOOP_CHOICE_SECONDS, controls, seed, progress, **sampling)
-        return self.loop_of(take, length)
+        return self.extract_loop(take, length)
 
-    def loop_of(self, take: Take, seconds: float, n: int = 4, progress: bool = False) -> Take:
+    def extract_loop(self, take: Take, seconds: float, n: int = 4, progress: bool = False) -> Take:
         """Cuts a loop out of a take: `Take.loop`.
 
         Args:
@@ -314,7 +314,7 @@ class Synthesizer:
         """
         num_frames, rate = self.num_frames(_loop_seconds(seconds)), self.info.frame_rate
         missing = num_frames / rate + LOOP_CHOICE_SECONDS - take.seconds
-        takes = self.go_on(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
+        takes = self.continue_take(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
         codes = torch.as_tensor(np.stack([each.codes for each in takes]), device=self.device)
         which, start = find_loop(self.codec, codes, np.stack([each.audio for each in takes]), num_frames)
         chosen, piece = takes[which], codes[which, :, start : start + num_frames]
@@ -334,7 +334,7 @@ class Synthesizer:
             recipe=chosen.recipe | own | {"edits": [*chosen.recipe["edits"], made]},
         )
 
-    def open_take(self, path: str | Path) -> Take:
+    def load_take(self, path: str | Path) -> Take:
         """Opens a take to go on with it.
 
         Args:
@@ -388,22 +388,22 @@ class Synthesizer:
             UserError: As in `generate`.
         """
         draws = self._parse_sampling(sampling)
-        voice = Voice(self, check_seed(seed), draws)
+        stream = AudioStream(self, check_seed(seed), draws)
         chunk_frames = self.num_frames(chunk_seconds, name="chunk_seconds")
         if callable(controls):
-            return self._stream(voice, controls, draws, chunk_frames)
+            return self._stream(stream, controls, draws, chunk_frames)
         still = {} if controls is None else controls
         steering.check_controls(still, self.conditions)
-        return self._stream(voice, lambda _: still, draws, chunk_frames)
+        return self._stream(stream, lambda _: still, draws, chunk_frames)
 
     def _stream(
-        self, voice: "Voice", controls: Callable[[float], Controls], draws: Sampling, chunk_frames: int
+        self, stream: "AudioStream", controls: Callable[[float], Controls], draws: Sampling, chunk_frames: int
     ) -> Iterator[np.ndarray]:
         for first in itertools.count(0, chunk_frames):
             times = np.arange(first, first + chunk_frames) / self.info.frame_rate
             now = controls(float(times[0]))
             steering.check_controls(now, self.conditions)
-            yield voice.play(now, times, draws.at(times))[1]
+            yield stream.play(now, times, draws.at(times))[1]
 
     def play(self, seed: int = 0) -> "Player":
         """Shows a player in a notebook: the sound is made while it plays, and follows its sliders.
@@ -420,14 +420,14 @@ class Synthesizer:
 
     def _draw(
         self, seconds: float, controls: Sequence[Controls], seed: int, progress: bool, changes: Mapping[str, Any]
-    ) -> tuple[Tensor, "_Player"]:
+    ) -> tuple[Tensor, "CodeStream"]:
         """Codes `(B, K, T)` from empty starts, and the streams at their end."""
         if isinstance(controls, Mapping) or not len(controls):
             raise UserError(f"The controls of a batch are {shown(controls)}. Expected a list, one for each take.")
         num_frames = self.num_frames(seconds, len(controls))
         for each in controls:
             steering.check_controls(each, self.conditions)
-        player = _Player(self, len(controls), self._parse_sampling(changes), check_seed(seed))
+        player = CodeStream(self, len(controls), self._parse_sampling(changes), check_seed(seed))
         times = np.arange(num_frames) / self.info.frame_rate
         conditions = torch.stack([self._conditions(each, times) for each in controls])
         draws = player.sampling.at(times)
@@ -476,17 +476,17 @@ class Synthesizer:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _resumed(self, take: Take, n: int, seed: int, sampling: Sampling) -> "_Player":
+    def _resumed(self, take: Take, n: int, seed: int, sampling: Sampling) -> "CodeStream":
         """A stream that stands at a take's end, `n` times side by side."""
         latest, self._latest = self._latest, None  # a stream that is broken off stands nowhere
         if n == 1 and latest is not None and latest[0] is take and latest[1].sampling == sampling:
             latest[1].seed = seed
             return latest[1]
-        player = _Player(self, n, sampling, seed)
+        player = CodeStream(self, n, sampling, seed)
         end = take.codes.shape[1]
         start = max(0, end - self.model.config.num_layers * (self.model.config.window_frames - 1))
         conditions = self._conditions(take.controls, np.arange(start, end) / self.info.frame_rate)
-        player.hear(torch.as_tensor(take.codes, device=self.device), conditions)
+        player.prefill(torch.as_tensor(take.codes, device=self.device), conditions)
         return player
 
     def _prompt_codes(self, prompt: str | Path | np.ndarray | DacFile) -> np.ndarray:
@@ -584,7 +584,7 @@ class Synthesizer:
         return torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()[:, context * self.info.hop_length :]
 
 
-class _Player:
+class CodeStream:
     """Streams side by side, frame by frame; with guidance each runs twice, with and without its condition."""
 
     def __init__(self, synth: Synthesizer, batch_size: int, sampling: Sampling, seed: int) -> None:
@@ -607,7 +607,7 @@ class _Player:
             choose = guided(choose, sampling.guidance)
         return self.draw(self._both(condition), self.state, choose)[: self.batch_size]
 
-    def hear(self, codes: Tensor, conditions: Tensor) -> None:
+    def prefill(self, codes: Tensor, conditions: Tensor) -> None:
         """Moves every stream to the end of a take, as if it had drawn it.
 
         Args:
@@ -640,7 +640,7 @@ def _head(take: Take | None, num_samples: int) -> Iterator[np.ndarray]:
         num_samples -= len(piece)
 
 
-class Voice:
+class AudioStream:
     """One endless stream in constant memory: draws frames and decodes them, to the sound of a take of these codes."""
 
     def __init__(self, synth: Synthesizer, seed: int, sampling: Sampling) -> None:
@@ -652,7 +652,7 @@ class Voice:
             sampling: Whether it is guided, and the precision.
         """
         self._synth = synth
-        self._player = _Player(synth, 1, sampling, seed)
+        self._player = CodeStream(synth, 1, sampling, seed)
         self._decoder = synth.codec.stream_decoder()
         self._gains = np.zeros(0)  # of the frames whose sound is not complete
         self._samples = 0

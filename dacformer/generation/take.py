@@ -17,12 +17,12 @@ from dacformer import audio as sound
 from dacformer.codec import DacFile, read_dac, write_dac
 from dacformer.codec.dac_file import DAC_SUFFIX
 from dacformer.config import NonNegative, Positive, SamplingConfig, Settings, parse_config
+from dacformer.display.html import audio_html
 from dacformer.errors import UserError, first_line
 from dacformer.files import check_writable, replacing, write_text
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls, SampledControls
 from dacformer.generation.sampling import parse_sampling
-from dacformer.pages import player_html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ class Take:
         Raises:
             UserError: Unknown controls or bad values, or a take that was opened without a model.
         """
-        return self._player().go_on(self, 1, seconds, controls, seed, progress, **sampling)[0]
+        return self._player().continue_take(self, 1, seconds, controls, seed, progress, **sampling)[0]
 
     def branch(
         self,
@@ -140,7 +140,7 @@ class Take:
         Raises:
             UserError: As in `extend`.
         """
-        return Branches(self._player().go_on(self, n, seconds, controls, seed, progress, **sampling))
+        return Branches(self._player().continue_take(self, n, seconds, controls, seed, progress, **sampling))
 
     def cut(self, at_seconds: float) -> "Take":
         """Keeps the beginning.
@@ -175,7 +175,7 @@ class Take:
         Raises:
             UserError: Shorter than 0.2 s, or as in `extend`.
         """
-        return self._player().loop_of(self, seconds, n, progress)
+        return self._player().extract_loop(self, seconds, n, progress)
 
     def undo(self) -> "Take":
         """The take that this one was made from; this one stays among its `children`.
@@ -203,7 +203,7 @@ class Take:
         A recipe that is too long for a sound file's comment goes into a `.json` beside it.
 
         Args:
-            path: The suffix chooses: `.dac`, any sound format, or none for a folder, which `open_take` gives back
+            path: The suffix chooses: `.dac`, any sound format, or none for a folder, which `load_take` gives back
                 exactly: sound (32-bit float `.wav`), codes, controls, recipe, picture.
 
         Returns:
@@ -249,7 +249,7 @@ class Take:
 
     def plot(self) -> "Figure":
         """Waveform, spectrogram and controls, one above the other, on one axis of time."""
-        from dacformer.pictures import plot_steered_sound
+        from dacformer.display.audio_plots import plot_steered_sound
 
         return plot_steered_sound(self.audio, self.sample_rate, self.curves.labelled())
 
@@ -264,7 +264,7 @@ class Take:
         return f"<Take of {self.seconds:.2f} s, seed {self.recipe.get('seed')}, {dict(self.controls)}>"
 
     def _repr_html_(self) -> str:
-        return player_html(self.audio, self.sample_rate, loop=self.loops)
+        return audio_html(self.audio, self.sample_rate, loop=self.loops)
 
 
 class Branches(list[Take]):
@@ -307,7 +307,7 @@ def _write_beside(path: Path, recipe: str) -> None:
 class Edit(Settings):
     """One thing that was done to a take."""
 
-    edit: Literal["generate", "hear", "extend", "branch", "cut", "loop"]
+    edit: Literal["generate", "prompt", "extend", "branch", "cut", "loop"]
     seconds: Positive | None = None
     at_seconds: NonNegative | None = None
     seed: int | None = None
@@ -343,7 +343,7 @@ def parse_recipe(recipe: str | dict[str, Any], name: str) -> dict[str, Any]:
 
     Raises:
         UserError: There is none (the codes came from elsewhere), or a part is missing or impossible. Whether a model
-            knows what it names is for `Synthesizer.open_take`.
+            knows what it names is for `Synthesizer.load_take`.
     """
     try:
         tree = json.loads(recipe) if isinstance(recipe, str) else recipe
@@ -424,7 +424,7 @@ def read_take(folder: str | Path, synth: "Synthesizer | None" = None) -> Take:
 
     Args:
         folder: The folder.
-        synth: What goes on from it. `Synthesizer.open_take` also checks that it can.
+        synth: What goes on from it. `Synthesizer.load_take` also checks that it can.
 
     Returns:
         The take, as it was saved; its parent is forgotten.

@@ -13,10 +13,10 @@ from dacformer.data.label_numbers import is_unknown, read_numbers
 from dacformer.data.label_rows import Label, find_labels
 from dacformer.data.labels import label_files, read_label_table, write_label_table
 from dacformer.data.names import class_name, parameter_name
+from dacformer.display.audio_plots import plot_sounds
+from dacformer.display.html import audio_html, figure_html
 from dacformer.errors import UserError
 from dacformer.files import replacing
-from dacformer.pages import figure_html, player_html
-from dacformer.pictures import plot_sounds
 
 LABELS_FILE = "labels.csv"
 HEARD_SECONDS = 5.0  # of each clip
@@ -187,7 +187,7 @@ class LabelTable(widgets.VBox):
         except UserError:
             return title
         picture = figure_html(plot_sounds({"": audio}, rate), dpi=60)
-        return f'<div style="width: 340px">{title}{picture}{player_html(audio, rate)}</div>'
+        return f'<div style="width: 340px">{title}{picture}{audio_html(audio, rate)}</div>'
 
     def _cell(self, file: str, column: str) -> widgets.Widget:
         layout, style = widgets.Layout(width="240px"), {"description_width": "90px"}

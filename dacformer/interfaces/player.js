@@ -164,7 +164,7 @@ class Sound {
     this.delay = null; // seconds, the last one measured
     this.note = "";
     this.views = new Set(); // functions that draw anew
-    model.on("msg:custom", (message, buffers) => this.hear(message, buffers));
+    model.on("msg:custom", (message, buffers) => this.prefill(message, buffers));
     model.on("change:level_db", () => this.setLevel());
     for (const event of ["comm:close", "comm_live_update"]) model.on(event, () => this.lost());
   }
@@ -283,7 +283,7 @@ class Sound {
     this.target = message.target;
     const { buffer, byteOffset, byteLength } = buffers[0];
     const audio = new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
-    const mark = message.change > this.change && { change: message.change, at: message.heard_at };
+    const mark = message.change > this.change && { change: message.change, at: message.effective_from };
     this.change = message.change;
     this.output.push({ audio, first: message.first, target: message.target, mark });
   }

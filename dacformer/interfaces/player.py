@@ -1,6 +1,6 @@
 """The instrument in the notebook: controls on the page, sound out of the page, everything that was played kept.
 
-The page (`player.js`) plays what `Live` sends it and tells how much it has played. Its messages: `play`, `stop`,
+The page (`player.js`) plays what `LiveEngine` sends it and tells how much it has played. Its messages: `play`, `stop`,
 `report`; ours: `chunk` (with the sound as a binary buffer), `ended`. The controls are traits, so they may be moved from
 Python as well: `player.parameters = {"strength": 0.7}`.
 """
@@ -14,10 +14,10 @@ import traitlets
 
 from dacformer.arguments import check_seed
 from dacformer.errors import UserError
-from dacformer.generation import Live, Performance, Stance, Synthesizer, Take
+from dacformer.generation import ControlState, LiveEngine, Performance, Synthesizer, Take
 from dacformer.generation.controls import check_controls
-from dacformer.generation.live import Chunk
 from dacformer.generation.sampling import parse_sampling
+from dacformer.live.engine import Chunk
 
 _HERE = Path(__file__).parent
 
@@ -33,7 +33,7 @@ def play(synth: Synthesizer, seed: int = 0) -> "Player":
         The player. The first one on a machine takes some ten seconds: what it runs is compiled, once.
     """
     player = Player(synth, seed)
-    Performance(synth).play(player.stance)  # now, so that the button finds everything compiled
+    Performance(synth).play(player.control_state)  # now, so that the button finds everything compiled
     return player
 
 
@@ -71,7 +71,7 @@ class Player(anywidget.AnyWidget):
     def __init__(self, synth: Synthesizer, seed: int = 0) -> None:
         """Builds it; `play` is the usual way."""
         self._synth = synth
-        self._played: list[Live] = []
+        self._played: list[LiveEngine] = []
         self._page = ""  # of those that show this player, the one that sounds
         self.delay_seconds: float | None = None
         conditions, usual = synth.conditions, synth.sampling
@@ -87,10 +87,10 @@ class Player(anywidget.AnyWidget):
         self.on_msg(self._hear)
 
     @property
-    def stance(self) -> Stance:
+    def control_state(self) -> ControlState:
         """Where the controls stand: parameters that no class at hand has, or that are left open, are not sent."""
         asked = {name: self.parameters[name] for name in self.active if name not in self.left_open}
-        return Stance(dict(self.weights), asked, self.temperature, self.guidance)
+        return ControlState(dict(self.weights), asked, self.temperature, self.guidance)
 
     @property
     def take(self) -> Take:
@@ -166,7 +166,7 @@ class Player(anywidget.AnyWidget):
         weighed = [name for name, weight in self.weights.items() if weight]
         self.active = self._synth.conditions.parameters_for(weighed)
         if self.sounds:
-            self._played[-1].move(self.stance, self.moves)
+            self._played[-1].move(self.control_state, self.moves)
 
     def _hear(self, _: Any, message: dict[str, Any], __: Any) -> None:
         """What a page says."""
@@ -185,13 +185,13 @@ class Player(anywidget.AnyWidget):
         if self.sounds:
             self._played[-1].listen(None, False, 0)
             return
-        live = Live(self._synth, self.stance, self.seed, self._send_chunk, self._ended)
+        live = LiveEngine(self._synth, self.control_state, self.seed, self._send_chunk, self._ended)
         self._played.append(live)
         live.start()
 
     def _send_chunk(self, chunk: Chunk) -> None:
         if len(chunk.audio):
-            place = {"first": chunk.first, "change": chunk.change, "heard_at": chunk.heard_at}
+            place = {"first": chunk.first, "change": chunk.change, "effective_from": chunk.effective_from}
             message = {"type": "chunk", "page": self._page, "target": chunk.target_seconds, **place}
             self.send(message, [chunk.audio.data])
 

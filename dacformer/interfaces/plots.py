@@ -1,4 +1,4 @@
-"""Pictures of a data set and of a training. Pictures of sound are in `dacformer.pictures`.
+"""Pictures of a data set and of a training. Pictures of sound are in `dacformer.display.audio_plots`.
 
 Every function returns a figure that pyplot has forgotten, so that a notebook shows it once.
 """
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dacformer.data import Dataset
-from dacformer.pictures import literal
+from dacformer.display.audio_plots import literal
 
 SPLIT_COLORS = {"train": "tab:blue", "val": "tab:orange"}
 MAX_POINTS = 1000  # of a curve: more than that no screen shows, and a live plot must be quick

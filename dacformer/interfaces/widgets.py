@@ -21,14 +21,14 @@ from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
 from dacformer.data import Conditions, Dataset
 from dacformer.data.dataset import evenly_spaced
+from dacformer.display.audio_plots import plot_sounds
+from dacformer.display.html import audio_html, figure_html
 from dacformer.errors import UserError
 from dacformer.evaluation.samples import SampleWriter
 from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.generation import Curve, Synthesizer, Take
 from dacformer.generation.controls import Controls
 from dacformer.interfaces.plots import plot_training
-from dacformer.pages import figure_html, player_html
-from dacformer.pictures import plot_sounds
 from dacformer.training.metrics import read_metrics
 
 
@@ -53,7 +53,7 @@ class Sheet:
     def _repr_html_(self) -> str:
         metadata_by_path = [
             f'<div style="min-width: 0">{figure_html(plot_sounds({title: audio}, self.sample_rate))}'
-            f"{player_html(audio, self.sample_rate)}</div>"
+            f"{audio_html(audio, self.sample_rate)}</div>"
             for title, audio in self.sounds.items()
         ]
         columns = f"repeat({min(self.columns, len(self.sounds))}, minmax(160px, 300px))"
@@ -448,5 +448,5 @@ def _sheet(takes: Mapping[str, Take], columns: int = 4) -> Sheet:
 
 
 def _take_html(take: Take, play: bool) -> str:
-    parts = player_html(take.audio, take.sample_rate, play, take.loops) + figure_html(take.plot())
+    parts = audio_html(take.audio, take.sample_rate, play, take.loops) + figure_html(take.plot())
     return f'<div style="max-width: 900px">{parts}</div>'

@@ -284,10 +284,10 @@ def test_codes_of_an_unknown_codec_are_no_prompt_unless_they_are_given(
 def test_a_take_whose_file_states_no_codec_is_that_of_its_recipe(synth: Synthesizer, tmp_path: Path) -> None:
     path = synth.generate(0.1).save(tmp_path / "take.dac")
     file = dataclasses.replace(read_dac(path), codec="")
-    assert synth.open_take(write_dac(path, file)).codes.shape == (4, 9)
+    assert synth.load_take(write_dac(path, file)).codes.shape == (4, 9)
     recipe = json.dumps(json.loads(file.recipe) | {"codec": "other-0"})
     with pytest.raises(UserError, match="codes of other-0"):
-        synth.open_take(write_dac(path, dataclasses.replace(file, recipe=recipe)))
+        synth.load_take(write_dac(path, dataclasses.replace(file, recipe=recipe)))
 
 
 def test_a_dac_file_of_another_codec_is_no_prompt(synth: Synthesizer, tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_numbers_of_any_kind_make_the_same_take_that_is_opened_again(
     usual = synth.generate(2, curve, 3, temperature=1, top_k=9, top_p=[1, 1, 1, 1], guidance=2).cut(1)
     np.testing.assert_array_equal(take.codes, usual.codes)
     for name in ("take.dac", "take"):
-        assert synth.open_take(take.save(tmp_path / name)).recipe == usual.recipe
+        assert synth.load_take(take.save(tmp_path / name)).recipe == usual.recipe
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "3", True, None, float("nan")])

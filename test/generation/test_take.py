@@ -187,7 +187,7 @@ def test_a_folder_gives_back_the_take(synth: Synthesizer, strength: object, seed
     take = synth.generate(0.2, {"class": "wind", "strength": strength}, seed)
     take = take.extend(0.1, OTHER, top_k=9) if later else take
     with tempfile.TemporaryDirectory() as folder:
-        opened = synth.open_take(take.save(Path(folder) / "take"))
+        opened = synth.load_take(take.save(Path(folder) / "take"))
     np.testing.assert_array_equal(opened.audio, take.audio)
     np.testing.assert_array_equal(opened.codes, take.codes)
     assert opened.recipe == take.recipe
@@ -219,11 +219,11 @@ def test_without_a_model_a_take_is_seen_and_heard_but_not_changed(take: Take, tm
 
 def test_codes_with_a_recipe_are_a_take(synth: Synthesizer, take: Take, tmp_path: Path) -> None:
     path = take.extend(0.1, OTHER).save(tmp_path / "take.dac")
-    opened = synth.open_take(path)
+    opened = synth.load_take(path)
     np.testing.assert_array_equal(opened.extend(0.1).codes, take.children[0].extend(0.1).codes)
     write_dac(path, dataclasses.replace(read_dac(path), recipe=""))
     with pytest.raises(UserError, match="tells no recipe"):
-        synth.open_take(path)
+        synth.load_take(path)
 
 
 def test_a_take_of_another_checkpoint_says_so_and_of_another_codec_is_refused(
@@ -231,10 +231,10 @@ def test_a_take_of_another_checkpoint_says_so_and_of_another_codec_is_refused(
 ) -> None:
     folder = dataclasses.replace(take, recipe=take.recipe | {"checkpoint": "other/1"}).save(tmp_path / "a")
     with pytest.warns(UserWarning, match="was made with other/1"):
-        synth.open_take(folder)
+        synth.load_take(folder)
     folder = dataclasses.replace(take, recipe=take.recipe | {"codec": "other-0"}).save(tmp_path / "b")
     with pytest.raises(UserError, match="codes of other-0"):
-        synth.open_take(folder)
+        synth.load_take(folder)
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_a_damaged_folder_says_what_is_wrong(
     folder = take.save(tmp_path / "take")
     (folder / name).write_text(contents)
     with pytest.raises(UserError, match=said):
-        synth.open_take(folder)
+        synth.load_take(folder)
     (folder / name).unlink()
     with pytest.raises(UserError, match=name):
-        synth.open_take(folder)
+        synth.load_take(folder)
 
 
 def mutated(recipe: object, place: int, value: object) -> object:
@@ -294,7 +294,7 @@ def test_a_recipe_of_somebody_else_is_one_line_or_a_take_that_shows_no_script(
     recipe = json.dumps(mutated(json.loads(file.recipe), place, value))
     path = write_dac(take_file.with_name("mutated.dac"), dataclasses.replace(file, recipe=recipe))
     try:
-        opened = synth.open_take(path)
+        opened = synth.load_take(path)
     except UserError as error:
         assert "\n" not in str(error) and len(str(error)) < 1000
         return
@@ -312,7 +312,7 @@ def take_file(synth: Synthesizer, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def test_a_recipe_of_every_edit_is_opened_as_it_was(synth: Synthesizer, take_file: Path) -> None:
-    opened = synth.open_take(take_file)
+    opened = synth.load_take(take_file)
     assert opened.recipe == json.loads(read_dac(take_file).recipe)
     assert [edit["edit"] for edit in opened.recipe["edits"]] == [
         "hear", "extend", "extend", "branch", "cut", "extend", "loop",
@@ -323,7 +323,7 @@ def test_recipes_of_seeds_below_zero_are_opened(synth: Synthesizer, take_file: P
     file = read_dac(take_file)
     recipe = json.loads(file.recipe) | {"seed": -1}
     path = write_dac(tmp_path / "old.dac", dataclasses.replace(file, recipe=json.dumps(recipe)))
-    assert synth.open_take(path).extend(0.05).recipe["seed"] == -1
+    assert synth.load_take(path).extend(0.05).recipe["seed"] == -1
 
 
 @pytest.mark.parametrize("recipe", ["[" * 100_000, '{"seed": ' + "1" * 5000 + "}", "3", "null", '"text"'])
@@ -355,7 +355,7 @@ def test_a_folder_of_two_takes_is_refused(synth: Synthesizer, take: Take, tmp_pa
     folder = take.save(tmp_path / "take")
     take.cut(0.5).save(folder / "codes.dac")
     with pytest.raises(UserError, match="not of one take"):
-        synth.open_take(folder)
+        synth.load_take(folder)
 
 
 def test_extending_says_what_is_wrong_and_leaves_the_take(synth: Synthesizer, take: Take) -> None:

@@ -23,7 +23,7 @@ class Page:
     def say(self, kind: str, **message: Any) -> None:
         self.player._handle_custom_msg({"type": kind, "page": self.name, **message}, [])
 
-    def hear(self, message: dict[str, Any], buffers: list[memoryview] | None = None) -> None:
+    def prefill(self, message: dict[str, Any], buffers: list[memoryview] | None = None) -> None:
         if message["page"] != self.name:
             return
         if message["type"] == "ended":
@@ -65,7 +65,7 @@ def page(player: Player, monkeypatch: pytest.MonkeyPatch) -> Page:
 
 def test_it_starts_with_the_first_class_and_the_settings_of_the_run(player: Player, synth: Synthesizer) -> None:
     assert player.weights == {"pistons": 1.0, "wind": 0.0} and player.active == ["rate"]
-    assert player.stance.parameters == {"rate": 2.5}
+    assert player.control_state.parameters == {"rate": 2.5}
     assert player.temperature == 1.0 and player.guidance == synth.sampling.guidance and player.seed == 4
     assert player.info["ranges"] == {"rate": (0.5, 4.5), "force": (0.1, 0.9)}
     assert not player.sounds and player.performances == []
@@ -77,7 +77,7 @@ def test_only_parameters_of_the_weighed_classes_are_sent(player: Player) -> None
     player.weights = {"wind": 0.5}
     assert player.weights == {"pistons": 1.0, "wind": 0.5} and player.active == ["rate", "force"]
     player.left_open = ["rate"]
-    assert player.stance.parameters == {"force": 0.5}
+    assert player.control_state.parameters == {"force": 0.5}
     player.weights = {"pistons": 0.0, "wind": 0.0}
     assert player.active == ["rate", "force"]  # any class: any parameter
 
@@ -100,7 +100,7 @@ def test_a_page_hears_steers_and_stops(player: Player, page: Page, synth: Synthe
     page.say("stop")
     assert page.ended and not player.sounds and player.status == ""
     assert player.delay_seconds == 0.21 and player.underruns == 2 and player.buffer_seconds > 0.08
-    take, frame = player.take, page.chunks[-1][0]["heard_at"] // synth.info.hop_length
+    take, frame = player.take, page.chunks[-1][0]["effective_from"] // synth.info.hop_length
     assert take.curves.parameters["rate"][frame - 1] == 2.5 and take.curves.parameters["rate"][frame] == 4.0
     heard = np.concatenate([audio for _, audio in page.chunks])
     np.testing.assert_allclose(heard, take.audio[: len(heard)], atol=1e-4)
@@ -142,13 +142,13 @@ def test_a_second_player_stops_the_first(player: Player, page: Page, synth: Synt
 def test_a_model_without_parameters_plays(synth: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synth, "conditions", Conditions(classes=("a", "b")))
     player = Player(synth)
-    assert player.active == [] and player.stance.parameters == {} and player.info["ranges"] == {}
+    assert player.active == [] and player.control_state.parameters == {} and player.info["ranges"] == {}
 
 
 def test_knobs_move_it(player: Player) -> None:
     player.left_open = ["force"]
     player.set("class", "wind")
     player.set("force", 0.25)
-    assert player.stance.controls == {"class": {"pistons": 0.0, "wind": 1.0}, "force": 0.25}
+    assert player.control_state.controls == {"class": {"pistons": 0.0, "wind": 1.0}, "force": 0.25}
     with pytest.raises(UserError, match="Unknown class 'rain'"):
         player.set("class", "rain")

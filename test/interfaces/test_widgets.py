@@ -13,6 +13,7 @@ import soundfile
 from dacformer.codec import Codec
 from dacformer.config import Config, load_config, save_config
 from dacformer.data import Conditions, Dataset
+from dacformer.display.html import audio_html
 from dacformer.errors import UserError
 from dacformer.generation import Curve, Synthesizer
 from dacformer.interfaces import (
@@ -31,7 +32,6 @@ from dacformer.interfaces import (
     trajectory,
 )
 from dacformer.interfaces.widgets import choose_control
-from dacformer.pages import player_html
 from dacformer.training import train
 
 
@@ -190,7 +190,7 @@ def test_clips_of_another_codec_are_refused(dataset: Dataset, codec: Codec, monk
 
 def test_a_player_holds_the_sound_itself() -> None:
     audio = np.linspace(-2.0, 2.0, 8000, dtype=np.float32)  # too loud: clipped, not wrapped
-    found = re.search(r"base64,([^\"]+)", player_html(audio, 8000))
+    found = re.search(r"base64,([^\"]+)", audio_html(audio, 8000))
     assert found
     heard, rate = soundfile.read(io.BytesIO(base64.b64decode(found[1])))
     assert rate == 8000

@@ -8,7 +8,7 @@ import torch
 
 from dacformer.errors import UserError
 from dacformer.generation import Curve, Synthesizer
-from dacformer.generation.loop import decode_circle, find_loop, measure_seam
+from dacformer.generation.looping import decode_circle, find_loop, measure_seam
 
 RATE = 44100
 
@@ -61,7 +61,7 @@ def test_a_loop_goes_round(untrained: Synthesizer, tmp_path: Path) -> None:
     seam = measure_seam(loop.audio, RATE)
     assert seam.spectrum < 0.9 and seam.jump < 0.9
     assert " loop " in loop._repr_html_() and " loop " not in loop.undo()._repr_html_()
-    assert untrained.open_take(loop.save(tmp_path / "loop")).loops
+    assert untrained.load_take(loop.save(tmp_path / "loop")).loops
     assert not loop.extend(0.1).loops
 
 

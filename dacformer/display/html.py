@@ -15,7 +15,7 @@ def figure_html(figure: Figure, dpi: int = 100) -> str:
     return f'<img style="width: 100%" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
-def player_html(audio: np.ndarray, sample_rate: int, play: bool = False, loop: bool = False) -> str:
+def audio_html(audio: np.ndarray, sample_rate: int, play: bool = False, loop: bool = False) -> str:
     """A player whose sound lies in the page, without loss, in half the room of a `.wav`.
 
     Args:

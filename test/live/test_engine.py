@@ -12,25 +12,25 @@ import numpy as np
 import pytest
 
 from dacformer.errors import UserError
-from dacformer.generation import Curve, Live, Performance, Stance, Synthesizer, Take
+from dacformer.generation import ControlState, Curve, LiveEngine, Performance, Synthesizer, Take
 from dacformer.generation.controls import from_json
-from dacformer.generation.live import CALM_SECONDS, CHUNK_FRAMES, LEAST_AHEAD, SILENCE_SECONDS, Chunk, Flow
+from dacformer.live.engine import CALM_SECONDS, CHUNK_FRAMES, LEAST_AHEAD, SILENCE_SECONDS, BufferController, Chunk
 
-WIND = Stance({"wind": 1.0}, {"strength": 0.5}, temperature=1.0, guidance=2.0)
+WIND = ControlState({"wind": 1.0}, {"strength": 0.5}, temperature=1.0, guidance=2.0)
 MOVES = [
     WIND,
     WIND,
-    Stance({"wind": 1.0}, {"strength": 0.0}, 1.0, 2.0),
-    Stance({"wind": 0.4, "pistons": 0.6}, {"strength": 0.9, "rate": 0.3}, 0.0, 1.0),
-    Stance({"pistons": 1.0}, {"rate": 0.3}, 1.3, 1.0),
-    Stance({}, {}, 0.7, 3.5),
+    ControlState({"wind": 1.0}, {"strength": 0.0}, 1.0, 2.0),
+    ControlState({"wind": 0.4, "pistons": 0.6}, {"strength": 0.9, "rate": 0.3}, 0.0, 1.0),
+    ControlState({"pistons": 1.0}, {"rate": 0.3}, 1.3, 1.0),
+    ControlState({}, {}, 0.7, 3.5),
     WIND,
 ]
 
 
-def perform(synth: Synthesizer, seed: int, moves: list[Stance] = MOVES) -> tuple[Take, np.ndarray]:
+def perform(synth: Synthesizer, seed: int, moves: list[ControlState] = MOVES) -> tuple[Take, np.ndarray]:
     performance = Performance(synth, seed)
-    heard = [performance.play(stance) for stance in moves for _ in range(3)]
+    heard = [performance.play(control_state) for control_state in moves for _ in range(3)]
     return performance.take, np.concatenate(heard)
 
 
@@ -59,7 +59,7 @@ def test_every_move_is_in_the_curves(synth: Synthesizer) -> None:
 
 
 def test_what_was_never_asked_for_is_not_in_the_recipe(synth: Synthesizer) -> None:
-    take, _ = perform(synth, seed=1, moves=[Stance({"wind": 1.0}, {"strength": 0.0}, 0.0, 2.0)])
+    take, _ = perform(synth, seed=1, moves=[ControlState({"wind": 1.0}, {"strength": 0.0}, 0.0, 2.0)])
     assert take.recipe["controls"].keys() == {"class", "strength"}
     assert take.recipe["controls"]["class"].keys() == {"wind"}
     assert Curve(**take.recipe["sampling"]["temperature"]).points == [(0.0, 0.0)]
@@ -77,7 +77,7 @@ def test_nothing_played_is_no_take(synth: Synthesizer) -> None:
 
 
 def test_nothing_is_made_for_nobody() -> None:
-    flow = Flow(1000)
+    flow = BufferController(1000)
     assert flow.due_in(0.0) == math.inf
     flow.report(0.0, 0, False, 0)
     assert flow.due_in(0.0) == 0.0
@@ -87,7 +87,7 @@ def test_nothing_is_made_for_nobody() -> None:
 
 
 def test_no_more_is_made_than_the_buffer_takes() -> None:
-    flow = Flow(1000)
+    flow = BufferController(1000)
     flow.report(0.0, 0, False, 0)
     flow.made(100)
     assert flow.due_in(5.0) == pytest.approx(0.1 - LEAST_AHEAD)  # it has not begun to play
@@ -97,7 +97,7 @@ def test_no_more_is_made_than_the_buffer_takes() -> None:
 
 
 def test_a_report_that_was_held_up_does_not_fill_the_buffer_less() -> None:
-    flow = Flow(1000)
+    flow = BufferController(1000)
     flow.made(5000)
     flow.report(0.0, 0, True, 0)
     on_time = flow.due_in(1.0)
@@ -108,7 +108,7 @@ def test_a_report_that_was_held_up_does_not_fill_the_buffer_less() -> None:
 
 
 def test_the_buffer_grows_with_under_runs_and_shrinks_in_calm() -> None:
-    flow = Flow(1000)
+    flow = BufferController(1000)
     flow.report(0.0, 0, True, 0)
     assert flow.target_seconds == LEAST_AHEAD
     flow.report(1.0, 0, False, 1)
@@ -128,9 +128,9 @@ class Listener:
         self.chunks: list[Chunk] = []
         self.reasons: list[str] = []
         self.changed = threading.Condition()
-        self.live: Live | None = None
+        self.live: LiveEngine | None = None
 
-    def hear(self, chunk: Chunk) -> None:
+    def prefill(self, chunk: Chunk) -> None:
         with self.changed:
             self.chunks.append(chunk)
             self.changed.notify()
@@ -147,11 +147,11 @@ class Listener:
 
 
 @pytest.fixture
-def play(synth: Synthesizer) -> Iterator[Callable[[Listener], Live]]:
-    made: list[Live] = []
+def play(synth: Synthesizer) -> Iterator[Callable[[Listener], LiveEngine]]:
+    made: list[LiveEngine] = []
 
-    def start(listener: Listener) -> Live:
-        live = Live(synth, WIND, 3, listener.hear, listener.reasons.append)
+    def start(listener: Listener) -> LiveEngine:
+        live = LiveEngine(synth, WIND, 3, listener.hear, listener.reasons.append)
         made.append(live)
         live.start()
         return live
@@ -161,7 +161,7 @@ def play(synth: Synthesizer) -> Iterator[Callable[[Listener], Live]]:
         live.stop()
 
 
-def test_a_buffer_is_filled_and_no_more(play: Callable[[Listener], Live]) -> None:
+def test_a_buffer_is_filled_and_no_more(play: Callable[[Listener], LiveEngine]) -> None:
     listener = Listener()  # which never says that it plays
     live = play(listener)
     listener.wait_for(lambda: listener.seconds >= LEAST_AHEAD)
@@ -170,7 +170,7 @@ def test_a_buffer_is_filled_and_no_more(play: Callable[[Listener], Live]) -> Non
     assert not live.sounds and listener.reasons == [""]
 
 
-def test_live_moves_are_heard_recorded_and_rendered_again(synth: Synthesizer, play: Callable[..., Live]) -> None:
+def test_live_moves_are_heard_recorded_and_rendered_again(synth: Synthesizer, play: Callable[..., LiveEngine]) -> None:
     listener = Listener()
     live = listener.live = play(listener)
     live.listen(0, True, 0)
@@ -181,28 +181,28 @@ def test_live_moves_are_heard_recorded_and_rendered_again(synth: Synthesizer, pl
     first = [chunk.first for chunk in listener.chunks]
     assert first == np.cumsum([0, *(len(chunk.audio) for chunk in listener.chunks[:-1])]).tolist()
     take = live.performance.take
-    (heard_at,) = {chunk.heard_at for chunk in listener.chunks if chunk.change == 7}
-    frame = heard_at // take.hop_length
+    (effective_from,) = {chunk.effective_from for chunk in listener.chunks if chunk.change == 7}
+    frame = effective_from // take.hop_length
     assert take.curves.weights["wind"][frame - 1] == 1.0 and take.curves.weights["wind"][frame] == 0.4
     np.testing.assert_array_equal(render(synth, take).codes, take.codes)
 
 
-def test_unknown_names_are_refused_where_they_are_given(synth: Synthesizer, play: Callable[..., Live]) -> None:
+def test_unknown_names_are_refused_where_they_are_given(synth: Synthesizer, play: Callable[..., LiveEngine]) -> None:
     listener = Listener()
     live = play(listener)
-    for stance, said in (
-        (Stance({"wnd": 1.0}, {}, 1.0, 1.0), "Did you mean 'wind'"),
-        (Stance({}, {"gain": 1.0}, 1.0, 1.0), "Unknown parameter 'gain'"),
-        (Stance({"wind": -1.0}, {}, 1.0, 1.0), "0 or more"),
-        (Stance({"wind": 1.0}, {}, -1.0, 1.0), "'temperature'"),
-        (Stance({"wind": 1.0}, {}, 1.0, -1.0), "'guidance'"),
+    for control_state, said in (
+        (ControlState({"wnd": 1.0}, {}, 1.0, 1.0), "Did you mean 'wind'"),
+        (ControlState({}, {"gain": 1.0}, 1.0, 1.0), "Unknown parameter 'gain'"),
+        (ControlState({"wind": -1.0}, {}, 1.0, 1.0), "0 or more"),
+        (ControlState({"wind": 1.0}, {}, -1.0, 1.0), "'temperature'"),
+        (ControlState({"wind": 1.0}, {}, 1.0, -1.0), "'guidance'"),
     ):
         with pytest.raises(UserError, match=said):
-            live.move(stance, 1)
+            live.move(control_state, 1)
         with pytest.raises(UserError, match=said):
-            Performance(synth).play(stance)
+            Performance(synth).play(control_state)
         with pytest.raises(UserError, match=said):
-            Live(synth, stance, 0, listener.hear, listener.reasons.append)
+            LiveEngine(synth, control_state, 0, listener.hear, listener.reasons.append)
     assert live.sounds and listener.reasons == []
 
 
@@ -218,21 +218,21 @@ def test_unknown_names_are_refused_where_they_are_given(synth: Synthesizer, play
 )
 def test_a_stance_is_made_of_numbers(values: tuple) -> None:
     with pytest.raises(UserError, match=r"Expected"):
-        Stance(*values)
+        ControlState(*values)
 
 
-def test_an_ended_one_says_so(synth: Synthesizer, play: Callable[[Listener], Live]) -> None:
+def test_an_ended_one_says_so(synth: Synthesizer, play: Callable[[Listener], LiveEngine]) -> None:
     live, other = play(Listener()), Listener()
     with pytest.raises(UserError, match="started before"):
         live.start()
     play(other)
     with pytest.raises(UserError, match="has ended: Stopped: another player was started"):
         live.move(WIND, 1)
-    unstarted = Live(synth, WIND, 0, other.hear, other.reasons.append)
+    unstarted = LiveEngine(synth, WIND, 0, other.hear, other.reasons.append)
     unstarted.stop()
 
 
-def test_starting_one_stops_the_other(play: Callable[[Listener], Live]) -> None:
+def test_starting_one_stops_the_other(play: Callable[[Listener], LiveEngine]) -> None:
     one, other = Listener(), Listener()
     first, second = play(one), play(other)
     assert not first.sounds and second.sounds
@@ -245,13 +245,13 @@ def test_what_goes_wrong_in_the_thread_is_told(synth: Synthesizer) -> None:
         raise OSError("the line is cut")
 
     reasons: list[str] = []
-    live = Live(synth, WIND, 0, broken, reasons.append)
+    live = LiveEngine(synth, WIND, 0, broken, reasons.append)
     live.start()
     live._thread.join(timeout=60)
     assert not live.sounds and reasons == ["OSError: the line is cut"]
 
 
-def test_a_stopped_one_stays_stopped_and_keeps_its_take(play: Callable[[Listener], Live]) -> None:
+def test_a_stopped_one_stays_stopped_and_keeps_its_take(play: Callable[[Listener], LiveEngine]) -> None:
     listener = Listener()
     live = play(listener)
     listener.wait_for(lambda: len(listener.chunks) > 2)
@@ -268,7 +268,7 @@ def test_a_program_may_end_while_it_plays(trained: Path) -> None:
 from dacformer.generation import Live, Stance, load
 import threading
 heard = threading.Event()
-def hear(chunk):
+def prefill(chunk):
     live.listen(chunk.first + len(chunk.audio), True, 0)
     heard.set()
 live = Live(load({str(trained)!r}), Stance({{"wind": 1.0}}, {{}}, 1.0, 2.0), 0, hear, print)

@@ -1,6 +1,6 @@
 """Playing live: a voice in a thread of its own, under controls that a person moves while it sounds, all remembered.
 
-`Performance` makes sound chunk by chunk and keeps what was asked for. `Flow` says when the next chunk is due. `Live`
+`Performance` makes sound chunk by chunk and keeps what was asked for. `BufferController` says when the next chunk is due. `LiveEngine`
 runs the one by the other; where the sound goes is the business of whoever listens.
 """
 
@@ -20,7 +20,7 @@ from dacformer.config import SamplingConfig
 from dacformer.errors import UserError, shown
 from dacformer.generation.controls import Controls, Curve, check_controls
 from dacformer.generation.sampling import Sampling, parse_sampling
-from dacformer.generation.synthesizer import Synthesizer, Voice
+from dacformer.generation.synthesizer import AudioStream, Synthesizer
 from dacformer.generation.take import Take
 
 CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay the controls
@@ -33,7 +33,7 @@ SILENCE_SECONDS = 10.0  # without a word from the listener, before nothing more 
 
 
 @dataclass(frozen=True)
-class Stance:
+class ControlState:
     """Where all controls stand at one moment.
 
     Attributes:
@@ -87,15 +87,15 @@ class Performance:
         """
         self._synth = synth
         self._seed = seed = check_seed(seed)
-        self._checked: tuple[Stance, SamplingConfig] | None = None
+        self._checked: tuple[ControlState, SamplingConfig] | None = None
         still = Curve([(0.0, 1.0)], step=True)  # moves, so that any guidance may be asked for later
-        self._voice = Voice(synth, seed, Sampling(synth.sampling, {"guidance": still}))
+        self._stream = AudioStream(synth, seed, Sampling(synth.sampling, {"guidance": still}))
         self._lock = threading.Lock()  # a take may be asked for while another thread plays
         self._codes: list[np.ndarray] = []
         self._points: dict[str, dict[str, Points]] = {}
         self.num_frames = 0
 
-    def check(self, stance: Stance) -> SamplingConfig:
+    def check(self, control_state: ControlState) -> SamplingConfig:
         """Refuses what cannot be played.
 
         Args:
@@ -108,15 +108,15 @@ class Performance:
             UserError: The model does not know a class or a parameter, or a value is one that it cannot have.
         """
         latest = self._checked
-        if latest is not None and latest[0] is stance:
+        if latest is not None and latest[0] is control_state:
             return latest[1]
-        check_controls(stance.controls, self._synth.conditions)
-        draws = {"temperature": stance.temperature, "guidance": stance.guidance}
+        check_controls(control_state.controls, self._synth.conditions)
+        draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
         settings = parse_sampling(self._synth.sampling, draws).still
-        self._checked = stance, settings
+        self._checked = control_state, settings
         return settings
 
-    def play(self, stance: Stance, num_frames: int = CHUNK_FRAMES) -> np.ndarray:
+    def play(self, control_state: ControlState, num_frames: int = CHUNK_FRAMES) -> np.ndarray:
         """Goes on.
 
         Args:
@@ -129,14 +129,18 @@ class Performance:
         Raises:
             UserError: As in `check`.
         """
-        settings = self.check(stance)
+        settings = self.check(control_state)
         times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.info.frame_rate
-        codes, audio = self._voice.play(stance.controls, times, [settings] * num_frames)
+        codes, audio = self._stream.play(control_state.controls, times, [settings] * num_frames)
         conditions = self._synth.conditions
         with self._lock:
-            self._note("class", {name: stance.weights.get(name, 0.0) for name in conditions.classes}, times[0])
-            self._note("parameter", {name: stance.parameters.get(name) for name in conditions.parameters}, times[0])
-            self._note("sampling", {"temperature": stance.temperature, "guidance": stance.guidance}, times[0])
+            self._note("class", {name: control_state.weights.get(name, 0.0) for name in conditions.classes}, times[0])
+            self._note(
+                "parameter", {name: control_state.parameters.get(name) for name in conditions.parameters}, times[0]
+            )
+            self._note(
+                "sampling", {"temperature": control_state.temperature, "guidance": control_state.guidance}, times[0]
+            )
             self._codes.append(codes.astype(np.int32))
             self.num_frames += num_frames
         return audio
@@ -163,7 +167,7 @@ class Performance:
         weights = _curves(points["class"], unless=0.0)
         controls = {"class": weights, **_curves(points["parameter"], unless=None)}
         sampling = Sampling(self._synth.sampling, _curves(points["sampling"], unless=None))
-        return self._synth.takes_of(codes, [controls], sampling, self._seed)[0]
+        return self._synth.render_takes(codes, [controls], sampling, self._seed)[0]
 
 
 def _curves(points: Mapping[str, Points], unless: float | None) -> dict[str, Curve]:
@@ -172,7 +176,7 @@ def _curves(points: Mapping[str, Points], unless: float | None) -> dict[str, Cur
     return {name: Curve(each, step=True) for name, each in asked.items()}
 
 
-class Flow:
+class BufferController:
     """How far ahead of the listener to play: as little as goes well.
 
     The listener tells how much it has played; between its reports the clock does.
@@ -243,11 +247,11 @@ class Chunk(NamedTuple):
     audio: np.ndarray
     first: int
     change: int
-    heard_at: int
+    effective_from: int
     target_seconds: float
 
 
-class Live:
+class LiveEngine:
     """A performance that goes on in a thread of its own until it is stopped. Only one of a process sounds at a time."""
 
     _sounding: ClassVar["Live | None"] = None
@@ -255,7 +259,7 @@ class Live:
     def __init__(
         self,
         synth: Synthesizer,
-        stance: Stance,
+        control_state: ControlState,
         seed: int,
         send: Callable[[Chunk], None],
         ended: Callable[[str], None],
@@ -273,11 +277,11 @@ class Live:
             UserError: A stance that the model cannot play, or a seed that is none.
         """
         self.performance = Performance(synth, seed)
-        self.performance.check(stance)
-        self.flow = Flow(synth.info.sample_rate)
+        self.performance.check(control_state)
+        self.flow = BufferController(synth.info.sample_rate)
         self._hop = synth.info.hop_length
         self._send, self._ended = send, ended
-        self._stance, self._change = stance, 0
+        self._stance, self._change = control_state, 0
         self._samples = 0
         self._heard = 0, 0  # the latest change that sounds, and from which sample on
         self._why: str | None = None  # why it ends
@@ -297,13 +301,13 @@ class Live:
         """
         if self._thread.ident is not None:
             raise UserError("This performance was started before. Make a new Live to play again.")
-        before, Live._sounding = Live._sounding, self
+        before, LiveEngine._sounding = LiveEngine._sounding, self
         if before is not None and before.sounds:
             before.stop("Stopped: another player was started.")
         self._thread.start()
         self.listen(0, False, 0)
 
-    def move(self, stance: Stance, change: int) -> None:
+    def move(self, control_state: ControlState, change: int) -> None:
         """Changes the controls, from the next chunk on.
 
         Args:
@@ -313,14 +317,14 @@ class Live:
         Raises:
             UserError: The model cannot play it, or the performance has ended; what sounds goes on as it was.
         """
-        self.performance.check(stance)
+        self.performance.check(control_state)
         with self._news:
             if self._why is not None:
                 raise UserError(f"This performance has ended{self._why and f': {self._why}'}. Start a new one.")
-            self._stance, self._change = stance, change
+            self._stance, self._change = control_state, change
 
     def listen(self, played: int | None, runs: bool, underruns: int) -> None:
-        """What the listener says, several times a second, see `Flow.report`; `played` is None for one that is new."""
+        """What the listener says, several times a second, see `BufferController.report`; `played` is None for one that is new."""
         with self._news:
             self.flow.report(time.monotonic(), self._samples if played is None else played, runs, underruns)
             self._news.notify()
@@ -359,10 +363,10 @@ class Live:
 
     def _chunk(self) -> Chunk:
         with self._news:
-            stance, change = self._stance, self._change
+            control_state, change = self._stance, self._change
         if change != self._heard[0]:
             self._heard = change, self.performance.num_frames * self._hop
-        audio = self.performance.play(stance)
+        audio = self.performance.play(control_state)
         with self._news:
             first = self._samples
             self._samples += len(audio)
@@ -373,5 +377,5 @@ class Live:
 @atexit.register
 def _silence() -> None:
     """Stops what sounds: Python cannot end while a thread is inside torch."""
-    if Live._sounding is not None:
-        Live._sounding.stop()
+    if LiveEngine._sounding is not None:
+        LiveEngine._sounding.stop()
