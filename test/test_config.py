@@ -15,7 +15,7 @@ from dacformer.config import (
     save_config,
 )
 from dacformer.errors import UserError
-from dacformer.interfaces import LiveMapping
+from dacformer.notebook import LiveMapping
 
 PARAMS = Path(__file__).parents[1] / "params"
 

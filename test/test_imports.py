@@ -32,15 +32,15 @@ MAY_IMPORT = {
 EVERYTHING = {*MAY_IMPORT, "training"}
 MAY_IMPORT |= {
     "evaluation": EVERYTHING,
-    "interfaces": EVERYTHING | {"evaluation"},
+    "notebook": EVERYTHING | {"evaluation"},
     "describe": EVERYTHING,
     "__main__": {"cli"},
-    "cli": EVERYTHING | {"evaluation", "interfaces", "describe", "__version__"},
-    "__init__": EVERYTHING | {"evaluation", "interfaces"},
+    "cli": EVERYTHING | {"evaluation", "notebook", "describe", "__version__"},
+    "__init__": EVERYTHING | {"evaluation", "notebook"},
 }
 
 # The one way back: `synth.play()` is where a person looks for the player, and imports it when it is called.
-EXCEPTIONS = {"generation/synthesizer.py": {"dacformer.interfaces.play", "dacformer.interfaces.Player"}}
+EXCEPTIONS = {"generation/synthesizer.py": {"dacformer.notebook.play", "dacformer.notebook.Player"}}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -23,7 +23,7 @@ from dacformer.data.encode import encode_file
 from dacformer.data.labels import label_files, write_label_table
 from dacformer.generation.control_words import parse_controls
 from dacformer.generation.controls import check_controls
-from dacformer.interfaces.live_controls import load_mapping
+from dacformer.live.midi_osc import load_mapping
 from dacformer.training import train
 from dacformer.training.trainer import read_metrics
 from torture.workshop import SOUNDS, Workshop

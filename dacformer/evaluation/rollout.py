@@ -2,7 +2,7 @@
 
 A model that predicts the next frame better may play worse. So some held-out clips are played again, under their own
 conditions and from nothing, and looked at in the codec's latents, without decoding: can what was asked for be read off
-what is played, and is it like the clip? Whether that predicts control: docs/steering.md.
+what is played, and is it like the clip? Whether that predicts control: docs/control_study.md.
 
 `T` frames, `D` dimensions of a latent, `S` statistics of a clip, `C` width of a condition.
 """

@@ -32,7 +32,7 @@ from dacformer.model import CompiledStep, State
 from dacformer.model.heads import Sampler
 
 if TYPE_CHECKING:
-    from dacformer.interfaces import Player
+    from dacformer.notebook import PlayerWidget
 
 MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
@@ -405,7 +405,7 @@ class Synthesizer:
             steering.check_controls(now, self.conditions)
             yield stream.play(now, times, draws.at(times))[1]
 
-    def play(self, seed: int = 0) -> "Player":
+    def play(self, seed: int = 0) -> "PlayerWidget":
         """Shows a player in a notebook: the sound is made while it plays, and follows its sliders.
 
         Args:
@@ -414,7 +414,7 @@ class Synthesizer:
         Returns:
             The player; `player.take` is what was played.
         """
-        from dacformer.interfaces import play
+        from dacformer.notebook import play
 
         return play(self, seed)
 

@@ -12,7 +12,7 @@ from dacformer.config import Config, load_config, save_config
 from dacformer.data.dataset import DatasetInfo
 from dacformer.errors import UserError
 from dacformer.evaluation import training
-from dacformer.interfaces import ensure_run, runs
+from dacformer.notebook import ensure_run, runs
 
 Configure = Callable[..., Config]
 QUICK = {"steps": 1, "sample_every": 1, "sample_seconds": 0.05}

@@ -9,13 +9,13 @@ import pytest
 from dacformer.data import Conditions
 from dacformer.errors import UserError
 from dacformer.generation import Synthesizer
-from dacformer.interfaces import Player
+from dacformer.notebook import PlayerWidget
 
 
 class Page:
     """What a browser does: it asks for sound, plays what comes at once, and says so."""
 
-    def __init__(self, player: Player, name: str = "page") -> None:
+    def __init__(self, player: PlayerWidget, name: str = "page") -> None:
         self.player, self.name = player, name
         self.chunks: list[tuple[dict[str, Any], np.ndarray]] = []
         self.ended = False
@@ -50,20 +50,20 @@ def wait_until(there: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def player(synth: Synthesizer) -> Iterator[Player]:
+def player(synth: Synthesizer) -> Iterator[PlayerWidget]:
     player = synth.play(seed=4)
     yield player
     player.close()
 
 
 @pytest.fixture
-def page(player: Player, monkeypatch: pytest.MonkeyPatch) -> Page:
+def page(player: PlayerWidget, monkeypatch: pytest.MonkeyPatch) -> Page:
     page = Page(player)
     monkeypatch.setattr(player, "send", page.hear)
     return page
 
 
-def test_it_starts_with_the_first_class_and_the_settings_of_the_run(player: Player, synth: Synthesizer) -> None:
+def test_it_starts_with_the_first_class_and_the_settings_of_the_run(player: PlayerWidget, synth: Synthesizer) -> None:
     assert player.weights == {"pistons": 1.0, "wind": 0.0} and player.active == ["rate"]
     assert player.control_state.parameters == {"rate": 2.5}
     assert player.temperature == 1.0 and player.guidance == synth.sampling.guidance and player.seed == 4
@@ -73,16 +73,16 @@ def test_it_starts_with_the_first_class_and_the_settings_of_the_run(player: Play
         _ = player.take
 
 
-def test_only_parameters_of_the_weighed_classes_are_sent(player: Player) -> None:
+def test_only_parameters_of_the_weighed_classes_are_sent(player: PlayerWidget) -> None:
     player.weights = {"wind": 0.5}
     assert player.weights == {"pistons": 1.0, "wind": 0.5} and player.active == ["rate", "force"]
-    player.left_open = ["rate"]
+    player.unset = ["rate"]
     assert player.control_state.parameters == {"force": 0.5}
     player.weights = {"pistons": 0.0, "wind": 0.0}
     assert player.active == ["rate", "force"]  # any class: any parameter
 
 
-def test_what_the_model_does_not_know_is_refused(player: Player) -> None:
+def test_what_the_model_does_not_know_is_refused(player: PlayerWidget) -> None:
     with pytest.raises(UserError, match=r"Unknown class 'wnd'. Did you mean 'wind'"):
         player.weights = {"wnd": 1.0}
     with pytest.raises(UserError, match="Unknown parameter 'rat'"):
@@ -91,7 +91,7 @@ def test_what_the_model_does_not_know_is_refused(player: Player) -> None:
         player.parameters = {"rate": 9.0}
 
 
-def test_a_page_hears_steers_and_stops(player: Player, page: Page, synth: Synthesizer) -> None:
+def test_a_page_hears_steers_and_stops(player: PlayerWidget, page: Page, synth: Synthesizer) -> None:
     page.say("play")
     page.wait_for_seconds(0.2)
     player.set_state({"parameters": player.parameters | {"rate": 4.0}, "moves": 1})
@@ -106,7 +106,7 @@ def test_a_page_hears_steers_and_stops(player: Player, page: Page, synth: Synthe
     np.testing.assert_allclose(heard, take.audio[: len(heard)], atol=1e-4)
 
 
-def test_each_press_of_play_is_a_take(player: Player, page: Page) -> None:
+def test_each_press_of_play_is_a_take(player: PlayerWidget, page: Page) -> None:
     for count in (1, 2):
         page.say("play")
         wait_until(lambda: player.performances[-1].num_frames > 0)
@@ -116,7 +116,7 @@ def test_each_press_of_play_is_a_take(player: Player, page: Page) -> None:
     np.testing.assert_array_equal(one, other)  # the same seed
 
 
-def test_another_page_takes_over_where_the_first_was(player: Player, page: Page) -> None:
+def test_another_page_takes_over_where_the_first_was(player: PlayerWidget, page: Page) -> None:
     page.say("play")
     page.wait_for_seconds(0.1)
     page.name = "another"
@@ -129,9 +129,9 @@ def test_another_page_takes_over_where_the_first_was(player: Player, page: Page)
     assert player.sounds
 
 
-def test_a_second_player_stops_the_first(player: Player, page: Page, synth: Synthesizer) -> None:
+def test_a_second_player_stops_the_first(player: PlayerWidget, page: Page, synth: Synthesizer) -> None:
     page.say("play")
-    other = Player(synth)
+    other = PlayerWidget(synth)
     Page(other).say("play")
     assert not player.sounds and page.ended and other.sounds
     assert player.status == "Stopped: another player was started."
@@ -141,12 +141,12 @@ def test_a_second_player_stops_the_first(player: Player, page: Page, synth: Synt
 
 def test_a_model_without_parameters_plays(synth: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synth, "conditions", Conditions(classes=("a", "b")))
-    player = Player(synth)
+    player = PlayerWidget(synth)
     assert player.active == [] and player.control_state.parameters == {} and player.info["ranges"] == {}
 
 
-def test_knobs_move_it(player: Player) -> None:
-    player.left_open = ["force"]
+def test_knobs_move_it(player: PlayerWidget) -> None:
+    player.unset = ["force"]
     player.set("class", "wind")
     player.set("force", 0.25)
     assert player.control_state.controls == {"class": {"pistons": 0.0, "wind": 1.0}, "force": 0.25}

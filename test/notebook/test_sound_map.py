@@ -8,7 +8,7 @@ import pytest
 from dacformer.codec import Codec
 from dacformer.data import Dataset
 from dacformer.errors import UserError
-from dacformer.interfaces import sound_map
+from dacformer.notebook import sound_map
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

@@ -22,7 +22,7 @@ from dacformer.live.engine import Chunk
 _HERE = Path(__file__).parent
 
 
-def play(synth: Synthesizer, seed: int = 0) -> "Player":
+def play(synth: Synthesizer, seed: int = 0) -> "PlayerWidget":
     """Shows a player; its button starts the sound, since a page may only sound once it was clicked.
 
     Args:
@@ -32,12 +32,12 @@ def play(synth: Synthesizer, seed: int = 0) -> "Player":
     Returns:
         The player. The first one on a machine takes some ten seconds: what it runs is compiled, once.
     """
-    player = Player(synth, seed)
+    player = PlayerWidget(synth, seed)
     Performance(synth).play(player.control_state)  # now, so that the button finds everything compiled
     return player
 
 
-class Player(anywidget.AnyWidget):
+class PlayerWidget(anywidget.AnyWidget):
     """What `play` shows. Each press of the button begins a new take; starting another player stops this one.
 
     Attributes:
@@ -59,7 +59,7 @@ class Player(anywidget.AnyWidget):
     info = traitlets.Dict().tag(sync=True)
     weights = traitlets.Dict().tag(sync=True)
     parameters = traitlets.Dict().tag(sync=True)
-    left_open = traitlets.List().tag(sync=True)
+    unset = traitlets.List().tag(sync=True)
     active = traitlets.List().tag(sync=True)
     temperature = traitlets.Float(1.0, min=0.0).tag(sync=True)
     guidance = traitlets.Float(1.0, min=0.0).tag(sync=True)
@@ -89,7 +89,7 @@ class Player(anywidget.AnyWidget):
     @property
     def control_state(self) -> ControlState:
         """Where the controls stand: parameters that no class at hand has, or that are left open, are not sent."""
-        asked = {name: self.parameters[name] for name in self.active if name not in self.left_open}
+        asked = {name: self.parameters[name] for name in self.active if name not in self.unset}
         return ControlState(dict(self.weights), asked, self.temperature, self.guidance)
 
     @property
@@ -137,7 +137,7 @@ class Player(anywidget.AnyWidget):
             self.weights = {**dict.fromkeys(self.weights, 0.0), value: 1.0}
         else:
             self.parameters = {name: value}
-            self.left_open = [other for other in self.left_open if other != name]
+            self.unset = [other for other in self.unset if other != name]
 
     def stop(self) -> None:
         """Ends the take that sounds, if one does."""
@@ -161,7 +161,7 @@ class Player(anywidget.AnyWidget):
         parse_sampling(self._synth.sampling, {proposal.trait.name: proposal.value})
         return proposal.value
 
-    @traitlets.observe("weights", "parameters", "left_open", "temperature", "guidance")
+    @traitlets.observe("weights", "parameters", "unset", "temperature", "guidance")
     def _move(self, _: Any) -> None:
         weighed = [name for name, weight in self.weights.items() if weight]
         self.active = self._synth.conditions.parameters_for(weighed)

@@ -371,8 +371,8 @@ function parameterSliders(model, sound) {
   for (const [name, [low, high]] of Object.entries(model.get("info").ranges)) {
     const open = element("input", "", { type: "checkbox" });
     open.addEventListener("change", () => {
-      const others = model.get("left_open").filter((each) => each !== name);
-      sound.move("left_open", open.checked ? [...others, name] : others);
+      const others = model.get("unset").filter((each) => each !== name);
+      sound.move("unset", open.checked ? [...others, name] : others);
     });
     const made = slider({
       name, low, high, onInput: (value) => sound.move("parameters", { ...model.get("parameters"), [name]: value }),
@@ -390,7 +390,7 @@ function parameterSliders(model, sound) {
     sliders.forEach(({ row, input, open, set }, name) => {
       row.hidden = !active.has(name);
       set(model.get("parameters")[name]);
-      open.checked = input.disabled = model.get("left_open").includes(name);
+      open.checked = input.disabled = model.get("unset").includes(name);
     });
   };
   return { draw, box: whole };
@@ -538,7 +538,7 @@ function render({ model, el }, sound) {
     }
   };
   const drawControls = () => groups.forEach((group) => group.draw());
-  for (const name of ["weights", "parameters", "left_open", "active", "temperature", "guidance", "level_db"]) {
+  for (const name of ["weights", "parameters", "unset", "active", "temperature", "guidance", "level_db"]) {
     model.on(`change:${name}`, drawControls);
   }
   for (const name of ["status", "seed"]) model.on(`change:${name}`, draw);

@@ -16,8 +16,8 @@ from pythonosc.udp_client import SimpleUDPClient
 
 from dacformer.errors import UserError
 from dacformer.generation import Synthesizer
-from dacformer.interfaces import Hand, LiveControls, LiveMapping, load_mapping
-from dacformer.interfaces.live_controls import Knob
+from dacformer.live.midi_osc import ControllerMapping
+from dacformer.notebook import LiveControls, LiveMapping, ManualControls, load_mapping
 
 # A backend of mido that has no hardware: what is sent to its port is what a keyboard would send.
 BACKEND = """
@@ -48,16 +48,18 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 
 
 @pytest.fixture
-def hand(synth: Synthesizer) -> Hand:
-    return Hand(synth.conditions)
+def hand(synth: Synthesizer) -> ManualControls:
+    return ManualControls(synth.conditions)
 
 
-def listening(synth: Synthesizer, hand: Hand, **mapping: object) -> LiveControls:
+def listening(synth: Synthesizer, hand: ManualControls, **mapping: object) -> LiveControls:
     return LiveControls(hand, synth.conditions, LiveMapping.model_validate({"osc_port": 0} | mapping))
 
 
-def test_knobs_and_keys_move_what_they_are_mapped_to(synth: Synthesizer, hand: Hand, backend: ModuleType) -> None:
-    knobs = {7: Knob(name="rate"), 8: {"name": "force", "low": 0.9, "high": 0.1}}
+def test_knobs_and_keys_move_what_they_are_mapped_to(
+    synth: Synthesizer, hand: ManualControls, backend: ModuleType
+) -> None:
+    knobs = {7: ControllerMapping(name="rate"), 8: {"name": "force", "low": 0.9, "high": 0.1}}
     mapping = {"midi_port": "faders", "controllers": knobs}
     with listening(synth, hand, **mapping, notes={36: "wind"}) as live:
         assert live.listen_midi() == "Grand Faders 8"
@@ -77,7 +79,7 @@ def test_knobs_and_keys_move_what_they_are_mapped_to(synth: Synthesizer, hand: H
     assert backend.sounding[-1].closed
 
 
-def test_a_knob_that_is_moved_is_learned_and_kept(synth: Synthesizer, hand: Hand, tmp_path: Path) -> None:
+def test_a_knob_that_is_moved_is_learned_and_kept(synth: Synthesizer, hand: ManualControls, tmp_path: Path) -> None:
     live = listening(synth, hand)
     live.learn("rate")
     live.midi(mido.Message("note_on", note=5))  # not a knob: goes on waiting
@@ -85,7 +87,7 @@ def test_a_knob_that_is_moved_is_learned_and_kept(synth: Synthesizer, hand: Hand
     live.midi(mido.Message("control_change", control=22, value=0))
     live.learn("wind")
     live.midi(mido.Message("note_on", note=60))
-    assert live.mapping.controllers == {21: Knob(name="rate")} and live.mapping.notes == {60: "wind"}
+    assert live.mapping.controllers == {21: ControllerMapping(name="rate")} and live.mapping.notes == {60: "wind"}
     assert hand() == {"rate": 0.5, "class": "wind"}
     live.save(tmp_path / "learned.yaml")
     assert load_mapping(tmp_path / "learned.yaml", synth.conditions) == live.mapping
@@ -95,7 +97,7 @@ def test_a_knob_that_is_moved_is_learned_and_kept(synth: Synthesizer, hand: Hand
         live.learn("wnd")
 
 
-def heard(hand: Hand, name: str, value: object) -> bool:
+def heard(hand: ManualControls, name: str, value: object) -> bool:
     """Whether it arrives within some seconds: datagrams take their time on a busy machine."""
     deadline = time.monotonic() + 20.0
     while hand().get(name) != value and time.monotonic() < deadline:
@@ -103,7 +105,7 @@ def heard(hand: Hand, name: str, value: object) -> bool:
     return hand().get(name) == value
 
 
-def test_an_osc_client_moves_parameters_and_classes(synth: Synthesizer, hand: Hand) -> None:
+def test_an_osc_client_moves_parameters_and_classes(synth: Synthesizer, hand: ManualControls) -> None:
     with listening(synth, hand, osc={"/1/fader1": {"name": "rate"}}) as live:
         client = SimpleUDPClient("127.0.0.1", live.listen_osc())
         client.send_message("/1/fader1", 0.5)
@@ -125,7 +127,7 @@ def test_an_osc_client_moves_parameters_and_classes(synth: Synthesizer, hand: Ha
     ],
 )
 def test_a_wrong_message_is_kept_as_a_problem_and_moves_nothing(
-    synth: Synthesizer, hand: Hand, address: str, values: list[object], said: str
+    synth: Synthesizer, hand: ManualControls, address: str, values: list[object], said: str
 ) -> None:
     live = listening(synth, hand, osc={"/fader": {"name": "rate"}})
     live.osc(address, *values)
@@ -134,7 +136,7 @@ def test_a_wrong_message_is_kept_as_a_problem_and_moves_nothing(
     assert live.problem == ""
 
 
-def test_a_hand_plays_a_stream(synth: Synthesizer, hand: Hand) -> None:
+def test_a_hand_plays_a_stream(synth: Synthesizer, hand: ManualControls) -> None:
     hand.set("class", "wind")
     first = np.concatenate(list(islice(synth.stream(hand, chunk_seconds=0.1), 2)))
     assert np.isfinite(first).all()
@@ -143,7 +145,7 @@ def test_a_hand_plays_a_stream(synth: Synthesizer, hand: Hand) -> None:
 
 
 def test_what_the_model_does_not_know_is_refused_before_the_show(
-    synth: Synthesizer, hand: Hand, tmp_path: Path
+    synth: Synthesizer, hand: ManualControls, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"names the parameter 'gain'\. Known: rate, force"):
         listening(synth, hand, controllers={1: {"name": "gain"}})
@@ -161,7 +163,7 @@ def test_what_the_model_does_not_know_is_refused_before_the_show(
             load_mapping(path, synth.conditions)
 
 
-def test_ports_that_are_not_there_are_named(synth: Synthesizer, hand: Hand, backend: ModuleType) -> None:
+def test_ports_that_are_not_there_are_named(synth: Synthesizer, hand: ManualControls, backend: ModuleType) -> None:
     with pytest.raises(
         UserError, match="No MIDI port has 'launch' in its name. There are: Through, Grand".replace(".", r"\.")
     ):
@@ -173,7 +175,7 @@ def test_ports_that_are_not_there_are_named(synth: Synthesizer, hand: Hand, back
 
 
 def test_without_the_extra_it_says_what_to_install(
-    synth: Synthesizer, hand: Hand, monkeypatch: pytest.MonkeyPatch
+    synth: Synthesizer, hand: ManualControls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "mido", None)
     with pytest.raises(UserError, match=r"pip install \"dacformer\[live\]\""):

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dacformer.data import Dataset
-from dacformer.interfaces import plot_code_usage, plot_codes, plot_labels, plot_training
+from dacformer.notebook import plot_code_usage, plot_codes, plot_labels, plot_training
 
 
 def test_the_label_map_counts_files_and_places_values(dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ import pytest
 from dacformer.audio import write_audio
 from dacformer.data.labels import read_label_table
 from dacformer.errors import UserError
-from dacformer.interfaces import LabelTable, label_sounds
+from dacformer.notebook import LabelTable, label_sounds
 
 RATE = 8000
 

@@ -16,38 +16,38 @@ from dacformer.data import Conditions, Dataset
 from dacformer.display.html import audio_html
 from dacformer.errors import UserError
 from dacformer.generation import Curve, Synthesizer
-from dacformer.interfaces import (
+from dacformer.notebook import (
+    AudioGrid,
+    ControlPanel,
     LivePlot,
     LiveSamples,
-    Sheet,
-    Steering,
     conditions_table,
+    control_panel,
     ensure_run,
-    look_at,
     morph,
-    one_of_each,
+    one_take_per_class,
+    reference_clips,
     settings_table,
-    steer,
     sweep,
-    trajectory,
+    sweep_curve,
 )
-from dacformer.interfaces.widgets import choose_control
+from dacformer.notebook.widgets import choose_control
 from dacformer.training import train
 
 
 @pytest.fixture
-def panel(synth: Synthesizer) -> Steering:
-    return steer(synth, seconds=0.5)
+def panel(synth: Synthesizer) -> ControlPanel:
+    return control_panel(synth, seconds=0.5)
 
 
-def test_the_panel_starts_with_a_take(panel: Steering) -> None:
+def test_the_panel_starts_with_a_take(panel: ControlPanel) -> None:
     assert panel.take is not None
     assert "<audio" in panel.result.value and "<img" in panel.result.value
     assert "autoplay" not in panel.result.value  # opening a notebook makes no noise
     assert panel.message.value == ""
 
 
-def test_moving_a_slider_makes_another_take(panel: Steering) -> None:
+def test_moving_a_slider_makes_another_take(panel: ControlPanel) -> None:
     before = panel.take
     panel.parameters["rate"].value = 4.0
     assert panel.take is not before and panel.take is not None
@@ -56,31 +56,31 @@ def test_moving_a_slider_makes_another_take(panel: Steering) -> None:
 
 
 @pytest.mark.parametrize("name, value", [("guidance", 3.0), ("temperature", 0.5), ("top_p", 0.8)])
-def test_sampling_sliders_are_sent(panel: Steering, name: str, value: float) -> None:
+def test_sampling_sliders_are_sent(panel: ControlPanel, name: str, value: float) -> None:
     panel.sampling[name].value = value
     assert panel.take is not None and panel.take.recipe["sampling"][name] == value
 
 
 def test_sampling_that_is_not_moved_stays_as_the_run_has_it(synth: Synthesizer) -> None:
     synth.sampling = synth.sampling.model_copy(update={"temperature": (0.9, 1.1)})
-    take = steer(synth, seconds=0.2).take
+    take = control_panel(synth, seconds=0.2).take
     assert take is not None and take.recipe["sampling"]["temperature"] == [0.9, 1.1]
 
 
-def test_seconds_and_seed_are_sent(panel: Steering) -> None:
+def test_seconds_and_seed_are_sent(panel: ControlPanel) -> None:
     panel.seconds.value = 1.0
     assert panel.take is not None and panel.take.codes.shape[1] == 62
     panel._another.click()
     assert panel.take.recipe["seed"] == panel.seed.value == 1
 
 
-def test_an_open_parameter_is_unknown_to_the_model(panel: Steering) -> None:
+def test_an_open_parameter_is_unknown_to_the_model(panel: ControlPanel) -> None:
     panel.unknown["rate"].value = True
     assert panel.controls == {"class": "pistons"}
     assert panel.parameters["rate"].disabled
 
 
-def test_only_parameters_of_the_chosen_classes_are_in_sight_and_sent(panel: Steering) -> None:
+def test_only_parameters_of_the_chosen_classes_are_in_sight_and_sent(panel: ControlPanel) -> None:
     assert (panel._rows["rate"].layout.display, panel._rows["force"].layout.display) == ("", "none")
     panel.start.value = "wind"
     assert (panel._rows["rate"].layout.display, panel._rows["force"].layout.display) == ("none", "")
@@ -89,7 +89,7 @@ def test_only_parameters_of_the_chosen_classes_are_in_sight_and_sent(panel: Stee
     assert set(panel.controls) == {"rate", "force"}
 
 
-def test_a_morph_has_weights_that_add_up_and_the_parameters_of_both(panel: Steering) -> None:
+def test_a_morph_has_weights_that_add_up_and_the_parameters_of_both(panel: ControlPanel) -> None:
     assert panel.blend.disabled
     panel.goal.value = "wind"
     panel.blend.value = 0.25
@@ -97,7 +97,7 @@ def test_a_morph_has_weights_that_add_up_and_the_parameters_of_both(panel: Steer
     assert not panel.blend.disabled
 
 
-def test_a_mistake_is_shown_and_the_panel_goes_on(panel: Steering, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_is_shown_and_the_panel_goes_on(panel: ControlPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise UserError("expected <something> else")
 
@@ -110,7 +110,7 @@ def test_a_mistake_is_shown_and_the_panel_goes_on(panel: Steering, monkeypatch: 
     assert panel.take is not None and panel.message.value == ""
 
 
-def test_a_defect_is_shown_and_not_swallowed(panel: Steering, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_shown_and_not_swallowed(panel: ControlPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("oh")
 
@@ -120,7 +120,7 @@ def test_a_defect_is_shown_and_not_swallowed(panel: Steering, monkeypatch: pytes
     assert "ZeroDivisionError: oh" in panel.message.value
 
 
-def test_a_warning_is_shown_beside_the_sound(panel: Steering, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warning_is_shown_beside_the_sound(panel: ControlPanel, monkeypatch: pytest.MonkeyPatch) -> None:
     generate = panel.synth.generate
 
     def grumble(*args: object, **more: object) -> object:
@@ -135,9 +135,9 @@ def test_a_warning_is_shown_beside_the_sound(panel: Steering, monkeypatch: pytes
 def test_a_model_without_parameters_can_be_steered_and_swept(synth: Synthesizer) -> None:
     synth.conditions = Conditions(classes=("creek",))
     synth.model = synth.checkpoint.metadata.model_copy(update={"conditions": synth.conditions}).build_model().eval()
-    assert steer(synth, seconds=0.2).controls == {"class": "creek"}
+    assert control_panel(synth, seconds=0.2).controls == {"class": "creek"}
     assert list(sweep(synth, seconds=0.2).sounds) == ["creek"]
-    assert synth.generate(0.2, trajectory(synth, 0.2)).curves.weights.keys() == {"creek"}
+    assert synth.generate(0.2, sweep_curve(synth, 0.2)).curves.weights.keys() == {"creek"}
     assert morph(synth, seconds=0.2).curves.weights.keys() == {"creek"}
 
 
@@ -156,7 +156,7 @@ def test_a_sweep_chooses_what_is_left_open(synth: Synthesizer) -> None:
 
 
 def test_a_trajectory_goes_there_and_back(synth: Synthesizer) -> None:
-    controls = trajectory(synth, 4.0, "wind")
+    controls = sweep_curve(synth, 4.0, "wind")
     assert controls["class"] == "wind" and isinstance(controls["force"], Curve)
     assert [controls["force"](seconds) for seconds in (0, 2, 4)] == [0.1, 0.9, 0.1]
 
@@ -168,11 +168,11 @@ def test_a_morph_crosses_weights(synth: Synthesizer) -> None:
 
 
 def test_one_of_each_class(synth: Synthesizer) -> None:
-    assert list(one_of_each(synth, 0.1).sounds) == ["pistons", "wind"]
+    assert list(one_take_per_class(synth, 0.1).sounds) == ["pistons", "wind"]
 
 
 def test_real_clips_of_each_class_are_decoded_but_only_as_far_as_heard(dataset: Dataset, codec: Codec) -> None:
-    sheet = look_at(dataset, codec, n=2, seconds=0.25)
+    sheet = reference_clips(dataset, codec, n=2, seconds=0.25)
     assert list(sheet.sounds) == [
         "pistons 1, rate 0.5",
         "pistons 3, rate 2.5",
@@ -185,7 +185,7 @@ def test_real_clips_of_each_class_are_decoded_but_only_as_far_as_heard(dataset: 
 def test_clips_of_another_codec_are_refused(dataset: Dataset, codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "identity", "other-1")
     with pytest.raises(UserError, match="it would play noise"):
-        look_at(dataset, codec)
+        reference_clips(dataset, codec)
 
 
 def test_a_player_holds_the_sound_itself() -> None:
@@ -249,5 +249,5 @@ def test_tables_tell_settings_and_conditions(config: Config, dataset: Dataset) -
 
 
 def test_a_sheet_may_be_of_any_sounds() -> None:
-    page = Sheet({"a": np.zeros(10, np.float32)}, 8000, columns=3)._repr_html_()
+    page = AudioGrid({"a": np.zeros(10, np.float32)}, 8000, columns=3)._repr_html_()
     assert "repeat(1," in page and "<audio" in page

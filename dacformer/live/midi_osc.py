@@ -1,6 +1,6 @@
 """MIDI and OSC: knobs, keys and messages move parameters and classes, by a mapping in YAML that can be learned.
 
-What they move is anything with `set(name, value)`: a `Hand`, which `Synthesizer.stream` can play from, or a player.
+What they move is anything with `set(name, value)`: a `ManualControls`, which `Synthesizer.stream` can play from, or a player.
 Needs `pip install "dacformer[live]"` (mido, python-rtmidi, python-osc).
 """
 
@@ -22,7 +22,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 LARGEST = 127.0  # of a MIDI controller
 
 
-class Knob(Settings):
+class ControllerMapping(Settings):
     """What a controller moves."""
 
     name: str
@@ -42,11 +42,11 @@ class LiveMapping(Settings):
     """Where OSC messages are listened for; `0.0.0.0` lets other machines in."""
     osc_port: Annotated[int, Field(ge=0, le=65535)] = 9000
     """0 takes a free one."""
-    controllers: dict[Number, Knob] = {}
+    controllers: dict[Number, ControllerMapping] = {}
     """MIDI controller number -> parameter."""
     notes: dict[Number, str] = {}
     """MIDI note number -> class."""
-    osc: dict[str, Knob] = {}
+    osc: dict[str, ControllerMapping] = {}
     """OSC address -> parameter, its argument from 0 to 1. `/class NAME` and `/PARAMETER VALUE` (in the parameter's own
     units) are always understood."""
 
@@ -59,7 +59,7 @@ class Settable(Protocol):
         ...
 
 
-class Hand:
+class ManualControls:
     """Controls that stand still until they are set; give it to `Synthesizer.stream` as `controls`."""
 
     def __init__(self, conditions: Conditions) -> None:
@@ -171,7 +171,7 @@ class LiveControls:
         """Takes a MIDI message, a `mido.Message`; kinds that move nothing are ignored."""
         if message.type == "control_change":
             if self._learning in self._conditions.parameters:
-                learned = {message.control: Knob(name=str(self._learning))}
+                learned = {message.control: ControllerMapping(name=str(self._learning))}
                 self._grow(controllers=self.mapping.controllers | learned)
             if knob := self.mapping.controllers.get(message.control):
                 self._turn(knob, message.value / LARGEST)
@@ -252,7 +252,7 @@ class LiveControls:
     def _grow(self, **changes: Any) -> None:
         self.mapping, self._learning = self.mapping.model_copy(update=changes), None
 
-    def _turn(self, knob: Knob, share: Any) -> None:
+    def _turn(self, knob: ControllerMapping, share: Any) -> None:
         trained = self._conditions.parameters[knob.name]
         low = trained.low if knob.low is None else knob.low
         high = trained.high if knob.high is None else knob.high

@@ -28,12 +28,12 @@ from dacformer.evaluation.samples import SampleWriter
 from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.generation import Curve, Synthesizer, Take
 from dacformer.generation.controls import Controls
-from dacformer.interfaces.plots import plot_training
+from dacformer.notebook.plots import plot_training
 from dacformer.training.metrics import read_metrics
 
 
 @dataclass(frozen=True)
-class Sheet:
+class AudioGrid:
     """Sounds side by side: in a notebook, a spectrogram and a player for each.
 
     Attributes:
@@ -131,7 +131,7 @@ class LiveSamples(SampleWriter):
             self._handle.update(sheet)
 
 
-def look_at(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: float = 5.0) -> Sheet:
+def reference_clips(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: float = 5.0) -> AudioGrid:
     """Real clips, as the codec renders them: the best that a model of these codes can sound.
 
     Args:
@@ -156,10 +156,10 @@ def look_at(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: f
             values = {key: row[key] for key in dataset.conditions.parameters if not np.isnan(row[key])}
             title = ", ".join([f"{name} {i + 1}", *(f"{key} {value:g}" for key, value in values.items())])
             sounds[title] = load_reference_clip(dataset, str(row["file"]), codec, seconds)
-    return Sheet(sounds, info.sample_rate, columns=n)
+    return AudioGrid(sounds, info.sample_rate, columns=n)
 
 
-def one_of_each(synth: Synthesizer, seconds: float = 3.0, seed: int = 0, **sampling: Any) -> Sheet:
+def one_take_per_class(synth: Synthesizer, seconds: float = 3.0, seed: int = 0, **sampling: Any) -> AudioGrid:
     """A take of every class, its parameters left open.
 
     Args:
@@ -184,7 +184,7 @@ def sweep(
     seeds: Sequence[int] = (0,),
     seconds: float = 3.0,
     **sampling: Any,
-) -> Sheet:
+) -> AudioGrid:
     """Moves one parameter and nothing else: can it be heard?
 
     Args:
@@ -204,7 +204,7 @@ def sweep(
     """
     class_name, parameter = choose_control(synth.conditions, class_name, parameter)
     if parameter is None:
-        return one_of_each(synth, seconds, seeds[0], **sampling)
+        return one_take_per_class(synth, seconds, seeds[0], **sampling)
     scale = synth.conditions.parameters[parameter]
     if not len(values):
         values = np.linspace(scale.low, scale.high, 5).tolist()
@@ -216,7 +216,7 @@ def sweep(
     return _sheet(takes, columns=len(values))
 
 
-def trajectory(
+def sweep_curve(
     synth: Synthesizer, seconds: float, class_name: str | None = None, parameter: str | None = None
 ) -> Controls:
     """Controls that move: a parameter from its lowest to its highest value and back.
@@ -266,7 +266,7 @@ def morph(
     return synth.generate(seconds, {"class": weights}, seed, **sampling)
 
 
-def steer(synth: Synthesizer, seconds: float = 4.0, seed: int = 0) -> "Steering":
+def control_panel(synth: Synthesizer, seconds: float = 4.0, seed: int = 0) -> "ControlPanel":
     """Sliders for everything that can be asked of a model; a slider that is let go plays.
 
     Args:
@@ -277,12 +277,12 @@ def steer(synth: Synthesizer, seconds: float = 4.0, seed: int = 0) -> "Steering"
     Returns:
         The panel, with a first take made.
     """
-    panel = Steering(synth, seconds, seed)
+    panel = ControlPanel(synth, seconds, seed)
     panel.generate()
     return panel
 
 
-class Steering(widgets.VBox):
+class ControlPanel(widgets.VBox):
     """The panel that `steer` makes; every widget is an attribute, and may be set from Python as well.
 
     Attributes:
@@ -442,9 +442,9 @@ def _dropdown(name: str, classes: Sequence[str], nothing: str) -> widgets.Dropdo
     return widgets.Dropdown(options=options, value="", description=name, layout=_WIDTH, style=_STYLE)
 
 
-def _sheet(takes: Mapping[str, Take], columns: int = 4) -> Sheet:
+def _sheet(takes: Mapping[str, Take], columns: int = 4) -> AudioGrid:
     rate = next(iter(takes.values())).sample_rate
-    return Sheet({title: take.audio for title, take in takes.items()}, rate, columns)
+    return AudioGrid({title: take.audio for title, take in takes.items()}, rate, columns)
 
 
 def _take_html(take: Take, play: bool) -> str:

@@ -11,7 +11,7 @@ from dacformer.config import Config, Settings, load_config
 from dacformer.data import Conditions
 from dacformer.errors import UserError
 from dacformer.evaluation.training import train
-from dacformer.interfaces.widgets import LivePlot
+from dacformer.notebook.widgets import LivePlot
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler

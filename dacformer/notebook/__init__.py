@@ -1,0 +1,52 @@
+"""Where people meet the sound: pictures, and what moves in a notebook."""
+
+from dacformer.data.check import check_sounds
+from dacformer.live.midi_osc import LiveControls, LiveMapping, ManualControls, load_mapping
+from dacformer.notebook.label_table import LabelTable, label_sounds
+from dacformer.notebook.player import PlayerWidget, play
+from dacformer.notebook.plots import plot_code_usage, plot_codes, plot_labels, plot_training
+from dacformer.notebook.runs import conditions_table, ensure_run, settings_table
+from dacformer.notebook.sound_map import SoundMap, sound_map
+from dacformer.notebook.widgets import (
+    AudioGrid,
+    ControlPanel,
+    LivePlot,
+    LiveSamples,
+    control_panel,
+    morph,
+    one_take_per_class,
+    reference_clips,
+    sweep,
+    sweep_curve,
+)
+
+__all__ = [
+    "ManualControls",
+    "LabelTable",
+    "LiveControls",
+    "LiveMapping",
+    "LivePlot",
+    "LiveSamples",
+    "PlayerWidget",
+    "AudioGrid",
+    "SoundMap",
+    "ControlPanel",
+    "check_sounds",
+    "conditions_table",
+    "ensure_run",
+    "label_sounds",
+    "load_mapping",
+    "reference_clips",
+    "morph",
+    "one_take_per_class",
+    "play",
+    "plot_code_usage",
+    "plot_codes",
+    "plot_labels",
+    "plot_training",
+    "settings_table",
+    "sound_map",
+    "control_panel",
+    "sweep",
+    "sweep_curve",
+]
