@@ -18,8 +18,8 @@ from benchmarks.limits import Limits
 from benchmarks.measure import C, K, Row, V, W, interleave, peak_memory
 from dacformer.codec import DacFile, write_dac
 from dacformer.config import ModelConfig, TrainingConfig, save_config
-from dacformer.data import TrainingCrops, load_dataset
-from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE, DatasetInfo
+from dacformer.data.batches import TrainingCrops
+from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE, DatasetInfo, load_dataset
 from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer, transformer
 from dacformer.model.heads import nll_per_code

@@ -14,16 +14,16 @@ from torch import Tensor
 from benchmarks.codecs import FULL_SIZE, decoding_work, full_size
 from benchmarks.limits import Limits, batch_ratio, frames_per_second, sound_asked, sound_ratio
 from benchmarks.measure import FRAME_RATE, C, K, Row, V, W, interleave, spread
-from dacformer.checkpoint import Checkpoint, CheckpointMetadata
+from dacformer.checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from dacformer.codec import Codec, load_codec
 from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, ModelConfig, load_config
-from dacformer.data import ValidationSegments, load_dataset
-from dacformer.data.dataset import DatasetInfo
-from dacformer.generation import Synthesizer
+from dacformer.data.batches import ValidationSegments
+from dacformer.data.dataset import DatasetInfo, load_dataset
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.model import CompiledStep, DACFormer, State
 from dacformer.model.heads import nll_per_code
-from dacformer.training import load_checkpoint, train
+from dacformer.training.trainer import train
 
 
 def make_model(dim: int, num_layers: int, head: str = "depth", num_codebooks: int = K) -> DACFormer:

@@ -19,23 +19,25 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 if TYPE_CHECKING:
     from dacformer.codec import load_codec
     from dacformer.config import load_config
-    from dacformer.data import load_dataset
+    from dacformer.data.dataset import load_dataset
     from dacformer.errors import UserError
     from dacformer.evaluation.training import train
-    from dacformer.generation import Curve, Synthesizer, Take, load
+    from dacformer.generation.controls import Curve
+    from dacformer.generation.synthesizer import Synthesizer, load
+    from dacformer.generation.take import Take
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "load_config": "config",
     "UserError": "errors",
-    "load_codec": "codec",
-    "load_dataset": "data",
+    "load_codec": "codec.codec",
+    "load_dataset": "data.dataset",
     "train": "evaluation.training",
-    "load": "generation",
-    "Curve": "generation",
-    "Synthesizer": "generation",
-    "Take": "generation",
+    "load": "generation.synthesizer",
+    "Curve": "generation.controls",
+    "Synthesizer": "generation.synthesizer",
+    "Take": "generation.take",
 }
 __all__ = ["Curve", "Synthesizer", "Take", "UserError", "load", "load_codec", "load_config", "load_dataset", "train"]
 

@@ -56,7 +56,7 @@ class Checkpoint:
     """A model, and all that was known when it was trained.
 
     Attributes:
-        card: Settings, facts, conditions, step, metrics.
+        metadata: Settings, facts, conditions, step, metrics.
         model: The model.
         identity: Run, step and the start of the weights' SHA-256; goes into what the model generates.
     """
@@ -71,7 +71,7 @@ def save_checkpoint(run: Path, metadata: CheckpointMetadata, weights: dict[str, 
 
     Args:
         run: The run's folder.
-        card: What it says of itself.
+        metadata: What it says of itself.
         weights: The weights to generate with.
         state: What resuming needs besides; tensors, numbers and containers of them.
 
@@ -178,7 +178,7 @@ def find_checkpoint(path: str | Path, which: str | int = "best") -> Path:
     raise UserError(f"{path} has no checkpoint '{which}'. It has: best, last, {', '.join(known)}.")
 
 
-def _readable(checkpoints: list[Path]) -> "dict[Path, Card]":
+def _readable(checkpoints: list[Path]) -> "dict[Path, CheckpointMetadata]":
     """The cards of checkpoints; of one that cannot be read a warning tells."""
     metadata_by_path = {}
     for path in checkpoints:
@@ -189,7 +189,7 @@ def _readable(checkpoints: list[Path]) -> "dict[Path, Card]":
     return metadata_by_path
 
 
-def _best(metadata_by_path: "dict[Path, Card]") -> Path | None:
+def _best(metadata_by_path: "dict[Path, CheckpointMetadata]") -> Path | None:
     """The best checkpoint by its metrics, oldest first; the NLL decides between equals. None if there are no cards."""
     if not metadata_by_path:
         return None

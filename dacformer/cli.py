@@ -24,7 +24,8 @@ from dacformer.errors import UserError
 from dacformer.signals import ending_cleanly
 
 if TYPE_CHECKING:
-    from dacformer.generation import Synthesizer, Take
+    from dacformer.generation.synthesizer import Synthesizer
+    from dacformer.generation.take import Take
 
 GOES_ON = ("encode", "textures", "evaluate")
 """Commands that go on where they were stopped, when they are given once more."""
@@ -226,9 +227,9 @@ def generate(
     from dacformer.codec.dac_file import DAC_SUFFIX
     from dacformer.config import SamplingConfig
     from dacformer.files import new_file
-    from dacformer.generation import load
     from dacformer.generation.control_words import parse_controls
     from dacformer.generation.sampling import parse_sampling
+    from dacformer.generation.synthesizer import load
 
     asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
     sampling = {name: value for name, value in asked.items() if value is not None}
@@ -305,8 +306,8 @@ def evaluate(
     from dacformer.arguments import parse_names
     from dacformer.config import SamplingConfig
     from dacformer.evaluation.report import EvaluationConfig, write_report
-    from dacformer.generation import load
     from dacformer.generation.sampling import parse_sampling
+    from dacformer.generation.synthesizer import load
 
     given = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
     sampling = {name: value for name, value in given.items() if value is not None}
@@ -428,7 +429,7 @@ def _keep(take: "Take", run: Path) -> str:
 
 
 def _print_dataset(path: Path) -> None:
-    from dacformer.data import load_dataset
+    from dacformer.data.dataset import load_dataset
 
     dataset = load_dataset(path)
     info = dataset.info

@@ -9,8 +9,8 @@ import pytest
 from dacformer.codec import Codec, load_codec
 from dacformer.config import Config, parse_config
 from dacformer.data.make_textures import make_texture_dataset
-from dacformer.generation import Synthesizer, load
-from dacformer.training import train
+from dacformer.generation.synthesizer import Synthesizer, load
+from dacformer.training.trainer import train
 
 Configure = Callable[..., Config]
 

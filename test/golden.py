@@ -18,8 +18,10 @@ import numpy as np
 from dacformer.codec import load_codec, read_dac
 from dacformer.config import parse_config
 from dacformer.data.make_textures import make_texture_dataset
-from dacformer.generation import ControlState, Curve, Performance, Synthesizer, load
-from dacformer.training import train
+from dacformer.generation.controls import Curve
+from dacformer.generation.synthesizer import Synthesizer, load
+from dacformer.live.engine import ControlState, Performance
+from dacformer.training.trainer import train
 
 MOVING = {
     "class": {"pistons": Curve([(0, 1), (1, 0)]), "wind": Curve([(0, 0), (1, 1)])},

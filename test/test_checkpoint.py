@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from dacformer.checkpoint import (
+    find_checkpoint,
     list_checkpoints,
+    load_checkpoint,
     load_state,
     prune_checkpoints,
     read_metadata,
@@ -27,7 +29,7 @@ from dacformer.checkpoint import (
 )
 from dacformer.config import Config, save_config
 from dacformer.errors import UserError
-from dacformer.training import find_checkpoint, load_checkpoint, train
+from dacformer.training.trainer import train
 
 Configure = Callable[..., Config]
 FILES = ("config.yaml", "model.safetensors", "train_state.pt")
@@ -320,7 +322,7 @@ WRITER = """
 import os, random, signal, sys, time
 from pathlib import Path
 from dacformer.checkpoint import list_checkpoints, load_state, prune_checkpoints, read_card, save_checkpoint
-from dacformer.training import load_checkpoint
+from dacformer.checkpoint import load_checkpoint
 
 source, run, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 chance = random.Random(seed)

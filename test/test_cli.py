@@ -24,8 +24,8 @@ from dacformer import __version__, cli
 from dacformer.audio import loudness_db, write_audio
 from dacformer.codec import DacFile, read_dac, write_dac
 from dacformer.config import save_config
-from dacformer.data import DatasetInfo, load_dataset
-from dacformer.generation import Synthesizer
+from dacformer.data.dataset import DatasetInfo, load_dataset
+from dacformer.generation.synthesizer import Synthesizer
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -21,15 +21,17 @@ MAY_IMPORT = {
     "decoding": LEFT,
     "audio": LEFT | {"decoding"},
     "textures": LEFT,
-    "pictures": LEFT,
-    "pages": LEFT,
+    "display": LEFT,
     "codec": LEFT | {"memory", "jit", "audio", "textures"},
-    "data": LEFT | {"audio", "textures", "codec"},
+    "conditions": LEFT,
+    "data": LEFT | {"audio", "textures", "codec", "conditions"},
     "model": LEFT | {"jit"},
-    "training": LEFT | {"hardware", "memory", "data", "model"},
-    "generation": LEFT | {"memory", "audio", "pictures", "pages", "codec", "data", "model", "checkpoint"},
+    "checkpoint": LEFT | {"conditions", "data.dataset", "model"},
+    "training": LEFT | {"hardware", "memory", "conditions", "data", "model", "checkpoint"},
+    "generation": LEFT | {"memory", "audio", "display", "codec", "conditions", "data", "model", "checkpoint"},
 }
-EVERYTHING = {*MAY_IMPORT, "training"}
+MAY_IMPORT["live"] = MAY_IMPORT["generation"] | {"generation"}
+EVERYTHING = {*MAY_IMPORT}
 MAY_IMPORT |= {
     "evaluation": EVERYTHING,
     "notebook": EVERYTHING | {"evaluation"},
@@ -40,7 +42,7 @@ MAY_IMPORT |= {
 }
 
 # The one way back: `synth.play()` is where a person looks for the player, and imports it when it is called.
-EXCEPTIONS = {"generation/synthesizer.py": {"dacformer.notebook.play", "dacformer.notebook.Player"}}
+EXCEPTIONS = {"generation/synthesizer.py": {"dacformer.notebook.play", "dacformer.notebook.PlayerWidget"}}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

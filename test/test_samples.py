@@ -9,10 +9,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dacformer.audio import read_audio
+from dacformer.checkpoint import load_checkpoint
 from dacformer.codec import Codec
 from dacformer.config import Config
 from dacformer.evaluation.samples import SampleWriter
-from dacformer.training import load_checkpoint, train
+from dacformer.training.trainer import train
 
 Configure = Callable[..., Config]
 

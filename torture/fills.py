@@ -13,7 +13,8 @@ import soundfile
 
 from dacformer import audio as sound
 from dacformer.errors import UserError
-from dacformer.generation import Synthesizer, Take
+from dacformer.generation.synthesizer import Synthesizer
+from dacformer.generation.take import Take
 from torture.findings import Finding, where_raised
 from torture.jobs import Job, in_folder, leftovers
 from torture.kills import Reference, finished

@@ -14,8 +14,7 @@ from dacformer import cli
 from dacformer.checkpoint import find_checkpoint, list_checkpoints, load_checkpoint, load_state, read_metadata
 from dacformer.codec import load_codec, read_dac
 from dacformer.codec import train as codec_training
-from dacformer.data import load_dataset
-from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE
+from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE, load_dataset
 from dacformer.errors import UserError
 from dacformer.training.trainer import read_metrics
 from torture.workshop import CODEC_TRAINING, TRAINING, Workshop

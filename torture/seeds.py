@@ -38,7 +38,7 @@ TABLE_WORDS = (
     "Full File Name",
 )
 MANIFEST_WORDS = ("train", "val", "test", "frames", "wind", "../run/config.yaml", "/etc/passwd")
-RECIPE_WORDS = ("points", "step", "class", "wind", "edit", "loop", "hear", "generate", "temperature", "at_seconds")
+RECIPE_WORDS = ("points", "step", "class", "wind", "edit", "loop", "prompt", "generate", "temperature", "at_seconds")
 COMMAND_WORDS = ("step", "class", "wind", "level", "training", "data.path", "run")
 
 COMMANDS: Seeds = (

@@ -18,14 +18,15 @@ from dacformer import cli
 from dacformer.checkpoint import load_checkpoint, load_state
 from dacformer.codec import load_codec, read_dac, write_dac
 from dacformer.config import CodecTrainingConfig, Config, TrainingConfig, load_config, save_config
-from dacformer.data import TrainingCrops, ValidationSegments, check_sounds, load_dataset
+from dacformer.data.batches import TrainingCrops, ValidationSegments
+from dacformer.data.check import check_sounds
+from dacformer.data.dataset import load_dataset
 from dacformer.data.encode import encode_file
 from dacformer.data.labels import label_files, write_label_table
 from dacformer.generation.control_words import parse_controls
 from dacformer.generation.controls import check_controls
 from dacformer.live.midi_osc import load_mapping
-from dacformer.training import train
-from dacformer.training.trainer import read_metrics
+from dacformer.training.trainer import read_metrics, train
 from torture.workshop import SOUNDS, Workshop
 
 

@@ -56,7 +56,7 @@ class Dataset:
 
     Attributes:
         path: Its folder.
-        facts: From `dataset.yaml`.
+        info: From `dataset.yaml`.
         rows: From `manifest.csv`: `file`, `class`, `split` and a column per parameter (NaN: unknown).
         conditions: Classes and parameters, with the ranges that the training rows span.
     """

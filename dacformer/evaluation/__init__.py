@@ -1,5 +1,1 @@
-"""Metrics and reports on what a run does when it runs free."""
-
-from dacformer.evaluation.rollout import RolloutMetric
-
-__all__ = ["RolloutMetric"]
+"""Metrics and reports: how well a trained model follows its controls and resembles its recordings."""

@@ -27,7 +27,7 @@ from dacformer.codec import Codec
 from dacformer.errors import UserError
 from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS, TEXTURE_DESCRIPTORS, describe
 from dacformer.files import write_text
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.textures import TEXTURES, synthesize
 
 T = TypeVar("T")

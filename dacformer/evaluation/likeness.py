@@ -25,14 +25,15 @@ from tqdm import tqdm
 
 from dacformer.audio import find_audio, read_start
 from dacformer.codec import Codec
-from dacformer.data import Conditions, Dataset
+from dacformer.conditions.labels import Conditions
+from dacformer.data.dataset import Dataset
 from dacformer.data.sources import Sources
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.frechet import frechet_between, frechet_distance
 from dacformer.evaluation.side_by_side import load_reference_clip
 from dacformer.evaluation.texture_statistics import texture_distance, texture_statistics
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 Embed = Callable[[np.ndarray, int], np.ndarray]
 """One's own embedding (VGGish, CLAP, ...): audio `(N,)` float32 and its rate in Hz, to vectors `(F, D)` or `(D,)`."""

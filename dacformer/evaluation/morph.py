@@ -14,12 +14,11 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from dacformer.codec import Codec
-from dacformer.data import Dataset
-from dacformer.data.dataset import evenly_spaced
+from dacformer.data.dataset import Dataset, evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.control import classify, features, with_mean, write_figures
 from dacformer.evaluation.side_by_side import load_reference_clip
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the second class; the first has the rest."""

@@ -21,8 +21,8 @@ from dacformer.evaluation.control import (
     write_figures,
 )
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
-from dacformer.generation import Synthesizer
 from dacformer.generation.controls import Curve
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.textures import TEXTURES
 
 RAMP_WINDOW, RAMP_HOP = 4.0, 1.0

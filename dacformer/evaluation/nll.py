@@ -15,12 +15,11 @@ import torch
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from dacformer.data import Dataset
-from dacformer.data.dataset import evenly_spaced, unigram_nll
+from dacformer.data.dataset import Dataset, evenly_spaced, unigram_nll
 from dacformer.errors import UserError
 from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.likeness import row_to_controls
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.model.heads import nll_per_code
 
 

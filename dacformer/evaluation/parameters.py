@@ -16,13 +16,12 @@ from matplotlib.figure import Figure
 from scipy.stats import linregress, spearmanr
 from tqdm import tqdm
 
-from dacformer.data import Dataset
-from dacformer.data.dataset import evenly_spaced
+from dacformer.data.dataset import Dataset, evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.control import parallel_map, write_figures
 from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS
 from dacformer.evaluation.side_by_side import load_reference_clip
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 MAX_REAL = 60
 """Real clips of each class and parameter, spread over its values."""

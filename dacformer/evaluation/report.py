@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from dacformer.data import Dataset, load_dataset
+from dacformer.data.dataset import Dataset, load_dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.control import known_textures, measure_control, write_control_report
 from dacformer.evaluation.html_report import write_page
@@ -23,7 +23,7 @@ from dacformer.evaluation.parameters import measure_parameters, write_parameters
 from dacformer.evaluation.side_by_side import make_side_by_side, write_side_by_side
 from dacformer.evaluation.stability import measure_stability, write_stability_report
 from dacformer.files import write_text
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 DONE_FILE = "done.json"
 """In a report's folder: of each section, the checkpoint and the questions that it answers."""

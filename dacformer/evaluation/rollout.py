@@ -18,10 +18,9 @@ from sklearn.preprocessing import StandardScaler
 
 from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
-from dacformer.data import Dataset, load_dataset
-from dacformer.data.dataset import evenly_spaced
+from dacformer.data.dataset import Dataset, evenly_spaced, load_dataset
 from dacformer.evaluation.likeness import codebook_latents, row_to_controls
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 FEW = 8
 """Held-out clips; where there are fewer, training clips are replayed, too."""

@@ -6,7 +6,8 @@ from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
 from dacformer.display.audio_plots import plot_sounds
 from dacformer.files import safe_names
-from dacformer.generation import Synthesizer, Take
+from dacformer.generation.synthesizer import Synthesizer
+from dacformer.generation.take import Take
 
 
 class SampleWriter:

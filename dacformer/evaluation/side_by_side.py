@@ -10,10 +10,10 @@ import numpy as np
 from dacformer.audio import write_audio
 from dacformer.codec import Codec
 from dacformer.codec.dac_file import same_codec
-from dacformer.data import Dataset
+from dacformer.data.dataset import Dataset
 from dacformer.display.audio_plots import plot_sounds
 from dacformer.errors import UserError
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,12 @@ from matplotlib.figure import Figure
 from scipy.stats import linregress
 from tqdm import tqdm
 
-from dacformer.data import Dataset
+from dacformer.data.dataset import Dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.control import descriptors_for, features, parallel_map, with_mean, write_figures
 from dacformer.evaluation.morph import fit_to_dataset
 from dacformer.evaluation.side_by_side import load_reference_clip
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 WINDOW_SECONDS = 4.0
 """What is measured at a time, and the time from one window to the next."""

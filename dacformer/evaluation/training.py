@@ -7,11 +7,11 @@ from accelerate import Accelerator
 
 from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
-from dacformer.data import load_dataset
+from dacformer.data.dataset import load_dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.rollout import RolloutMetric
 from dacformer.evaluation.samples import SampleWriter
-from dacformer.training import loop
+from dacformer.training import trainer
 from dacformer.training.metrics import OnMetrics
 from dacformer.training.trainer import OnSample, SelectionMetric
 
@@ -32,7 +32,7 @@ def train(
         overwrite: Start anew where the run's folder already holds a training.
         on_metrics: Hears of every step and validation (a live plot).
         on_sample: Writes samples, in place of `SampleWriter`.
-        judge: Chooses the best checkpoint, in place of `RolloutMetric`, if `select_best_by` is `rollout`.
+        selection_metric: Chooses the best checkpoint, in place of `RolloutMetric`, if `select_best_by` is `rollout`.
 
     Returns:
         The run's folder.
@@ -46,7 +46,7 @@ def train(
         codec = _codec(config, needed=by_rollout and not selection_metric)
         if codec is not None:
             selection_metric, on_sample = selection_metric or RolloutMetric(codec), on_sample or SampleWriter(codec)
-    return loop.train(config, resume, overwrite, on_metrics, on_sample, selection_metric if by_rollout else None)
+    return trainer.train(config, resume, overwrite, on_metrics, on_sample, selection_metric if by_rollout else None)
 
 
 def _codec(config: Config, needed: bool) -> Codec | None:

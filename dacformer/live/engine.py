@@ -1,7 +1,7 @@
-"""Playing live: a voice in a thread of its own, under controls that a person moves while it sounds, all remembered.
+"""Real-time generation: a background thread generates audio chunks from the current controls and records each change.
 
-`Performance` makes sound chunk by chunk and keeps what was asked for. `BufferController` says when the next chunk is due. `LiveEngine`
-runs the one by the other; where the sound goes is the business of whoever listens.
+`Performance` generates chunk by chunk and records the controls. `BufferController` says when the next chunk is due.
+`LiveEngine` runs both in a thread and hands the audio to its client.
 """
 
 import atexit
@@ -99,7 +99,7 @@ class Performance:
         """Refuses what cannot be played.
 
         Args:
-            stance: What is to steer.
+            control_state: What is to steer.
 
         Returns:
             How frames are drawn then.
@@ -120,7 +120,7 @@ class Performance:
         """Goes on.
 
         Args:
-            stance: What steers these frames.
+            control_state: What steers these frames.
             num_frames: How many.
 
         Returns:
@@ -177,9 +177,10 @@ def _curves(points: Mapping[str, Points], unless: float | None) -> dict[str, Cur
 
 
 class BufferController:
-    """How far ahead of the listener to play: as little as goes well.
+    """Adaptive buffer controller: targets the smallest client buffer that avoids underruns.
 
-    The listener tells how much it has played; between its reports the clock does.
+    The target grows by half after an underrun and shrinks by a fifth after a calm period. Between the client's reports
+    the playback position is extrapolated from the clock.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -254,7 +255,7 @@ class Chunk(NamedTuple):
 class LiveEngine:
     """A performance that goes on in a thread of its own until it is stopped. Only one of a process sounds at a time."""
 
-    _sounding: ClassVar["Live | None"] = None
+    _sounding: ClassVar["LiveEngine | None"] = None
 
     def __init__(
         self,
@@ -268,7 +269,7 @@ class LiveEngine:
 
         Args:
             synth: What plays.
-            stance: Where the controls stand.
+            control_state: Where the controls stand.
             seed: As in `Synthesizer.generate`.
             send: Takes the sound, in the thread.
             ended: Told why, when no more will come: empty where `stop` was asked to.
@@ -311,7 +312,7 @@ class LiveEngine:
         """Changes the controls, from the next chunk on.
 
         Args:
-            stance: Where they stand now.
+            control_state: Where they stand now.
             change: A number, to tell this change by.
 
         Raises:
@@ -324,7 +325,7 @@ class LiveEngine:
             self._stance, self._change = control_state, change
 
     def listen(self, played: int | None, runs: bool, underruns: int) -> None:
-        """What the listener says, several times a second, see `BufferController.report`; `played` is None for one that is new."""
+        """Takes a client's report, several times a second, see `BufferController.report`; `played` is None for a new one."""
         with self._news:
             self.flow.report(time.monotonic(), self._samples if played is None else played, runs, underruns)
             self._news.notify()

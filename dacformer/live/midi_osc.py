@@ -1,6 +1,6 @@
 """MIDI and OSC: knobs, keys and messages move parameters and classes, by a mapping in YAML that can be learned.
 
-What they move is anything with `set(name, value)`: a `ManualControls`, which `Synthesizer.stream` can play from, or a player.
+They move anything with `set(name, value)`: a `ManualControls`, which `Synthesizer.stream` plays from, or a player.
 Needs `pip install "dacformer[live]"` (mido, python-rtmidi, python-osc).
 """
 
@@ -12,8 +12,8 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from dacformer.conditions.labels import Conditions
 from dacformer.config import Settings, load_config, save_config
-from dacformer.data import Conditions
 from dacformer.errors import UserError, shown
 from dacformer.generation.controls import Controls, check_controls
 

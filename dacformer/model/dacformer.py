@@ -73,8 +73,8 @@ class DACFormer(nn.Module):
             codes: `(B, K, T)` int64 in `[0, V)`.
             condition: `(B, T or 1, C)`.
             state: Where the stream stands; moved on by `T` frames. None: a segment of its own.
-            heard: `(B, K, T)`, what the trunk is shown in place of `codes` (training corrupts it); the head and the
-                targets keep to `codes`.
+            input_codes: `(B, K, T)`, fed to the trunk; `codes` if None. Training passes a corrupted copy; the head and
+                the loss always use `codes`.
 
         Returns:
             `(B, K, T, V)`.

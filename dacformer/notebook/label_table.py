@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from dacformer import audio as sound
-from dacformer.data import check_sounds
+from dacformer.data.check import check_sounds
 from dacformer.data.label_numbers import is_unknown, read_numbers
 from dacformer.data.label_rows import Label, find_labels
 from dacformer.data.labels import label_files, read_label_table, write_label_table

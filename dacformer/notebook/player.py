@@ -14,10 +14,11 @@ import traitlets
 
 from dacformer.arguments import check_seed
 from dacformer.errors import UserError
-from dacformer.generation import ControlState, LiveEngine, Performance, Synthesizer, Take
 from dacformer.generation.controls import check_controls
 from dacformer.generation.sampling import parse_sampling
-from dacformer.live.engine import Chunk
+from dacformer.generation.synthesizer import Synthesizer
+from dacformer.generation.take import Take
+from dacformer.live.engine import Chunk, ControlState, LiveEngine, Performance
 
 _HERE = Path(__file__).parent
 
@@ -43,7 +44,7 @@ class PlayerWidget(anywidget.AnyWidget):
     Attributes:
         weights: Of each class.
         parameters: The value of each parameter.
-        left_open: Names of the parameters that are left to the model.
+        unset: Names of the parameters that are left to the model.
         temperature: As in `SamplingConfig`, one for all codebooks.
         guidance: As in `SamplingConfig`.
         level_db: How loud the page plays; no take is changed by it.

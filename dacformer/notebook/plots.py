@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dacformer.data import Dataset
+from dacformer.data.dataset import Dataset
 from dacformer.display.audio_plots import literal
 
 SPLIT_COLORS = {"train": "tab:blue", "val": "tab:orange"}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dacformer.checkpoint import WEIGHTS_FILE, list_checkpoints
+from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, Settings, load_config
-from dacformer.data import Conditions
 from dacformer.errors import UserError
 from dacformer.evaluation.training import train
 from dacformer.notebook.widgets import LivePlot

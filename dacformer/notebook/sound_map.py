@@ -20,7 +20,7 @@ from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
 from dacformer.codec import Codec, load_codec
-from dacformer.data import Dataset, load_dataset
+from dacformer.data.dataset import Dataset, load_dataset
 from dacformer.display.audio_plots import literal
 from dacformer.errors import UserError
 from dacformer.evaluation.side_by_side import load_reference_clip

@@ -18,16 +18,17 @@ from matplotlib.figure import Figure
 
 from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
+from dacformer.conditions.labels import Conditions
 from dacformer.config import Config
-from dacformer.data import Conditions, Dataset
-from dacformer.data.dataset import evenly_spaced
+from dacformer.data.dataset import Dataset, evenly_spaced
 from dacformer.display.audio_plots import plot_sounds
 from dacformer.display.html import audio_html, figure_html
 from dacformer.errors import UserError
 from dacformer.evaluation.samples import SampleWriter
 from dacformer.evaluation.side_by_side import load_reference_clip
-from dacformer.generation import Curve, Synthesizer, Take
-from dacformer.generation.controls import Controls
+from dacformer.generation.controls import Controls, Curve
+from dacformer.generation.synthesizer import Synthesizer
+from dacformer.generation.take import Take
 from dacformer.notebook.plots import plot_training
 from dacformer.training.metrics import read_metrics
 

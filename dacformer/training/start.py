@@ -45,7 +45,7 @@ def check_resumable(saved: CheckpointMetadata, metadata: CheckpointMetadata) -> 
 
     Args:
         saved: Of the checkpoint.
-        card: Of the training that is to go on.
+        metadata: Of the training that is to go on.
 
     Raises:
         UserError: It names what differs, or that no step is left.

@@ -38,8 +38,8 @@ from dacformer.checkpoint import (
     save_metrics,
 )
 from dacformer.config import Config, TrainingConfig, save_config
-from dacformer.data import Dataset, TrainingCrops, ValidationSegments, load_dataset
-from dacformer.data.dataset import check_classes, unigram_nll
+from dacformer.data.batches import TrainingCrops, ValidationSegments
+from dacformer.data.dataset import Dataset, check_classes, load_dataset, unigram_nll
 from dacformer.errors import UserError
 from dacformer.files import training_folder
 from dacformer.hardware import computes_in_bfloat16
@@ -78,8 +78,8 @@ def train(
         overwrite: Start anew where the run's folder already holds a training.
         on_metrics: Hears of every step and validation (a live plot).
         on_sample: Writes samples. If it fails, a warning tells, and the training goes on.
-        judge: Chooses the best checkpoint, as `dacformer.evaluation.RolloutMetric` does; if None, or where it fails, the
-            lowest validation NLL is the best.
+        selection_metric: Chooses the best checkpoint, as `RolloutMetric` of `dacformer.evaluation.rollout` does. If it
+            is None or fails, the lowest validation NLL is the best.
 
     Returns:
         The run's folder.

@@ -205,12 +205,12 @@ def test_any_number_of_parameters_fits(trained: Path, open_notebook: Open, page:
     }
     open_notebook(
         LOAD.format(run=str(trained)),
-        "from dacformer.data import Conditions\n"
-        "from dacformer.generation import Synthesizer\n"
+        "from dacformer.conditions.labels import Conditions\n"
+        "from dacformer.generation.synthesizer import Synthesizer\n"
         "from dacformer.checkpoint import Checkpoint\n"
         f"conditions = Conditions(classes=('wind',), parameters={ranges!r})\n"
-        "card = synth.checkpoint.card.model_copy(update={'conditions': conditions})\n"
-        "Synthesizer(Checkpoint(card, card.build_model(), 'knows nothing')).play()",
+        "metadata = synth.checkpoint.metadata.model_copy(update={'conditions': conditions})\n"
+        "Synthesizer(Checkpoint(metadata, metadata.build_model(), 'knows nothing')).play()",
     )
     rows = page.locator(f"{PLAYER} .parameters .rows")
     assert rows.is_visible() == bool(parameters)

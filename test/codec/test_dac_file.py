@@ -21,7 +21,7 @@ from hypothesis.extra.numpy import arrays
 
 from dacformer.audio import loudness_db
 from dacformer.codec import DacFile, load_codec, read_dac, write_dac
-from dacformer.codec import file as file_module
+from dacformer.codec import dac_file as file_module
 from dacformer.data.encode import encode_file
 from dacformer.errors import UserError
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.data import Conditions, ParameterRange
+from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.errors import UserError
 
 CONDITIONS = Conditions(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dacformer.config import TrainingConfig
-from dacformer.data import Dataset, TrainingCrops, ValidationSegments, load_dataset
+from dacformer.data.batches import TrainingCrops, ValidationSegments
+from dacformer.data.dataset import Dataset, load_dataset
 
 V = 64
 FRAMES = {"long.dac": 300, "short.dac": 20, "exact.dac": 32, "val.dac": 70, "val2.dac": 10}

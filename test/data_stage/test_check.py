@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from dacformer.data import check_sounds
+from dacformer.data.check import check_sounds
 from dacformer.errors import UserError
 
 RATE = 16000

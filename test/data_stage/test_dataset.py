@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dacformer.data import load_dataset
-from dacformer.data.dataset import check_classes, unigram_nll
+from dacformer.data.dataset import check_classes, load_dataset, unigram_nll
 from dacformer.errors import UserError
 
 WriteDataset = Callable[..., Path]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from dacformer import audio as sound
 from dacformer.codec import Codec, read_dac
-from dacformer.data import load_dataset
+from dacformer.data.dataset import load_dataset
 from dacformer.data.encode import EncodingReport, encode_file, encode_folder, split_recordings
 from dacformer.data.labels import Label
 from dacformer.data.sources import SOURCES_FILE

@@ -12,7 +12,7 @@ from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
 from dacformer.codec.codec import build_model, save_weights
 from dacformer.codec.dac_file import same_codec
 from dacformer.config import CodecConfig
-from dacformer.data import load_dataset
+from dacformer.data.dataset import load_dataset
 from dacformer.data.import_dac import find_codes, import_folder
 from dacformer.errors import UserError
 

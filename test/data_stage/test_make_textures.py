@@ -7,7 +7,7 @@ import soundfile
 
 from dacformer import audio as sound
 from dacformer.codec import Codec
-from dacformer.data import load_dataset
+from dacformer.data.dataset import load_dataset
 from dacformer.data.make_textures import make_texture_dataset, write_textures
 from dacformer.errors import UserError
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dacformer.data import Dataset, load_dataset
+from dacformer.data.dataset import Dataset, load_dataset
 from dacformer.data.make_textures import write_textures
 from dacformer.errors import UserError
 from dacformer.evaluation.likeness import (
@@ -19,7 +19,7 @@ from dacformer.evaluation.likeness import (
     write_likeness_report,
 )
 from dacformer.evaluation.texture_statistics import texture_statistics
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.textures import synthesize
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dacformer.errors import UserError
 from dacformer.evaluation.moving import STEP_WINDOW, arrival_seconds, measure_moving, write_moving_report
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 
 @given(st.floats(0, 1.5), st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 0.9))

@@ -8,7 +8,7 @@ import pytest
 
 from dacformer.errors import UserError
 from dacformer.evaluation.report import SECTIONS, EvaluationConfig, write_report
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 SMALL = {"values": 3, "seeds": 1, "seconds": 1.0, "minutes": 0.15, "classes": ("wind", "pistons")}
 QUICK = ["side_by_side", "control", "parameters", "morph", "nll", "stability"]

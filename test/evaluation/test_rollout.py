@@ -9,15 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.checkpoint import read_metadata
+from dacformer.checkpoint import find_checkpoint, load_checkpoint, read_metadata
 from dacformer.codec import Codec, DacFile, write_dac
 from dacformer.config import Config, save_config
-from dacformer.data import load_dataset
-from dacformer.data.dataset import DatasetInfo
-from dacformer.evaluation import RolloutMetric
-from dacformer.evaluation.rollout import clip_statistics, probe_error, regression_targets, relative_distance
-from dacformer.generation import Synthesizer
-from dacformer.training import find_checkpoint, load_checkpoint, train
+from dacformer.data.dataset import DatasetInfo, load_dataset
+from dacformer.evaluation.rollout import (
+    RolloutMetric,
+    clip_statistics,
+    probe_error,
+    regression_targets,
+    relative_distance,
+)
+from dacformer.generation.synthesizer import Synthesizer
+from dacformer.training.trainer import train
 
 Configure = Callable[..., Config]
 NAN = float("nan")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.data import load_dataset
+from dacformer.data.dataset import load_dataset
 from dacformer.errors import UserError
 from dacformer.evaluation.stability import (
     longest_repetition,
@@ -16,7 +16,7 @@ from dacformer.evaluation.stability import (
     measure_stability,
     write_stability_report,
 )
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 
 
 def longest_by_looking(symbols: list[int]) -> int:

@@ -5,9 +5,10 @@ import torch
 
 from dacformer.checkpoint import Checkpoint, CheckpointMetadata
 from dacformer.codec import Codec
+from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.config import Config, ModelConfig
-from dacformer.data import Conditions, DatasetInfo, ParameterRange
-from dacformer.generation import Synthesizer
+from dacformer.data.dataset import DatasetInfo
+from dacformer.generation.synthesizer import Synthesizer
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dacformer.arguments import quoted
-from dacformer.data import Conditions, ParameterRange
+from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.errors import UserError
-from dacformer.generation import Curve
 from dacformer.generation.control_words import parse_control, parse_controls
+from dacformer.generation.controls import Curve
 
 UNIT = ParameterRange(low=0.0, high=1.0)
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacformer.data import Conditions, ParameterRange
+from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.errors import UserError
-from dacformer.generation import Curve
 from dacformer.generation.controls import (
+    Curve,
     check_controls,
     class_controls,
     conditions_at,

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dacformer.errors import UserError
-from dacformer.generation import Curve, Synthesizer
+from dacformer.generation.controls import Curve
 from dacformer.generation.looping import decode_circle, find_loop, measure_seam
+from dacformer.generation.synthesizer import Synthesizer
 
 RATE = 44100
 

@@ -17,13 +17,14 @@ import torch
 from matplotlib.figure import Figure
 
 from dacformer.audio import loudness_db, read_audio, read_comment, write_audio
+from dacformer.checkpoint import find_checkpoint, load_checkpoint
 from dacformer.codec import Codec, DacFile, read_dac, write_dac
 from dacformer.config import Config, SamplingConfig
 from dacformer.errors import UserError
-from dacformer.generation import Curve, Performance, Synthesizer, load
-from dacformer.generation.controls import conditions_at
-from dacformer.generation.synthesizer import COMPILED_STREAMS
-from dacformer.training import find_checkpoint, load_checkpoint, train
+from dacformer.generation.controls import Curve, conditions_at
+from dacformer.generation.synthesizer import COMPILED_STREAMS, Synthesizer, load
+from dacformer.live.engine import Performance
+from dacformer.training.trainer import train
 
 from .oracle import generate_slowly
 

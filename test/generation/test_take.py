@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from dacformer.codec import read_dac, write_dac
 from dacformer.errors import UserError
-from dacformer.generation import Curve, Synthesizer, Take, read_take
-from dacformer.generation.take import Branches, parse_recipe
+from dacformer.generation.controls import Curve
+from dacformer.generation.synthesizer import Synthesizer
+from dacformer.generation.take import Branches, Take, parse_recipe, read_take
 
 MOVING = {"class": "wind", "strength": Curve([(0, 0.1), (1, 0.9)])}
 OTHER = {"class": {"pistons": 1.0}, "rate": Curve([(0, 0), (0.2, 1)])}
@@ -315,7 +316,7 @@ def test_a_recipe_of_every_edit_is_opened_as_it_was(synth: Synthesizer, take_fil
     opened = synth.load_take(take_file)
     assert opened.recipe == json.loads(read_dac(take_file).recipe)
     assert [edit["edit"] for edit in opened.recipe["edits"]] == [
-        "hear", "extend", "extend", "branch", "cut", "extend", "loop",
+        "prompt", "extend", "extend", "branch", "cut", "extend", "loop",
     ]  # fmt: skip
 
 

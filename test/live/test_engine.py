@@ -12,9 +12,20 @@ import numpy as np
 import pytest
 
 from dacformer.errors import UserError
-from dacformer.generation import ControlState, Curve, LiveEngine, Performance, Synthesizer, Take
-from dacformer.generation.controls import from_json
-from dacformer.live.engine import CALM_SECONDS, CHUNK_FRAMES, LEAST_AHEAD, SILENCE_SECONDS, BufferController, Chunk
+from dacformer.generation.controls import Curve, from_json
+from dacformer.generation.synthesizer import Synthesizer
+from dacformer.generation.take import Take
+from dacformer.live.engine import (
+    CALM_SECONDS,
+    CHUNK_FRAMES,
+    LEAST_AHEAD,
+    SILENCE_SECONDS,
+    BufferController,
+    Chunk,
+    ControlState,
+    LiveEngine,
+    Performance,
+)
 
 WIND = ControlState({"wind": 1.0}, {"strength": 0.5}, temperature=1.0, guidance=2.0)
 MOVES = [
@@ -130,7 +141,7 @@ class Listener:
         self.changed = threading.Condition()
         self.live: LiveEngine | None = None
 
-    def prefill(self, chunk: Chunk) -> None:
+    def receive(self, chunk: Chunk) -> None:
         with self.changed:
             self.chunks.append(chunk)
             self.changed.notify()
@@ -151,7 +162,7 @@ def play(synth: Synthesizer) -> Iterator[Callable[[Listener], LiveEngine]]:
     made: list[LiveEngine] = []
 
     def start(listener: Listener) -> LiveEngine:
-        live = LiveEngine(synth, WIND, 3, listener.hear, listener.reasons.append)
+        live = LiveEngine(synth, WIND, 3, listener.receive, listener.reasons.append)
         made.append(live)
         live.start()
         return live
@@ -202,7 +213,7 @@ def test_unknown_names_are_refused_where_they_are_given(synth: Synthesizer, play
         with pytest.raises(UserError, match=said):
             Performance(synth).play(control_state)
         with pytest.raises(UserError, match=said):
-            LiveEngine(synth, control_state, 0, listener.hear, listener.reasons.append)
+            LiveEngine(synth, control_state, 0, listener.receive, listener.reasons.append)
     assert live.sounds and listener.reasons == []
 
 
@@ -228,7 +239,7 @@ def test_an_ended_one_says_so(synth: Synthesizer, play: Callable[[Listener], Liv
     play(other)
     with pytest.raises(UserError, match="has ended: Stopped: another player was started"):
         live.move(WIND, 1)
-    unstarted = LiveEngine(synth, WIND, 0, other.hear, other.reasons.append)
+    unstarted = LiveEngine(synth, WIND, 0, other.receive, other.reasons.append)
     unstarted.stop()
 
 
@@ -265,14 +276,15 @@ def test_a_stopped_one_stays_stopped_and_keeps_its_take(play: Callable[[Listener
 @pytest.mark.heavy
 def test_a_program_may_end_while_it_plays(trained: Path) -> None:
     program = f"""
-from dacformer.generation import Live, Stance, load
+from dacformer.generation.synthesizer import load
+from dacformer.live.engine import ControlState, LiveEngine
 import threading
-heard = threading.Event()
-def prefill(chunk):
+arrived = threading.Event()
+def receive(chunk):
     live.listen(chunk.first + len(chunk.audio), True, 0)
-    heard.set()
-live = Live(load({str(trained)!r}), Stance({{"wind": 1.0}}, {{}}, 1.0, 2.0), 0, hear, print)
+    arrived.set()
+live = LiveEngine(load({str(trained)!r}), ControlState({{"wind": 1.0}}, {{}}, 1.0, 2.0), 0, receive, print)
 live.start()
-assert heard.wait(60)
+assert arrived.wait(60)
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2], timeout=300)

@@ -10,8 +10,8 @@ from dacformer.checkpoint import Checkpoint, CheckpointMetadata
 from dacformer.codec import Codec, DacFile, write_dac
 from dacformer.codec.codec import build_model
 from dacformer.config import CodecConfig, Config, DataConfig, ModelConfig, TrainingConfig, save_config
-from dacformer.data import Dataset, DatasetInfo, load_dataset
-from dacformer.generation import Synthesizer
+from dacformer.data.dataset import Dataset, DatasetInfo, load_dataset
+from dacformer.generation.synthesizer import Synthesizer
 
 K, V, HOP, RATE = 2, 16, 128, 8000
 ROWS = """file,class,split,rate,force

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dacformer.data import Conditions
+from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.notebook import PlayerWidget
 
 
@@ -23,7 +23,7 @@ class Page:
     def say(self, kind: str, **message: Any) -> None:
         self.player._handle_custom_msg({"type": kind, "page": self.name, **message}, [])
 
-    def prefill(self, message: dict[str, Any], buffers: list[memoryview] | None = None) -> None:
+    def receive(self, message: dict[str, Any], buffers: list[memoryview] | None = None) -> None:
         if message["page"] != self.name:
             return
         if message["type"] == "ended":
@@ -59,7 +59,7 @@ def player(synth: Synthesizer) -> Iterator[PlayerWidget]:
 @pytest.fixture
 def page(player: PlayerWidget, monkeypatch: pytest.MonkeyPatch) -> Page:
     page = Page(player)
-    monkeypatch.setattr(player, "send", page.hear)
+    monkeypatch.setattr(player, "send", page.receive)
     return page
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dacformer.data import Dataset
+from dacformer.data.dataset import Dataset
 from dacformer.notebook import plot_code_usage, plot_codes, plot_labels, plot_training
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dacformer.codec import Codec
-from dacformer.data import Dataset
+from dacformer.data.dataset import Dataset
 from dacformer.errors import UserError
 from dacformer.notebook import sound_map
 

@@ -11,11 +11,13 @@ import pytest
 import soundfile
 
 from dacformer.codec import Codec
+from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, load_config, save_config
-from dacformer.data import Conditions, Dataset
+from dacformer.data.dataset import Dataset
 from dacformer.display.html import audio_html
 from dacformer.errors import UserError
-from dacformer.generation import Curve, Synthesizer
+from dacformer.generation.controls import Curve
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.notebook import (
     AudioGrid,
     ControlPanel,
@@ -32,7 +34,7 @@ from dacformer.notebook import (
     sweep_curve,
 )
 from dacformer.notebook.widgets import choose_control
-from dacformer.training import train
+from dacformer.training.trainer import train
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dacformer.checkpoint import find_checkpoint, load_checkpoint
 from dacformer.config import Config, save_config
 from dacformer.errors import UserError
-from dacformer.training import find_checkpoint, load_checkpoint, read_metrics, train
+from dacformer.training.metrics import read_metrics
+from dacformer.training.trainer import train
 
 Configure = Callable[..., Config]
 

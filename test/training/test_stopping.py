@@ -19,11 +19,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dacformer.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_metadata
+from dacformer.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint, read_metadata
 from dacformer.config import Config, save_config
 from dacformer.errors import UserError
 from dacformer.signals import ending_cleanly
-from dacformer.training import load_checkpoint, read_metrics, train
+from dacformer.training.metrics import read_metrics
+from dacformer.training.trainer import train
 
 Configure = Callable[..., Config]
 STEPS = {"steps": 4, "validate_every": 2, "validation_batches": 1}
@@ -90,7 +91,7 @@ def test_a_signal_in_a_notebook_lets_the_caller_go_on(configure: Configure, tmp_
 def test_a_second_signal_while_saving_is_harmless(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dacformer.training import checkpoint
+    from dacformer import checkpoint
 
     original = checkpoint.write_safetensors
 

@@ -20,12 +20,13 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from dacformer.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, read_metadata
+from dacformer.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint, read_metadata
 from dacformer.config import Config, TrainingConfig, save_config
-from dacformer.data import TrainingCrops, load_dataset
+from dacformer.data.batches import TrainingCrops
+from dacformer.data.dataset import load_dataset
 from dacformer.errors import UserError
-from dacformer.training import load_checkpoint, train
-from dacformer.training.trainer import WeightAverage, read_metrics, set_learning_rate
+from dacformer.training import trainer
+from dacformer.training.trainer import WeightAverage, read_metrics, set_learning_rate, train
 
 Configure = Callable[..., Config]
 
@@ -95,9 +96,8 @@ def test_a_step_that_was_interrupted_is_not_counted(
     configure: Configure, tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = configure(tmp_path / "run", model={"dropout": 0.1})
-    from dacformer.training import loop
 
-    original, calls = loop.nll_per_code, 0
+    original, calls = trainer.nll_per_code, 0
 
     def interrupted(*arguments: torch.Tensor) -> torch.Tensor:
         nonlocal calls
@@ -106,7 +106,7 @@ def test_a_step_that_was_interrupted_is_not_counted(
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(loop, "nll_per_code", interrupted)
+    monkeypatch.setattr(trainer, "nll_per_code", interrupted)
     train(config)
     assert read_metadata(find_checkpoint(config.run, "last")).step == 3
     train(config, resume=True)
@@ -253,16 +253,15 @@ def test_a_model_of_other_sizes_cannot_be_resumed(configure: Configure, tmp_path
 def test_a_loss_that_is_no_number_is_a_clear_error_and_no_checkpoint(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dacformer.training import loop
 
-    original, calls = loop.nll_per_code, 0
+    original, calls = trainer.nll_per_code, 0
 
     def comes_apart(*arguments: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
         return original(*arguments) * (math.nan if calls == 5 else 1.0)
 
-    monkeypatch.setattr(loop, "nll_per_code", comes_apart)
+    monkeypatch.setattr(trainer, "nll_per_code", comes_apart)
     config = configure(tmp_path / "run", validate_every=6)
     with pytest.raises(UserError, match=r"nan.* at step 5: training has come apart.*learning_rate"):
         train(config)

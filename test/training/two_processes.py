@@ -17,7 +17,8 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType
 
 from dacformer import load_config
-from dacformer.training import Checkpoint, train
+from dacformer.checkpoint import Checkpoint
+from dacformer.training.trainer import train
 
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",

@@ -15,7 +15,7 @@ import pytest
 from pythonosc.udp_client import SimpleUDPClient
 
 from dacformer.errors import UserError
-from dacformer.generation import Synthesizer
+from dacformer.generation.synthesizer import Synthesizer
 from dacformer.live.midi_osc import ControllerMapping
 from dacformer.notebook import LiveControls, LiveMapping, ManualControls, load_mapping
 

@@ -1,0 +1,1 @@
+"""From names and values to the vector that the model sees."""

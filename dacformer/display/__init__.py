@@ -1,0 +1,1 @@
+"""Sound as pictures and as HTML, for notebooks, reports and files."""

@@ -1,0 +1,1 @@
+"""Real-time generation under controls that move while it plays."""
