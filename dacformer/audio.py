@@ -254,6 +254,9 @@ def write_audio(
         except soundfile.LibsndfileError as error:
             _try_to_grow(part)
             raise UserError(f"Cannot write {path}: {error.error_string}") from error
+        if soundfile.info(part).frames < len(audio):  # libsndfile does not tell of a disk that is full at the end
+            _try_to_grow(part)
+            raise UserError(f"Cannot write {path}: it was cut off.")
     return path
 
 

@@ -224,13 +224,13 @@ def load_checkpoint(path: str | Path, which: str | int = "best") -> Checkpoint:
     """
     path = find_checkpoint(path, which)
     metadata = read_metadata(path)
+    weights = _read_weights(path)
+    with torch.device("meta"):  # sizes that the weights do not have are never allocated
+        sizes = metadata.build_model().state_dict()
+    if {name: each.shape for name, each in weights.items()} != {name: each.shape for name, each in sizes.items()}:
+        raise UserError(f"{path / WEIGHTS_FILE} does not fit the sizes in {path / CARD_FILE}. Use another checkpoint.")
     model = metadata.build_model()
-    try:
-        model.load_state_dict(_read_weights(path))
-    except RuntimeError as error:
-        raise UserError(
-            f"{path / WEIGHTS_FILE} does not fit the sizes in {path / CARD_FILE}. Use another checkpoint."
-        ) from error
+    model.load_state_dict(weights)
     digest = hashlib.sha256((path / WEIGHTS_FILE).read_bytes()).hexdigest()
     return Checkpoint(metadata, model.eval(), f"{metadata.config.run.name}/{path.name}-{digest[:12]}")
 

@@ -42,6 +42,8 @@ def _usable(path: Path) -> Path:
 UserPath = Annotated[Path, AfterValidator(_usable)]
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Width = Annotated[int, Field(ge=1, le=65536)]
+WidthRatio = Annotated[float, Field(ge=0.125, le=64.0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
@@ -81,20 +83,20 @@ class DataConfig(Settings):
 class ModelConfig(Settings):
     """The transformer's size and shape. `num_codebooks`, `codebook_size` and `condition_dim` come from the data."""
 
-    dim: PositiveInt = 256
+    dim: Width = 256
     """Width of the residual stream, `D`."""
-    num_layers: PositiveInt = 3
+    num_layers: Annotated[int, Field(ge=1, le=1000)] = 3
     num_heads: PositiveInt = 8
     """Attention heads, `H`; `dim` must be a multiple of twice as many (RoPE turns pairs)."""
     window_frames: PositiveInt = 86
     """Attention window `W`, the current frame included."""
-    mlp_ratio: Positive = 4.0
+    mlp_ratio: WidthRatio = 4.0
     """Width of the MLP, as a multiple of `dim`."""
-    film_dim: PositiveInt = 128
+    film_dim: Width = 128
     """Width of the condition's embedding, from which every layer takes its FiLM."""
     head: Literal["depth", "parallel"] = "depth"
     """`parallel` predicts the codebooks of a frame independently, `depth` one after the other."""
-    head_mlp_ratio: Positive = 2.0
+    head_mlp_ratio: WidthRatio = 2.0
     """Width of the `depth` head's MLPs, as a multiple of `dim`."""
     dropout: Share = 0.0
 

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -54,6 +55,40 @@ def replacing(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # it may be the folder that is no folder
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_files(folder: str | Path) -> Iterator[Path]:
+    """Gives a folder to write files to; they move into `folder` together, unless something goes wrong.
+
+    Moving takes no room, so a full disk leaves the older files as they were.
+
+    Args:
+        folder: Where the files go; made if need be. Other files in it stay.
+
+    Yields:
+        A hidden folder in it.
+
+    Raises:
+        WriteError: The system does not let it be written; what was there before is untouched.
+    """
+    folder = Path(folder)
+    new = not folder.exists()
+    part = folder / f".{folder.name}.{os.getpid()}.part"
+    try:
+        part.mkdir(parents=True, exist_ok=True)
+        yield part
+        for file in sorted(part.iterdir()):
+            os.replace(file, folder / file.name)
+    except UserError:
+        raise
+    except OSError as error:
+        raise WriteError(f"Cannot write {folder}: {error.strerror or error}.", error.errno) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # only where nothing was written into it
 
 
 def _part(path: Path) -> Path:

@@ -22,10 +22,10 @@ MAX_CHARACTERS = 1_000_000
 """Longer documents are refused: settings are a few thousand, and a million take seconds to read."""
 
 
-class _TextLoader(yaml.SafeLoader):
-    """Reads plain values as text, which their settings turn into numbers; refuses keys that stand twice."""
+class _BoundedLoader(yaml.SafeLoader):
+    """Refuses deep nesting and keys that stand twice."""
 
-    yaml_implicit_resolvers = {}
+    max_values, max_characters = 10_000_000, 100_000_000  # a recipe of hours of moved controls
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -48,42 +48,65 @@ class _TextLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _TextLoader(_BoundedLoader):
+    """Reads plain values as text, which their settings turn into numbers."""
+
+    max_values, max_characters = MAX_VALUES, MAX_CHARACTERS
+    yaml_implicit_resolvers = {}
+
+
 _TextLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(rf"^({'|'.join(NOTHING)})$"), ["~", "n", ""])
 _TextLoader.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
 _TextLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^([-+]?\.inf|\.nan)$"), [*"-+."])
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str, loader: type[_BoundedLoader] = _TextLoader) -> Any:
     """Reads a document into dicts, lists, texts and None.
+
+    Args:
+        text: The document.
+        loader: What makes the values of it, see `parse_typed_yaml`.
 
     Raises:
         yaml.YAMLError: It is not YAML, is too long or too deep, holds a key twice, or grows through its aliases.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise yaml.YAMLError(f"it has {len(text):,} characters, more than the {MAX_CHARACTERS:,} that are read")
-    loader = _TextLoader(text)
-    node = loader.get_single_node()
+    if len(text) > loader.max_characters:
+        raise yaml.YAMLError(f"it has {len(text):,} characters, more than the {loader.max_characters:,} that are read")
+    reader = loader(text)
+    node = reader.get_single_node()
     if node is None:
         return None
-    _count(node, {})
-    return loader.construct_document(node)
+    _count(node, {}, loader.max_values)
+    try:
+        return reader.construct_document(node)
+    except (AttributeError, ValueError, TypeError, OverflowError) as error:  # `!!timestamp soon`, `!!int x`
+        raise yaml.YAMLError("a value in it is not of the type that its tag names") from error
 
 
-def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+def parse_typed_yaml(text: str) -> Any:
+    """Reads a document whose plain values are of YAML's own types, as `yaml.safe_dump` writes them.
+
+    Raises:
+        yaml.YAMLError: As in `parse_yaml`.
+    """
+    return parse_yaml(text, _BoundedLoader)
+
+
+def _count(node: yaml.Node, counts: dict[int, int], limit: int) -> int:
     """How many values a node stands for, its aliases written out; a few lines could make billions.
 
     Raises:
-        ComposerError: It holds itself, or more than `MAX_VALUES`.
+        ComposerError: It holds itself, or more than `limit`.
     """
     if id(node) not in counts:
-        counts[id(node)] = MAX_VALUES  # for who meets it again inside itself
+        counts[id(node)] = limit  # for who meets it again inside itself
         parts: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):
             parts = node.value
         elif isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]
-        counts[id(node)] = 1 + sum(_count(part, counts) for part in parts)
-    if counts[id(node)] > MAX_VALUES:
+        counts[id(node)] = 1 + sum(_count(part, counts, limit) for part in parts)
+    if counts[id(node)] > limit:
         raise ComposerError(None, None, "its aliases stand for themselves or for too much", node.start_mark)
     return counts[id(node)]
 

@@ -321,7 +321,7 @@ def test_pruning_that_is_cut_off_leaves_no_half_checkpoint(run: Path, monkeypatc
 WRITER = """
 import os, random, signal, sys, time
 from pathlib import Path
-from dacformer.checkpoint import list_checkpoints, load_state, prune_checkpoints, read_card, save_checkpoint
+from dacformer.checkpoint import list_checkpoints, load_state, prune_checkpoints, read_metadata, save_checkpoint
 from dacformer.checkpoint import load_checkpoint
 
 source, run, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -343,7 +343,7 @@ for kill in range(1, 16):
         load_checkpoint(path)
         load_state(path)
     assert list_checkpoints(run)
-print(max(read_card(path).step for path in list_checkpoints(run)))
+print(max(read_metadata(path).step for path in list_checkpoints(run)))
 """
 
 

@@ -309,3 +309,19 @@ def test_anchors_and_merges_are_understood(tmp_path: Path) -> None:
     assert (config.data.batch_size, config.model.film_dim) == (3, 64)
     (tmp_path / "b.yaml").write_text("gain_db: [-1, 1]\ncodec: {encoder_rates: [2, 2], <<: {codebook_size: 8}}")
     assert load_config(tmp_path / "b.yaml", kind=CodecTrainingConfig).codec.codebook_size == 8
+
+
+@pytest.mark.parametrize("text", ["when: !!timestamp soon", "size: !!int many", "sizes: !!set [1]"])
+def test_a_tag_that_does_not_fit_its_value_is_a_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match="cannot be read as YAML"):
+        load_config(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "change", ["num_layers=48165", "mlp_ratio=1e-320", "head_mlp_ratio=1e62", "film_dim=2147483647"]
+)
+def test_sizes_that_no_machine_holds_are_refused(tmp_path: Path, change: str) -> None:
+    (tmp_path / "params.yaml").write_text("run: here")
+    with pytest.raises(UserError, match=change.partition("=")[0]):
+        load_config(tmp_path / "params.yaml", [f"model.{change}"])

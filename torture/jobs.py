@@ -87,7 +87,9 @@ class Train:
 
     def start(self) -> None:  # noqa: D102
         there = list_checkpoints(Path("out"))
-        if not there or read_metadata(there[-1]).step < TRAINING["training"]["steps"]:
+        newest = read_metadata(there[-1]) if there else None
+        # Also after the last step: a validation that a signal broke off is made up for.
+        if newest is None or newest.step < TRAINING["training"]["steps"] or not newest.metrics:
             dacformer("train", self._params, "run=out", *(["--resume"] if there else []))
 
     def check(self, out: Path) -> list[str]:  # noqa: D102

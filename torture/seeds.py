@@ -1,5 +1,6 @@
 """What inputs are made from: whole files of every sort, and the mutations that are not of one format alone."""
 
+import contextlib
 import io
 import json
 import random
@@ -176,6 +177,7 @@ def wav_with_comment(comment: str) -> bytes:
     """Makes a `.wav` file with any text for a comment."""
     stream = io.BytesIO()
     with soundfile.SoundFile(stream, "w", 44100, 1, format="WAV") as wav:
-        wav.comment = comment.replace("\0", "")[: sound.MAX_COMMENT]
+        with contextlib.suppress(soundfile.LibsndfileError):  # a text that libsndfile itself refuses
+            wav.comment = comment.replace("\0", "")[: sound.MAX_COMMENT]
         wav.write(np.zeros(400))
     return stream.getvalue()

@@ -8,6 +8,7 @@ refuses every other name.
 import io
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ DAC_SUFFIX = ".dac"
 DAC_VERSION = "1.0.0"
 """The version that descript-audio-codec writes into its files and demands when reading."""
 
-MOST_RATE, MOST_DB = 1_000_000, 200.0
+MOST_RATE, MOST_DB, MOST_SAMPLES = 1_000_000, 200.0, 2**53
 """No sound has a higher sample rate in Hz, or a level further from 0 dB: decoding would fill the memory with it."""
 
 _MAGIC = b"\x93NUMPY"
@@ -183,7 +184,8 @@ def _read_whole(path: Path) -> bytes:
 
 def _check(file: DacFile) -> None:
     """Raises a ValueError where no sound could be like that."""
-    if not 1 <= file.sample_rate <= MOST_RATE or min(file.original_length, file.chunk_length) < 1:
+    lengths = file.original_length, file.chunk_length
+    if not 1 <= file.sample_rate <= MOST_RATE or not 1 <= min(lengths) <= max(lengths) <= MOST_SAMPLES:
         raise ValueError("a rate or a length in it is impossible")
     if not (abs(file.input_db) <= MOST_DB and abs(file.gain_db) <= MOST_DB):
         raise ValueError(f"a loudness of {file.input_db:g} LUFS, amplified by {file.gain_db:g} dB, is impossible")
@@ -247,6 +249,8 @@ class _NumpyUnpickler(pickle._Unpickler):
         return {"ndarray": _ArrayType, "_reconstruct": _empty_array}.get(name) or super().find_class(module, name)
 
     stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
 
     def _load_build(self) -> None:
         """Sets an object's state. A type whose state lies about itself would have NumPy take data for pointers."""
@@ -262,4 +266,16 @@ class _NumpyUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f"it sets the state of {type(target).__name__}: refused")
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # pyright: ignore[reportArgumentType]
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _load_build}
+    def _load_bytearray8(self) -> None:
+        """Reads an array of bytes; Python's own way allocates whatever length the file claims."""
+        length = int.from_bytes(self.read(8), "little")
+        data = self.read(length)
+        if len(data) != length:
+            raise pickle.UnpicklingError("it is cut off")
+        self.append(bytearray(data))
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: _load_build,
+        pickle.BYTEARRAY8[0]: _load_bytearray8,
+    }

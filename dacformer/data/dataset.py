@@ -172,6 +172,8 @@ def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
             header = next(filter(None, csv.reader(file)))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{manifest} cannot be read as a table: {error}") from error
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes cells beyond the header's for names of rows
+        raise UserError(f"{manifest} has rows with more cells than its {len(header)} columns. Remove them.")
     for name in header:
         if not name.strip() or header.count(name) > 1:
             what = f"two columns '{name}'" if name.strip() else "a column without a name"
@@ -213,7 +215,7 @@ def _refuse(manifest: Path, column: "pd.Series[str]", wrong: "pd.Series[bool]", 
     """Names the first row whose cell is wrong, as a spreadsheet counts."""
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise UserError(f"{manifest}, row {row + 2}: {column.name} '{column[row]}' {problem}.")
+        raise UserError(f"{manifest}, row {row + 2}: {column.name} '{column.iloc[row]}' {problem}.")
 
 
 def _leads_away(file: str) -> bool:

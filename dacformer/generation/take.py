@@ -19,10 +19,11 @@ from dacformer.codec.dac_file import DAC_SUFFIX
 from dacformer.config import NonNegative, Positive, SamplingConfig, Settings, parse_config
 from dacformer.display.html import audio_html
 from dacformer.errors import UserError, first_line
-from dacformer.files import check_writable, replacing, write_text
+from dacformer.files import check_writable, replacing, replacing_files, write_text
 from dacformer.generation import controls as steering
 from dacformer.generation.controls import Controls, SampledControls
 from dacformer.generation.sampling import parse_sampling
+from dacformer.plain_yaml import parse_typed_yaml
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -236,15 +237,16 @@ class Take:
 
     def _save_folder(self, folder: Path) -> Path:
         check_savable(folder)
-        # The recipe first: what is there of a take that could not be written whole may be written again.
-        recipe = {name: value for name, value in self.recipe.items() if name != "controls"}
-        write_text(folder / RECIPE_FILE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
-        plain = steering.to_json(self.controls)
-        write_text(folder / CONTROLS_FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-        write_dac(folder / CODES_FILE, self._dac(json.dumps(self.recipe)))
-        sound.write_audio(folder / AUDIO_FILE, self.audio, self.sample_rate, subtype="FLOAT")
-        with replacing(folder / PICTURE_FILE) as part:
-            self.plot().savefig(part, dpi=150, format="png")
+        # All is written beside an older take before any of it is replaced: a full disk leaves that one as it was.
+        with replacing_files(folder) as part:
+            recipe = {name: value for name, value in self.recipe.items() if name != "controls"}
+            write_text(part / RECIPE_FILE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+            plain = steering.to_json(self.controls)
+            write_text(part / CONTROLS_FILE, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+            write_dac(part / CODES_FILE, self._dac(json.dumps(self.recipe)))
+            sound.write_audio(part / AUDIO_FILE, self.audio, self.sample_rate, subtype="FLOAT")
+            with replacing(part / PICTURE_FILE) as picture:
+                self.plot().savefig(picture, dpi=150, format="png")
         return folder
 
     def plot(self) -> "Figure":
@@ -290,7 +292,11 @@ def check_savable(path: str | Path) -> None:
             sound.format_of(path)
         return
     check_writable(path / RECIPE_FILE)
-    if path.exists() and not (path / RECIPE_FILE).is_file() and any(path.iterdir()):
+    if (
+        path.exists()
+        and not (path / RECIPE_FILE).is_file()
+        and any(not each.name.startswith(".") for each in path.iterdir())
+    ):
         raise UserError(f"{path} holds something else than a take. Give a new folder.")
 
 
@@ -453,7 +459,7 @@ def read_take(folder: str | Path, synth: "Synthesizer | None" = None) -> Take:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = parse_typed_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as YAML: {first_line(error)}.") from error
     if not isinstance(tree, dict):

@@ -325,7 +325,7 @@ class LiveEngine:
             self._stance, self._change = control_state, change
 
     def listen(self, played: int | None, runs: bool, underruns: int) -> None:
-        """Takes a client's report, several times a second, see `BufferController.report`; `played` is None for a new one."""
+        """Takes a client's report, several times a second, see `BufferController.report`; `played` is None if new."""
         with self._news:
             self.flow.report(time.monotonic(), self._samples if played is None else played, runs, underruns)
             self._news.notify()

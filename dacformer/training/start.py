@@ -54,7 +54,7 @@ def check_resumable(saved: CheckpointMetadata, metadata: CheckpointMetadata) -> 
     run = metadata.config.run
     if changes:
         raise UserError(f"Cannot resume {run}: {', '.join(changes)}. Start another run: run=runs/NAME")
-    if saved.step >= metadata.config.training.steps:
+    if saved.step >= metadata.config.training.steps and saved.metrics:  # without, it is still to be validated
         raise UserError(
             f"{run} is at step {saved.step} of {metadata.config.training.steps}: nothing is left to train. "
             f"Ask for more: training.steps={2 * saved.step}"

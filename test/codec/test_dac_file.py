@@ -402,3 +402,12 @@ def test_decoding_restores_the_level(exchange: Path, tiny_pth: Path, name: str) 
     for made_by in ("ours", "theirs"):
         decoded = load_codec(tiny_pth).decode_file(read_dac(exchange / "dac" / made_by / f"{name}.dac"))
         assert loudness_db(decoded[:, 0], rate) == pytest.approx(loudness_db(original, rate), abs=0.3)
+
+
+def test_an_array_of_bytes_longer_than_its_file_is_refused_unallocated(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": ()})
+    claimed = pickle.PROTO + b"\x05" + pickle.BYTEARRAY8 + (2**62).to_bytes(8, "little") + b"few" + pickle.STOP
+    (tmp_path / "a.dac").write_bytes(stream.getvalue() + claimed)
+    with pytest.raises(UserError, match="it is cut off"):
+        read_dac(tmp_path / "a.dac")

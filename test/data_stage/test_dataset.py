@@ -198,3 +198,12 @@ def test_unigram_nll_is_that_of_the_counts(write_dataset: WriteDataset) -> None:
         counts = np.bincount(dataset.codes("a.dac")[k], minlength=64) + 1
         expected.append(np.mean([-np.log(counts[code] / counts.sum()) for code in dataset.codes("b.dac")[k]]))
     np.testing.assert_allclose(unigram_nll(dataset.codes("a.dac"), dataset.codes("b.dac"), 64), expected)
+
+
+def test_a_row_with_more_cells_than_columns_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dataset.yaml").write_text(
+        "{codec: a, codec_name: a, sample_rate: 44100, hop_length: 512, num_codebooks: 4, codebook_size: 64}"
+    )
+    (tmp_path / "manifest.csv").write_text("file,class,split\na.dac,rain,train,1\nb.dac,rain,val\n")
+    with pytest.raises(UserError, match="more cells than its 3 columns"):
+        load_dataset(tmp_path)

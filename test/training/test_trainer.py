@@ -20,7 +20,14 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from dacformer.checkpoint import Checkpoint, find_checkpoint, list_checkpoints, load_checkpoint, read_metadata
+from dacformer.checkpoint import (
+    Checkpoint,
+    find_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    read_metadata,
+    save_metrics,
+)
 from dacformer.config import Config, TrainingConfig, save_config
 from dacformer.data.batches import TrainingCrops
 from dacformer.data.dataset import load_dataset
@@ -350,3 +357,16 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth() -> None:
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[9:]))
     assert rates[-1] == pytest.approx(0.2)
     assert optimizer.param_groups[0]["lr"] == rates[-1]
+
+
+def test_resume_validates_a_last_checkpoint_that_was_not_measured(configure: Configure, tmp_path: Path) -> None:
+    config = configure(tmp_path / "run")
+    train(config)
+    last, log = find_checkpoint(config.run, "last"), config.run / "metrics.jsonl"
+    whole, measured = read_metrics(config.run), read_metadata(last).metrics
+    save_metrics(last, {})
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in whole if "val_nll" not in line or line["step"] < 12))
+    train(config, resume=True)
+    assert read_metrics(config.run) == whole and read_metadata(last).metrics == measured
+    with pytest.raises(UserError, match="nothing is left to train"):
+        train(config, resume=True)
