@@ -51,7 +51,6 @@ app = typer.Typer(
     cls=_Commands,
     help="From a folder of recordings to a sound that never stops.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
