@@ -73,7 +73,7 @@ lint: .venv/.installed ## style, types, notebooks without outputs, Dockerfile, w
 	$(BIN)/actionlint
 
 docs: .venv/.installed ## the documentation site, in site/ (`mkdocs serve` shows it while you write)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 sounds: .venv/.installed ## make the sounds of docs/sounds.md anew from RUN (make sounds RUN=runs/med)
 	$(BIN)/python docs/make_sounds.py $(RUN)
