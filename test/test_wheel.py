@@ -98,7 +98,7 @@ def test_wheel_writes_a_workspace_that_equals_the_clone(environment: Path, tmp_p
 @pytest.mark.parametrize(
     ("extra", "code"),
     [
-        ("notebook", "import dacformer.interfaces"),
+        ("notebook", "import dacformer.notebook"),
         ("live", "from dacformer.extras import require_extra\nwith require_extra('live'): import mido"),
     ],
 )
