@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dacformer"
 
-LEFT = {"arguments", "config", "errors", "files", "signals"}
+LEFT = {"arguments", "config", "errors", "extras", "files", "signals"}
 MAY_IMPORT = {
     "errors": set(),
     "extras": {"errors"},
