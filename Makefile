@@ -9,7 +9,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=haswell \
     NUMBA_CPU_FEATURES=+avx2,+fma,+f16c,+bmi,+bmi2,+popcnt NUMBA_CACHE_DIR=$(CURDIR)/.venv/numba-avx2
 
-.PHONY: help install demo lab test test-fast test-all test-avx2 browser-test lint bench bench-avx2 golden torture clean
+.PHONY: help install demo lab test test-fast test-all test-avx2 browser-test lint docs sounds bench bench-avx2 golden torture clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,8 @@ endif
 	@touch $@
 
 DEMO := runs/sm
+# What `make sounds` plays.
+RUN ?= runs/med
 
 demo: .venv/.installed ## train a tiny model, steer it, write codes, sound and a picture
 	$(BIN)/dacformer train params/params_sm.yaml --overwrite
@@ -62,12 +64,19 @@ test-avx2: ## `make test` in the arithmetic of a processor without AVX-512 and b
 browser-test: .venv/.installed ## the notebooks and the player in a real JupyterLab, seen with Chromium
 	$(BIN)/pytest -m browser -s -v
 
-lint: .venv/.installed ## style, types, notebooks without outputs, Dockerfile
+lint: .venv/.installed ## style, types, notebooks without outputs, Dockerfile, workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/nbstripout --verify --keep-id *.ipynb
 	$(BIN)/hadolint Dockerfile.txt
+	$(BIN)/actionlint
+
+docs: .venv/.installed ## the documentation site, in site/ (`mkdocs serve` shows it while you write)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+sounds: .venv/.installed ## make the sounds of docs/sounds.md anew from RUN (make sounds RUN=runs/med)
+	$(BIN)/python docs/make_sounds.py $(RUN)
 
 bench: .venv/.installed ## the speed table
 	$(BIN)/python -m benchmarks
@@ -89,5 +98,5 @@ torture: .venv/.installed ## 300 kills, 80 full disks, 100,000 mutated inputs (2
 	$(BIN)/python -m torture
 
 clean: ## remove caches and build leftovers (.venv, runs/ and data/ stay)
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dacformer.generation.synthesizer import Synthesizer, load
     from dacformer.generation.take import Take
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "load_config": "config",

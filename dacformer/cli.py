@@ -51,7 +51,6 @@ app = typer.Typer(
     cls=_Commands,
     help="From a folder of recordings to a sound that never stops.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -186,7 +185,7 @@ def textures(
 
 @app.command()
 def train(
-    params: Annotated[Path, typer.Argument(help="Settings, such as params/params_med.yaml.")],
+    params: Annotated[Path, typer.Argument(help="Settings: sm, med, or a file, such as params/params_med.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as training.steps=200.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew where a training lies already.")] = False,
@@ -198,6 +197,15 @@ def train(
     run = run_training(load_config(params, overrides), resume, overwrite)
     if int(os.environ.get("RANK", 0)) == 0:
         print(f"The run is {run}. Hear it: dacformer generate {run} --seconds 10 --out x.wav")
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="Where to work; made if missing.")]) -> None:
+    """Write the notebooks and the settings into a folder, to work in without a clone. Overwrites nothing."""
+    from dacformer.workspace import write_workspace
+
+    for path in write_workspace(folder):
+        print(path)
 
 
 @app.command()
@@ -305,9 +313,12 @@ def evaluate(
         return
     from dacformer.arguments import parse_names
     from dacformer.config import SamplingConfig
-    from dacformer.evaluation.report import EvaluationConfig, write_report
+    from dacformer.extras import require_extra
     from dacformer.generation.sampling import parse_sampling
     from dacformer.generation.synthesizer import load
+
+    with require_extra("eval"):
+        from dacformer.evaluation.report import EvaluationConfig, write_report
 
     given = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
     sampling = {name: value for name, value in given.items() if value is not None}

@@ -27,6 +27,7 @@ from pydantic import (
 from dacformer.errors import UserError, shown
 from dacformer.files import write_text
 from dacformer.plain_yaml import NOTHING, parse_yaml, yaml_problem
+from dacformer.workspace import find_settings, shipped_settings
 
 
 def _usable(path: Path) -> Path:
@@ -270,7 +271,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
     """Reads settings from YAML.
 
     Args:
-        path: A file such as `params/params_sm.yaml`.
+        path: A file such as `params/params_sm.yaml`, or the name of shipped settings, such as `sm`.
         overrides: `key=value` words; keys are dotted (`training.steps=200`), values are YAML.
         kind: The section that the file holds.
 
@@ -280,14 +281,14 @@ def load_config(path: str | Path, overrides: list[str] | None = None, kind: type
     Raises:
         UserError: No such file, not YAML, an unknown key (the nearest valid one is named) or a wrong value.
     """
-    path = Path(path)
+    path = find_settings(path)
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise UserError(
-            f"There is no settings file {path}{where}. The shipped ones are in params/ of the clone: start from the "
-            f"clone's folder, or give the full path."
+            f"There is no settings file {path}{where}. Give a path, or the name of shipped settings: "
+            f"{', '.join(shipped_settings())}."
         ) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder, expected a settings file, such as params/params_med.yaml.") from None

@@ -435,3 +435,11 @@ def test_reader_that_has_had_enough_is_no_error(bees: Path) -> None:
     done = in_a_shell("info", bees, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert done.stderr == b"" and done.returncode == 1
+
+
+def test_shell_completion_offers_the_commands() -> None:
+    asked = {"_DACFORMER_COMPLETE": "complete_bash", "COMP_WORDS": "dacformer t", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "dacformer"], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["textures", "train"]

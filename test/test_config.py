@@ -126,7 +126,7 @@ def test_settings_looked_for_from_another_folder_say_where(tmp_path: Path, monke
     with pytest.raises(UserError) as refused:
         load_config("params/params_sm.yaml")
     assert f"no settings file params/params_sm.yaml in {tmp_path}." in str(refused.value)
-    assert "start from the clone's folder, or give the full path" in str(refused.value)
+    assert "Give a path, or the name of shipped settings" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dacformer"
 
-LEFT = {"arguments", "config", "errors", "files", "signals"}
+LEFT = {"arguments", "config", "errors", "extras", "files", "signals"}
 MAY_IMPORT = {
     "errors": set(),
+    "extras": {"errors"},
+    "workspace": {"errors"},
     "arguments": {"errors"},
     "files": {"errors"},
     "signals": set(),
@@ -17,7 +19,7 @@ MAY_IMPORT = {
     "memory": set(),
     "jit": set(),
     "hardware": set(),
-    "config": {"errors", "files", "plain_yaml"},
+    "config": {"errors", "files", "plain_yaml", "workspace"},
     "decoding": LEFT,
     "audio": LEFT | {"decoding"},
     "textures": LEFT,

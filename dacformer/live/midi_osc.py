@@ -7,7 +7,6 @@ Needs `pip install "dacformer[live]"` (mido, python-rtmidi, python-osc).
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field
@@ -15,6 +14,7 @@ from pydantic import Field
 from dacformer.conditions.labels import Conditions
 from dacformer.config import Settings, load_config, save_config
 from dacformer.errors import UserError, shown
+from dacformer.extras import require_extra
 from dacformer.generation.controls import Controls, check_controls
 
 Number = Annotated[int, Field(ge=0, le=127)]
@@ -199,7 +199,8 @@ class LiveControls:
         Raises:
             UserError: No mido, no MIDI on this machine, or no such port.
         """
-        mido = _import("mido")
+        with require_extra("live"):
+            import mido
         try:
             names: list[str] = mido.get_input_names()
         except Exception as error:  # each backend raises its own kind
@@ -221,9 +222,9 @@ class LiveControls:
         Raises:
             UserError: No python-osc, or the port is taken.
         """
-        _import("pythonosc")
-        from pythonosc.dispatcher import Dispatcher
-        from pythonosc.osc_server import ThreadingOSCUDPServer
+        with require_extra("live"):
+            from pythonosc.dispatcher import Dispatcher
+            from pythonosc.osc_server import ThreadingOSCUDPServer
 
         dispatcher = Dispatcher()
         dispatcher.set_default_handler(self.osc)
@@ -268,12 +269,3 @@ class LiveControls:
             self.problem = ""
         except UserError as error:
             self.problem = str(error)
-
-
-def _import(name: str) -> ModuleType:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f'This needs {name}, which is not installed: pip install "dacformer[live]".') from None

@@ -1,24 +1,27 @@
 """Where people meet the sound: pictures, and what moves in a notebook."""
 
-from dacformer.data.check import check_sounds
-from dacformer.live.midi_osc import LiveControls, LiveMapping, ManualControls, load_mapping
-from dacformer.notebook.label_table import LabelTable, label_sounds
-from dacformer.notebook.player import PlayerWidget, play
-from dacformer.notebook.plots import plot_code_usage, plot_codes, plot_labels, plot_training
-from dacformer.notebook.runs import conditions_table, ensure_run, settings_table
-from dacformer.notebook.sound_map import SoundMap, sound_map
-from dacformer.notebook.widgets import (
-    AudioGrid,
-    ControlPanel,
-    LivePlot,
-    LiveSamples,
-    control_panel,
-    morph,
-    one_take_per_class,
-    reference_clips,
-    sweep,
-    sweep_curve,
-)
+from dacformer.extras import require_extra
+
+with require_extra("notebook"):
+    from dacformer.data.check import check_sounds
+    from dacformer.live.midi_osc import LiveControls, LiveMapping, ManualControls, load_mapping
+    from dacformer.notebook.label_table import LabelTable, label_sounds
+    from dacformer.notebook.player import PlayerWidget, play
+    from dacformer.notebook.plots import plot_code_usage, plot_codes, plot_labels, plot_training
+    from dacformer.notebook.runs import conditions_table, ensure_run, settings_table
+    from dacformer.notebook.sound_map import SoundMap, sound_map
+    from dacformer.notebook.widgets import (
+        AudioGrid,
+        ControlPanel,
+        LivePlot,
+        LiveSamples,
+        control_panel,
+        morph,
+        one_take_per_class,
+        reference_clips,
+        sweep,
+        sweep_curve,
+    )
 
 __all__ = [
     "AudioGrid",
