@@ -258,7 +258,7 @@ class Take:
     def _player(self) -> "Synthesizer":
         if self.synth is None:
             raise UserError(
-                "This take was opened without a model, which alone can change it. Use synth.open_take(path)."
+                "This take was opened without a model, which alone can change it. Use synth.load_take(path)."
             )
         return self.synth
 

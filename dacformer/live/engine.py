@@ -301,7 +301,7 @@ class LiveEngine:
             UserError: It was started before.
         """
         if self._thread.ident is not None:
-            raise UserError("This performance was started before. Make a new Live to play again.")
+            raise UserError("This performance was started before. Make a new LiveEngine to play again.")
         before, LiveEngine._sounding = LiveEngine._sounding, self
         if before is not None and before.sounds:
             before.stop("Stopped: another player was started.")

@@ -214,7 +214,7 @@ def test_without_a_model_a_take_is_seen_and_heard_but_not_changed(take: Take, tm
     opened = read_take(take.save(tmp_path / "take"))
     assert "<audio" in opened._repr_html_() and len(opened.plot().axes) >= 2
     for change in (lambda: opened.extend(1.0), lambda: opened.cut(0.5), lambda: opened.branch(2, 1.0)):
-        with pytest.raises(UserError, match=r"without a model.*synth\.open_take"):
+        with pytest.raises(UserError, match=r"without a model.*synth\.load_take"):
             change()
 
 
