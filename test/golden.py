@@ -7,7 +7,6 @@ Each commit trains the tiny model itself, so the losses and the file formats are
 depend on the processor: both folders must come from one machine, and none is committed.
 """
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from dacformer.data.make_textures import make_texture_dataset
 from dacformer.generation.controls import Curve
 from dacformer.generation.synthesizer import Synthesizer, load
 from dacformer.live.engine import ControlState, Performance
+from dacformer.training.metrics import read_metrics
 from dacformer.training.trainer import train
 
 MOVING = {
@@ -38,13 +38,14 @@ def results(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     loop = {"steps": 20, "warmup_steps": 3, "validate_every": 10, "sample_every": 0, "precision": "float32"}
     data = {"path": folder / "data", "segment_frames": 48, "batch_size": 4}
     run = train(parse_config({"run": folder / "run", "data": data, "model": sizes, "training": loop}, "golden"))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(run)
     yield "losses", np.array([line["loss"] for line in lines if "loss" in line])
     yield "validation_nll", np.array([line["val_nll"] for line in lines if "val_nll" in line])
-    for file in sorted((folder / "data").rglob("*.dac")):
+    files = sorted((folder / "data").rglob("*.dac"))
+    for file in files:
         yield f"encoded_{file.stem}", read_dac(file).codes
     synth = load(run, "last")
-    yield from takes(synth, min((folder / "data").rglob("*.dac")))
+    yield from takes(synth, files[0])
     chunks = synth.stream(MOVING, chunk_seconds=0.1, seed=3, temperature=0.9)
     yield "stream_audio", np.concatenate([next(chunks) for _ in range(8)])
     yield from performance(synth)
