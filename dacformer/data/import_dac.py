@@ -4,6 +4,7 @@ DACSynthformer's users have such folders, with a table of labels. Their codes ar
 does not write into a file which codec made it, so the person says it, and what the file says of itself must fit.
 """
 
+import logging
 import math
 import shutil
 import sys
@@ -29,6 +30,8 @@ from dacformer.data.encode import split_recordings
 from dacformer.data.labels import Label, label_files
 from dacformer.errors import UserError
 from dacformer.files import replacing, write_text
+
+logger = logging.getLogger(__name__)
 
 MOST_CODEBOOKS = 4
 """A data set uses so many codebooks, as `load_codec` does, or as many as its files have."""
@@ -204,7 +207,7 @@ def _drop_misfits(
     if not files:
         raise UserError(f"None of the {len(skipped)} .dac files can be taken: {next(iter(skipped.values()))}")
     for problem in skipped.values():
-        print(f"skipped: {problem}", file=sys.stderr)
+        logger.warning("skipped: %s", problem)
 
 
 def _misfit(file: DacFile, sizes: Sizes) -> str:

@@ -1,7 +1,7 @@
 """How much louder the codes of a class sound than its recordings: what generation takes back."""
 
+import logging
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,8 @@ import torch
 from dacformer import audio as sound
 from dacformer.codec import Codec, read_dac
 from dacformer.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 LEVEL_FILES, LEVEL_SECONDS, MOST_LOST_DB = 8, 5.0, 20.0
 """How many files of a class are decoded again, how much of each, to learn how much softer the codec makes them; what it
@@ -66,7 +68,7 @@ def _lost_db(pairs: list[tuple[Path, Path]], codec: Codec, strict: bool) -> floa
         except UserError as error:  # it was there when it was encoded
             if strict:
                 raise
-            print(f"not compared with its codes: {error}", file=sys.stderr)
+            logger.warning("not compared with its codes: %s", error)
             continue
         codes = torch.from_numpy(file.codes[..., : math.ceil(len(start) / codec.hop_length)])
         decoded = codec.decode(codes)[0, 0, : len(start)].cpu().numpy()

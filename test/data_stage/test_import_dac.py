@@ -145,11 +145,14 @@ def test_codes_of_an_unknown_codec_are_asked_about(write_codes: WriteCodes, tmp_
         import_folder(folder, tmp_path / "set", None)
 
 
-def test_a_broken_file_is_skipped_and_named(write_codes: WriteCodes, weights: Path, tmp_path: Path) -> None:
+def test_a_broken_file_is_skipped_and_logged(
+    write_codes: WriteCodes, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = write_codes("rain/a", "rain/b")
     (folder / "rain" / "b.dac").write_bytes(b"no codes")
     report = import_folder(folder, tmp_path / "set", str(weights))
     assert report.taken == 1 and list(report.skipped) == [str(folder / "rain" / "b.dac")]
+    assert caplog.messages == [f"skipped: {problem}" for problem in report.skipped.values()]
     with pytest.raises(UserError, match=r"b\.dac is not a whole \.dac file"):
         import_folder(folder, tmp_path / "set", str(weights), strict=True)
 
