@@ -164,7 +164,7 @@ class Sound {
     this.delay = null; // seconds, the last one measured
     this.note = "";
     this.views = new Set(); // functions that draw anew
-    model.on("msg:custom", (message, buffers) => this.prefill(message, buffers));
+    model.on("msg:custom", (message, buffers) => this.receive(message, buffers));
     model.on("change:level_db", () => this.setLevel());
     for (const event of ["comm:close", "comm_live_update"]) model.on(event, () => this.lost());
   }
@@ -269,7 +269,7 @@ class Sound {
     this.gain?.gain.setTargetAtTime(this.level, this.context.currentTime, RAMP_SECONDS);
   }
 
-  hear(message, buffers) {
+  receive(message, buffers) {
     if (!this.plays) return;
     if (message.page !== this.page) {
       if (message.type === "chunk") this.end("It plays in another tab now.");

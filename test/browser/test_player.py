@@ -108,7 +108,7 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
         "again = synth.generate(take.seconds, from_json(recipe['controls']), recipe['seed'], **recipe['sampling'])\n"
         "assert np.array_equal(again.codes, take.codes)\n"
         "first, *_, last = synth.conditions.classes\n"
-        "values = {name: player.parameters[name] for name in synth.conditions.parameters_of([first])}\n"
+        "values = {name: player.parameters[name] for name in synth.conditions.parameters_for([first])}\n"
         "still = synth.generate(take.seconds, {'class': first, **values}, recipe['seed'], **recipe['sampling'])"
     )
     told = json.loads(
@@ -144,7 +144,7 @@ def test_a_page_that_goes_away_pauses_and_another_goes_on(
     trained: Path, open_notebook: Open, page: Any, browser: Any, lab: Lab
 ) -> None:
     notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
-    notebook.run("from dacformer.generation import live; live.SILENCE_SECONDS = 2.0")
+    notebook.run("from dacformer.live import engine; engine.SILENCE_SECONDS = 2.0")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.played > 0")
