@@ -3,13 +3,14 @@
 import errno
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,26 @@ class At:
 
 def send(number: int) -> Callable[[], None]:
     return lambda: os.kill(os.getpid(), number)
+
+
+@pytest.fixture(autouse=True)
+def _usual_signals() -> Iterator[None]:
+    """Python's own handlers, also where the tests run under `nohup` or in the background, which ignore signals."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def _few_gigabytes() -> Iterator[None]:
+    """Lets the process have 16 GB of addresses more than now, so that any machine refuses what is larger."""
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 16 * 2**30, usual[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, usual)
 
 
 @pytest.fixture(scope="module")
@@ -307,9 +328,11 @@ def test_a_learning_rate_that_is_far_too_high_leaves_no_checkpoint(
     assert all(np.isfinite(read_metadata(path).metrics["val_nll"]) for path in list_checkpoints(config.run))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is read from /proc")
+@pytest.mark.usefixtures("_few_gigabytes")
 def test_more_memory_than_there_is_is_one_line(configure: Configure, tmp_path: Path) -> None:
     with warnings.catch_warnings(), pytest.raises(UserError, match=r"not enough memory\. Lower data\.batch_size"):
-        train(configure(tmp_path / "run", model={"dim": 2**24}))
+        train(configure(tmp_path / "run", model={"dim": 2**16}))
     assert not list_checkpoints(tmp_path / "run")
 
 
