@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -18,14 +19,16 @@ import torch
 from dacformer.arguments import check_seed, finite_number
 from dacformer.config import SamplingConfig
 from dacformer.errors import UserError, shown
-from dacformer.generation.controls import Controls, Curve, check_controls
+from dacformer.generation.controls import Controls
+from dacformer.generation.curves import Curve, Points
+from dacformer.generation.instrument import Instrument
+from dacformer.generation.render import AudioStream
 from dacformer.generation.sampling import Sampling, parse_sampling
-from dacformer.generation.synthesizer import AudioStream, Synthesizer
+from dacformer.generation.session import Session, render_generated
 from dacformer.generation.take import Take
 
 CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay the controls
 LEAST_AHEAD, MOST_AHEAD = 0.06, 3.0  # seconds of sound that the listener holds
-Points = list[tuple[float, float | None]]
 
 CALM_SECONDS = 10.0  # without an under-run, before less is held again; twice as long after each
 LONGEST_CALM_SECONDS = 300.0
@@ -34,16 +37,16 @@ SILENCE_SECONDS = 10.0  # without a word from the listener, before nothing more 
 
 @dataclass(frozen=True)
 class ControlState:
-    """Where all controls stand at one moment.
+    """All controls at one moment, checked when it is made.
 
     Attributes:
-        weights: Of classes; one that is not named weighs nothing.
-        parameters: In their own units; one that is not named is left to the model.
+        classes: The weight of each class; one that is not named has the weight 0.
+        parameters: In their own units; one that is not named is unset.
         temperature: As in `SamplingConfig`, one for all codebooks.
-        guidance: As in `SamplingConfig`.
+        guidance: As in `SamplingConfig`, one for all channels.
     """
 
-    weights: Mapping[str, float]
+    classes: Mapping[str, float]
     parameters: Mapping[str, float]
     temperature: float
     guidance: float
@@ -54,18 +57,18 @@ class ControlState:
         Raises:
             UserError: A value is no finite number.
         """
-        for name in ("weights", "parameters"):
+        for name in ("classes", "parameters"):
             given = getattr(self, name)
             if not isinstance(given, Mapping):
-                raise UserError(f"The {name} of a stance are {shown(given)}. Expected {{name: value, ...}}.")
+                raise UserError(f"The {name} of a control state are {shown(given)}. Expected {{name: value, ...}}.")
             object.__setattr__(self, name, {each: _number(each, value) for each, value in given.items()})
         for name in ("temperature", "guidance"):
             object.__setattr__(self, name, _number(name, getattr(self, name)))
 
-    @property
+    @cached_property
     def controls(self) -> Controls:
-        """As `Synthesizer.generate` takes them."""
-        return {"class": self.weights, **self.parameters}
+        """As the model is steered."""
+        return Controls(self.classes, self.parameters)
 
 
 def _number(name: str, value: object) -> float:
@@ -78,7 +81,7 @@ def _number(name: str, value: object) -> float:
 class Performance:
     """A take in the making: rendering it again by its recipe, with `Synthesizer.generate`, gives the same codes."""
 
-    def __init__(self, synth: Synthesizer, seed: int = 0) -> None:
+    def __init__(self, synth: Instrument, seed: int = 0) -> None:
         """Starts from nothing.
 
         Args:
@@ -110,7 +113,7 @@ class Performance:
         latest = self._checked
         if latest is not None and latest[0] is control_state:
             return latest[1]
-        check_controls(control_state.controls, self._synth.conditions)
+        control_state.controls.check(self._synth.conditions)
         draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
         settings = parse_sampling(self._synth.sampling, draws).still
         self._checked = control_state, settings
@@ -134,13 +137,11 @@ class Performance:
         codes, audio = self._stream.play(control_state.controls, times, [settings] * num_frames)
         conditions = self._synth.conditions
         with self._lock:
-            self._note("class", {name: control_state.weights.get(name, 0.0) for name in conditions.classes}, times[0])
-            self._note(
-                "parameter", {name: control_state.parameters.get(name) for name in conditions.parameters}, times[0]
-            )
-            self._note(
-                "sampling", {"temperature": control_state.temperature, "guidance": control_state.guidance}, times[0]
-            )
+            classes = {name: control_state.classes.get(name, 0.0) for name in conditions.classes}
+            parameters = {name: control_state.parameters.get(name) for name in conditions.parameters}
+            draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
+            for kind, values in (("classes", classes), ("parameters", parameters), ("sampling", draws)):
+                self._note(kind, values, float(times[0]))
             self._codes.append(codes.astype(np.int32))
             self.num_frames += num_frames
         return audio
@@ -150,7 +151,7 @@ class Performance:
         for name, value in values.items():
             points = self._points.setdefault(kind, {}).setdefault(name, [])
             if not points or points[-1][1] != value:
-                points.append((float(seconds), value))
+                points.append((seconds, value))
 
     @property
     def take(self) -> Take:
@@ -164,15 +165,15 @@ class Performance:
                 raise UserError("Nothing was played yet, so there is no take. Press play first.")
             codes = torch.from_numpy(np.concatenate(self._codes, axis=1).astype(np.int64))[None]
             points = {kind: dict(each) for kind, each in self._points.items()}
-        weights = _curves(points["class"], unless=0.0)
-        controls = {"class": weights, **_curves(points["parameter"], unless=None)}
-        sampling = Sampling(self._synth.sampling, _curves(points["sampling"], unless=None))
-        return self._synth.render_takes(codes, [controls], sampling, self._seed)[0]
+        controls = Controls(_curves(points["classes"], 0.0), _curves(points["parameters"], None))
+        sampling = Sampling(self._synth.sampling, _curves(points["sampling"], None))
+        (take,) = render_generated(self._synth, codes, [controls], sampling, self._seed)
+        return Session(self._synth).add(take)
 
 
-def _curves(points: Mapping[str, Points], unless: float | None) -> dict[str, Curve]:
-    """The curves of all that was ever anything else."""
-    asked = {name: each for name, each in points.items() if {value for _, value in each} != {unless}}
+def _curves(points: Mapping[str, Points], unset: float | None) -> dict[str, Curve]:
+    """The curves of all that was ever set."""
+    asked = {name: each for name, each in points.items() if {value for _, value in each} != {unset}}
     return {name: Curve(each, step=True) for name, each in asked.items()}
 
 
@@ -184,7 +185,7 @@ class BufferController:
     """
 
     def __init__(self, sample_rate: int) -> None:
-        """Begins with nothing made and nobody heard.
+        """Begins with nothing made and no listener.
 
         Args:
             sample_rate: In Hz.
@@ -241,7 +242,7 @@ class Chunk(NamedTuple):
         audio: `(n,)` float32.
         first: Where it begins, in samples since the beginning.
         change: The number of the change of controls that is in force.
-        heard_at: Where that change is first heard, in samples; later than this piece, by the codec's delay.
+        effective_from: Where that change is first audible, in samples; later than this piece, by the codec's delay.
         target_seconds: How much the listener is to hold.
     """
 
@@ -259,7 +260,7 @@ class LiveEngine:
 
     def __init__(
         self,
-        synth: Synthesizer,
+        synth: Instrument,
         control_state: ControlState,
         seed: int,
         send: Callable[[Chunk], None],
@@ -275,16 +276,16 @@ class LiveEngine:
             ended: Told why, when no more will come: empty where `stop` was asked to.
 
         Raises:
-            UserError: A stance that the model cannot play, or a seed that is none.
+            UserError: Controls that the model cannot play, or a seed that is none.
         """
         self.performance = Performance(synth, seed)
         self.performance.check(control_state)
         self.flow = BufferController(synth.info.sample_rate)
         self._hop = synth.info.hop_length
         self._send, self._ended = send, ended
-        self._stance, self._change = control_state, 0
+        self._control_state, self._change = control_state, 0
         self._samples = 0
-        self._heard = 0, 0  # the latest change that sounds, and from which sample on
+        self._effective = 0, 0  # the latest change in force, and from which sample on
         self._why: str | None = None  # why it ends
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="dacformer-live", daemon=True)
@@ -322,7 +323,7 @@ class LiveEngine:
         with self._news:
             if self._why is not None:
                 raise UserError(f"This performance has ended{self._why and f': {self._why}'}. Start a new one.")
-            self._stance, self._change = control_state, change
+            self._control_state, self._change = control_state, change
 
     def listen(self, played: int | None, runs: bool, underruns: int) -> None:
         """Takes a client's report, several times a second, see `BufferController.report`; `played` is None if new."""
@@ -364,15 +365,15 @@ class LiveEngine:
 
     def _chunk(self) -> Chunk:
         with self._news:
-            control_state, change = self._stance, self._change
-        if change != self._heard[0]:
-            self._heard = change, self.performance.num_frames * self._hop
+            control_state, change = self._control_state, self._change
+        if change != self._effective[0]:
+            self._effective = change, self.performance.num_frames * self._hop
         audio = self.performance.play(control_state)
         with self._news:
             first = self._samples
             self._samples += len(audio)
             self.flow.made(len(audio))
-            return Chunk(audio, first, *self._heard, self.flow.target_seconds)
+            return Chunk(audio, first, *self._effective, self.flow.target_seconds)
 
 
 @atexit.register

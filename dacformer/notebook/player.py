@@ -14,8 +14,8 @@ import traitlets
 
 from dacformer.arguments import check_seed
 from dacformer.errors import UserError
-from dacformer.generation.controls import check_controls
-from dacformer.generation.sampling import parse_sampling
+from dacformer.generation.controls import Controls
+from dacformer.generation.sampling import overall_guidance, parse_sampling
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
 from dacformer.live.engine import Chunk, ControlState, LiveEngine, Performance
@@ -82,7 +82,7 @@ class PlayerWidget(anywidget.AnyWidget):
             weights={name: float(i == 0) for i, name in enumerate(conditions.classes)},
             parameters={name: (low + high) / 2 for name, (low, high) in ranges.items()},
             temperature=float(np.mean(usual.temperature)),
-            guidance=usual.guidance,
+            guidance=overall_guidance(usual.guidance),
             seed=check_seed(seed),
         )
         self.on_msg(self._hear)
@@ -154,7 +154,8 @@ class PlayerWidget(anywidget.AnyWidget):
     def _check(self, proposal: Any) -> dict[str, float]:
         """Takes a part of the controls as well: what is not named stays where it is."""
         values = getattr(self, proposal.trait.name) | proposal.value
-        check_controls({"class": values} if proposal.trait.name == "weights" else values, self._synth.conditions)
+        controls = Controls(classes=values) if proposal.trait.name == "weights" else Controls(parameters=values)
+        controls.check(self._synth.conditions)
         return values
 
     @traitlets.validate("temperature", "guidance")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dacformer.errors import UserError
-from dacformer.generation.controls import Curve, from_json
+from dacformer.generation.recipe import parse_recipe
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
 from dacformer.live.engine import (
@@ -46,8 +46,8 @@ def perform(synth: Synthesizer, seed: int, moves: list[ControlState] = MOVES) ->
 
 
 def render(synth: Synthesizer, take: Take) -> Take:
-    recipe = json.loads(json.dumps(take.recipe))  # as it lies in a file
-    return synth.generate(take.seconds, from_json(recipe["controls"]), recipe["seed"], **recipe["sampling"])
+    recipe = parse_recipe(json.dumps(take.recipe.to_json()), "a file")
+    return synth.generate(take.seconds, recipe.controls, recipe.seed, **recipe.sampling.changes())
 
 
 def test_what_was_played_is_rendered_again(synth: Synthesizer) -> None:
@@ -58,22 +58,21 @@ def test_what_was_played_is_rendered_again(synth: Synthesizer) -> None:
     np.testing.assert_array_equal(again.audio, take.audio)
     for name, curve in take.curves.labelled().items():
         np.testing.assert_array_equal(again.curves.labelled()[name], curve)
-    assert json.dumps(again.recipe, sort_keys=True) == json.dumps(take.recipe, sort_keys=True)
+    assert again.recipe == take.recipe
 
 
 def test_every_move_is_in_the_curves(synth: Synthesizer) -> None:
     curves = perform(synth, seed=5)[0].curves
     each = slice(None, None, 3 * CHUNK_FRAMES)
-    np.testing.assert_array_equal(curves.weights["wind"][each], [1, 1, 1, 0.4, 0, 0, 1])
+    np.testing.assert_array_equal(curves.classes["wind"][each], [1, 1, 1, 0.4, 0, 0, 1])
     np.testing.assert_array_equal(curves.parameters["strength"][each], [0.5, 0.5, 0, 0.9, math.nan, math.nan, 0.5])
     np.testing.assert_array_equal(curves.parameters["rate"][each], [math.nan] * 3 + [0.3, 0.3] + [math.nan] * 2)
 
 
 def test_what_was_never_asked_for_is_not_in_the_recipe(synth: Synthesizer) -> None:
     take, _ = perform(synth, seed=1, moves=[ControlState({"wind": 1.0}, {"strength": 0.0}, 0.0, 2.0)])
-    assert take.recipe["controls"].keys() == {"class", "strength"}
-    assert take.recipe["controls"]["class"].keys() == {"wind"}
-    assert Curve(**take.recipe["sampling"]["temperature"]).points == [(0.0, 0.0)]
+    assert take.controls.parameters.keys() == {"strength"} and take.controls.classes.keys() == {"wind"}
+    assert take.recipe.sampling.moving["temperature"].points == [(0.0, 0.0)]
 
 
 def test_what_was_heard_is_the_sound_of_the_take(synth: Synthesizer) -> None:
@@ -194,7 +193,7 @@ def test_live_moves_are_heard_recorded_and_rendered_again(synth: Synthesizer, pl
     take = live.performance.take
     (effective_from,) = {chunk.effective_from for chunk in listener.chunks if chunk.change == 7}
     frame = effective_from // take.hop_length
-    assert take.curves.weights["wind"][frame - 1] == 1.0 and take.curves.weights["wind"][frame] == 0.4
+    assert take.curves.classes["wind"][frame - 1] == 1.0 and take.curves.classes["wind"][frame] == 0.4
     np.testing.assert_array_equal(render(synth, take).codes, take.codes)
 
 
