@@ -146,9 +146,10 @@ def overall_guidance(guidance: Guidance) -> float:
     return max(guidance.values()) if isinstance(guidance, Mapping) else guidance
 
 
-def guidance_weights(guidance: Guidance) -> tuple[float, ...]:
-    """The weights of the chain, see `guided`: what no weight is given for is obeyed as it is, with a last weight 1."""
-    return (*guidance.values(), 1.0) if isinstance(guidance, Mapping) else (guidance,)
+def guidance_weights(guidance: Guidance, terms: int) -> tuple[float, ...]:
+    """The weights of a chain of terms, see `guided`: channels that have none are obeyed as they are, with weight 1."""
+    weights = tuple(guidance.values()) if isinstance(guidance, Mapping) else (guidance,)
+    return weights + (1.0,) * (terms - len(weights))
 
 
 def guidance_masks(guidance: Guidance, layout: ConditionLayout) -> list[np.ndarray]:
@@ -159,13 +160,14 @@ def guidance_masks(guidance: Guidance, layout: ConditionLayout) -> list[np.ndarr
         layout: The channels there are.
 
     Returns:
-        One mask for each weight; the last knows everything.
+        One mask for each term; the last knows everything.
 
     Raises:
         UserError: There is no channel of one of the names.
     """
     names = list(guidance) if isinstance(guidance, Mapping) else []
-    return [*(layout.mask(names[: i + 1]) for i in range(len(names))), np.ones(layout.dim, bool)]
+    masks = [layout.mask(names[: i + 1]) for i in range(len(names))]
+    return masks if masks and masks[-1].all() else [*masks, np.ones(layout.dim, bool)]
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class Sampling:
     @property
     def guided(self) -> bool:
         """Whether each stream runs more than once, with and without its condition."""
-        return "guidance" in self.moving or any(weight != 1.0 for weight in guidance_weights(self.still.guidance))
+        return "guidance" in self.moving or any(weight != 1.0 for weight in guidance_weights(self.still.guidance, 1))
 
     def at(self, seconds: np.ndarray) -> list[SamplingConfig]:
         """The settings at times `(T,)`."""

@@ -51,7 +51,7 @@ class CodeStream:
         self._generator.manual_seed(frame_seed(self.seed, self.state.position))
         sampler = make_sampler(sampling, self._model.num_codebooks, self._generator)
         if self._copies > 1:
-            sampler = guided(sampler, guidance_weights(sampling.guidance))
+            sampler = guided(sampler, guidance_weights(sampling.guidance, self._copies - 1))
         return self._step(self._with_copies(condition), self.state, sampler)[: self.batch_size]
 
     def draw(self, conditions: Tensor, settings: Sequence[SamplingConfig], progress: bool = False) -> Tensor:

@@ -113,6 +113,17 @@ class Take:
                 yield chunk[:count]
             count -= len(chunk)
 
+    def audio_with_original(self) -> tuple[np.ndarray, int]:
+        """The sound that the take continues, sample by sample as it came, and then what was made.
+
+        Returns:
+            `(N, channels)` float32 and its rate in Hz: those of `original`. Where there is none, the take's own audio.
+        """
+        if self.original is None:
+            return self.audio[:, None], self.sample_rate
+        added = self.audio[self.recipe.prompt_frames * self.hop_length :]
+        return self.original.followed_by(added, self.sample_rate), self.original.sample_rate
+
     @property
     def seconds(self) -> float:
         """Its length."""

@@ -36,7 +36,7 @@ def generate_slowly(
     generator = torch.Generator(conditions.device)
     choose = make_sampler(sampling, model.num_codebooks, generator)
     if sampling.guidance != 1.0:
-        choose = guided(choose, guidance_weights(sampling.guidance))
+        choose = guided(choose, guidance_weights(sampling.guidance, len(masks) + 1))
         partly = [conditions * mask for mask in reversed(masks)]
         conditions = torch.cat([conditions, *partly, torch.zeros_like(conditions)])
     codes = conditions.new_zeros((len(conditions), model.num_codebooks, 0), dtype=torch.int64)

@@ -235,7 +235,8 @@ def test_a_take_of_another_checkpoint_says_so_and_of_another_codec_is_refused(
     )
     with pytest.warns(UserWarning, match="was made with other/1"):
         synth.load_take(folder)
-    folder = dataclasses.replace(take, recipe=take.recipe.model_copy(update={"codec": "other-0"})).save(tmp_path / "b")
+    other = take.recipe.model_copy(update={"codec": "other-0"})
+    folder = dataclasses.replace(take, recipe=other).save(tmp_path / "b")
     with pytest.raises(UserError, match="codes of other-0"):
         synth.load_take(folder)
 
