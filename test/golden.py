@@ -19,7 +19,7 @@ from dacformer.config import parse_config
 from dacformer.data.make_textures import make_texture_dataset
 from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer, load
-from dacformer.live.engine import ControlState, Performance
+from dacformer.live.performance import ControlState, Performance
 from dacformer.training.metrics import read_metrics
 from dacformer.training.trainer import train
 

@@ -10,7 +10,7 @@ from dacformer.config import SamplingConfig
 from dacformer.generation.controls import Controls
 from dacformer.generation.instrument import Instrument
 from dacformer.generation.looping import decode_circle
-from dacformer.generation.recipe import Recipe
+from dacformer.generation.recipe import Generate, Recipe
 from dacformer.generation.sampling import Sampling
 from dacformer.generation.take import Take
 
@@ -84,6 +84,31 @@ def render(
             )
         )
     return takes
+
+
+def render_generated(
+    instrument: Instrument, codes: Tensor, controls: Sequence[Controls], sampling: Sampling, seed: int
+) -> list[Take]:
+    """Decodes what was drawn from nothing, side by side.
+
+    Args:
+        instrument: What drew.
+        codes: `(B, K, T)`.
+        controls: What steered each.
+        sampling: How all were drawn.
+        seed: Of all together.
+
+    Returns:
+        The takes, of no session yet.
+    """
+    seconds = codes.shape[-1] / instrument.info.frame_rate
+    common = {"checkpoint": instrument.checkpoint.identity, "codec": instrument.info.codec, "sampling": sampling}
+    edits = (Generate(seconds=seconds, seed=seed),)
+    recipes = [
+        Recipe(**common, controls=each, seed=seed, take=i, seconds=seconds, edits=edits)
+        for i, each in enumerate(controls)
+    ]
+    return render(instrument, codes, recipes)
 
 
 def render_circle(instrument: Instrument, codes: Tensor, controls: Controls) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dacformer.arguments import check_seed, finite_number, whole_number
 from dacformer.codec import DacFile, read_dac
@@ -20,8 +19,8 @@ from dacformer.generation.history import History
 from dacformer.generation.instrument import Instrument
 from dacformer.generation.looping import find_loop
 from dacformer.generation.original import OriginalAudio
-from dacformer.generation.recipe import Cut, Extend, Generate, Loop, Prompt, Recipe, parse_recipe
-from dacformer.generation.render import render, render_circle
+from dacformer.generation.recipe import Cut, Extend, Loop, Prompt, Recipe, parse_recipe
+from dacformer.generation.render import render, render_circle, render_generated
 from dacformer.generation.sampling import Sampling, delay_changes
 from dacformer.generation.session_store import FolderStore, Store, read_parent, read_stored, take_ids, write_take
 from dacformer.generation.stream import CodeStream
@@ -328,31 +327,6 @@ class Session:
         recipe.controls.check(self.instrument.conditions)
         (take,) = render(self.instrument, torch.as_tensor(file.codes, device=self.instrument.device), [recipe])
         return take
-
-
-def render_generated(
-    instrument: Instrument, codes: Tensor, controls: Sequence[Controls], sampling: Sampling, seed: int
-) -> list[Take]:
-    """Decodes what was drawn from nothing, side by side.
-
-    Args:
-        instrument: What drew.
-        codes: `(B, K, T)`.
-        controls: What steered each.
-        sampling: How all were drawn.
-        seed: Of all together.
-
-    Returns:
-        The takes, of no session yet.
-    """
-    seconds = codes.shape[-1] / instrument.info.frame_rate
-    common = {"checkpoint": instrument.checkpoint.identity, "codec": instrument.info.codec, "sampling": sampling}
-    edits = (Generate(seconds=seconds, seed=seed),)
-    recipes = [
-        Recipe(**common, controls=each, seed=seed, take=i, seconds=seconds, edits=edits)
-        for i, each in enumerate(controls)
-    ]
-    return render(instrument, codes, recipes)
 
 
 def loop_seconds(seconds: object) -> float:

@@ -14,9 +14,9 @@ from dacformer.codec import DacFile, load_codec
 from dacformer.errors import UserError, shown
 from dacformer.generation.controls import AnyControls, Controls, MovingControls
 from dacformer.generation.instrument import Instrument
-from dacformer.generation.render import AudioStream
+from dacformer.generation.render import AudioStream, render_generated
 from dacformer.generation.sampling import Sampling
-from dacformer.generation.session import LOOP_CHOICE_SECONDS, Session, loop_seconds, render_generated
+from dacformer.generation.session import LOOP_CHOICE_SECONDS, Session, loop_seconds
 from dacformer.generation.take import Take
 
 

@@ -143,7 +143,7 @@ def test_a_page_that_goes_away_pauses_and_another_goes_on(
     trained: Path, open_notebook: Open, page: Any, browser: Any, lab: Lab
 ) -> None:
     notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
-    notebook.run("from dacformer.live import engine; engine.SILENCE_SECONDS = 2.0")
+    notebook.run("from dacformer.live import buffering; buffering.SILENCE_SECONDS = 2.0")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.played > 0")

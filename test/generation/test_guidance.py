@@ -113,10 +113,10 @@ def test_a_further_channel_is_trained_and_guided_alone() -> None:
     for weight in (0.0, 1.0, 3.0):
         settings = SamplingConfig(guidance={"class": 1.0, "text": weight}, precision="float32")
         masks = guidance_masks(settings.guidance, layout)
-        stream = CodeStream(model, model.step, masks, Sampling(settings, {}), seed=1, batch_size=8)
+        stream = CodeStream(model, model.step, masks, Sampling(settings, {}), seed=1, batch_size=64)
         condition = torch.from_numpy(
             layout.pack({"class": np.eye(2)[[0]], "text": texts[:1].numpy()}, {"text": np.ones((1, 1))})
         )
-        codes = stream.draw(condition.expand(8, 1, -1).repeat(1, 20, 1), [settings] * 20)
+        codes = stream.draw(condition.expand(64, 1, -1).repeat(1, 10, 1), [settings] * 10)
         shares[weight] = float((codes < 4).float().mean())
     assert shares[0.0] < 0.8 < shares[1.0] <= shares[3.0]

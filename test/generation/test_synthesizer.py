@@ -26,7 +26,7 @@ from dacformer.generation.curves import Curve
 from dacformer.generation.instrument import COMPILED_STREAMS
 from dacformer.generation.recipe import parse_recipe
 from dacformer.generation.synthesizer import Synthesizer, load
-from dacformer.live.engine import Performance
+from dacformer.live.performance import Performance
 from dacformer.training.trainer import train
 
 from .oracle import generate_slowly
