@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from dacformer.data.dataset import load_dataset
     from dacformer.errors import UserError
     from dacformer.evaluation.training import train
-    from dacformer.generation.controls import Curve
+    from dacformer.generation.controls import Controls
+    from dacformer.generation.curves import Curve
+    from dacformer.generation.session import Session
     from dacformer.generation.synthesizer import Synthesizer, load
     from dacformer.generation.take import Take
 
@@ -35,11 +37,25 @@ _HOMES = {
     "load_dataset": "data.dataset",
     "train": "evaluation.training",
     "load": "generation.synthesizer",
-    "Curve": "generation.controls",
+    "Controls": "generation.controls",
+    "Curve": "generation.curves",
+    "Session": "generation.session",
     "Synthesizer": "generation.synthesizer",
     "Take": "generation.take",
 }
-__all__ = ["Curve", "Synthesizer", "Take", "UserError", "load", "load_codec", "load_config", "load_dataset", "train"]
+__all__ = [
+    "Controls",
+    "Curve",
+    "Session",
+    "Synthesizer",
+    "Take",
+    "UserError",
+    "load",
+    "load_codec",
+    "load_config",
+    "load_dataset",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

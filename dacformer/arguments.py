@@ -4,6 +4,7 @@ Numbers are Python's, NumPy's (scalars and 0-d arrays), torch's, decimals or fra
 """
 
 import csv
+import difflib
 import io
 from collections.abc import Iterable
 
@@ -78,3 +79,18 @@ def quoted(names: Iterable[str]) -> str:
     line = io.StringIO()
     csv.writer(line).writerow(names)
     return line.getvalue().removesuffix("\r\n")
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> UserError:
+    """Makes the error for a name that does not exist: the nearest one, and all that do.
+
+    Args:
+        kind: What it is the name of: "class", "parameter".
+        name: The name that was given.
+        known: All names there are.
+    """
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"Did you mean '{near[0]}'? " if near else ""
+    listed = ", ".join(quoted([each]) for each in known) or "none"
+    return UserError(f"Unknown {kind} {shown(name)}. {hint}Known: {listed}.")

@@ -379,7 +379,7 @@ def _check_outputs(sounds: Sequence[str], picture: Path | None, prompt: Path | N
     from matplotlib.figure import Figure
 
     from dacformer.files import check_writable
-    from dacformer.generation.take import check_savable
+    from dacformer.generation.take_files import check_savable
 
     for number, word in enumerate(sounds):
         path = Path(word)

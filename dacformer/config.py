@@ -54,12 +54,17 @@ _ONE, _EACH = "one", "each"  # tags that pydantic puts into the place of an erro
 
 
 def _kind_of(value: object) -> str:
-    return _EACH if isinstance(value, list | tuple) or getattr(value, "ndim", 0) else _ONE
+    return _EACH if isinstance(value, list | tuple | dict) or getattr(value, "ndim", 0) else _ONE
 
 
 PerCodebook = Annotated[Annotated[T, Tag(_ONE)] | Annotated[tuple[T, ...], Tag(_EACH)], Discriminator(_kind_of)]
 """One value for all codebooks, or a list of one for each. Which of the two is meant is decided first, so that what is
 wrong is said of that one."""
+PerChannel = Annotated[
+    Annotated[T, Tag(_ONE)] | Annotated[Annotated[dict[str, T], Field(min_length=1)], Tag(_EACH)],
+    Discriminator(_kind_of),
+]
+"""One value for all channels of a condition, or some by name."""
 
 
 class Settings(BaseModel):
@@ -126,7 +131,10 @@ class TrainingConfig(Settings):
     condition_dropout: Share = 0.1
     """Share of excerpts trained without any condition, so that guidance works at generation."""
     parameter_dropout: Share = 0.1
-    """Share of parameters trained as unknown, so that one may be left open at generation."""
+    """Share of parameters trained as unknown, so that one may be unset at generation."""
+    channel_dropout: dict[str, Share] = {}
+    """Share of excerpts trained without a whole channel of the condition, such as {class: 0.1, parameters: 0.1}, so
+    that guidance can be set for each channel."""
     input_noise: Share = 0.15
     """Each excerpt's share of input frames replaced at random is drawn between 0 and this."""
     splice_probability: Share = 0.5
@@ -158,8 +166,9 @@ class SamplingConfig(Settings):
     """Draw among the k likeliest; 0 for no limit; one value, or one per codebook."""
     top_p: PerCodebook[Share] = 1.0
     """Draw among the likeliest that together have this probability; one value, or one per codebook."""
-    guidance: NonNegative = 1.3
-    """Classifier-free guidance: 1 is the plain model, more follows the condition more strictly."""
+    guidance: PerChannel[NonNegative] = 1.3
+    """Classifier-free guidance: 1 is the plain model, more follows the condition more strictly. One value, or one for
+    each of some channels, such as {class: 1.5, parameters: 1.1}: they come in one after the other, in this order."""
     precision: Literal["int8", "float32"] = "int8"
     """How the weights are held for a few streams on a CPU. int8 is faster and costs no likelihood (`make bench`)."""
 

@@ -55,7 +55,7 @@ _METRICS = {"validation NLL": "val_nll", "unigram": "unigram_nll"}
 
 def _describe_folder(path: Path) -> str:
     from dacformer.checkpoint import WEIGHTS_FILE, list_checkpoints
-    from dacformer.generation.take import RECIPE_FILE
+    from dacformer.generation.take_files import RECIPE_FILE
 
     if (path / INFO_FILE).is_file():
         raise UserError(f"{path} is a data set that is not finished. Give the command that makes it once more.")

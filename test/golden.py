@@ -17,9 +17,9 @@ import numpy as np
 from dacformer.codec import load_codec, read_dac
 from dacformer.config import parse_config
 from dacformer.data.make_textures import make_texture_dataset
-from dacformer.generation.controls import Curve
+from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer, load
-from dacformer.live.engine import ControlState, Performance
+from dacformer.live.performance import ControlState, Performance
 from dacformer.training.metrics import read_metrics
 from dacformer.training.trainer import train
 

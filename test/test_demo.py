@@ -32,7 +32,7 @@ def test_the_wind_of_the_demo_follows_its_curve(tmp_path: Path) -> None:
     for words in ([*training, f"run={run}"], generating):
         subprocess.run([sys.executable, "-m", "dacformer.cli", *words], cwd=ROOT, check=True)
     take = dacformer.load(run).load_take(run / "demo.dac")
-    curve, rate = take.controls["strength"], take.sample_rate
+    curve, rate = take.controls.parameters["strength"], take.sample_rate
     assert isinstance(curve, dacformer.Curve)
     starts = np.arange(0.0, take.seconds - WINDOW_SECONDS, HOP_SECONDS)
     measured = [

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "model": LEFT | {"jit"},
     "checkpoint": LEFT | {"conditions", "data.dataset", "model"},
     "training": LEFT | {"hardware", "memory", "conditions", "data", "model", "checkpoint"},
-    "generation": LEFT | {"plain_yaml", "memory", "audio", "display", "codec", "conditions", "data", "model", "checkpoint"},
+    "generation": LEFT
+    | {"plain_yaml", "memory", "decoding", "audio", "display", "codec", "conditions", "data", "model", "checkpoint"},
 }
 MAY_IMPORT["live"] = MAY_IMPORT["generation"] | {"generation"}
 EVERYTHING = {*MAY_IMPORT}

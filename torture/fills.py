@@ -160,7 +160,7 @@ def _broken(path: Path, takes: list[Take], synth: Synthesizer) -> list[tuple[str
             audio, _ = soundfile.read(path)
             same = any(len(audio) == len(take.audio) and np.abs(audio - take.audio).max() < 1e-4 for take in takes)
             recipe = sound.read_comment(path)
-            same = same and any(f'"seed": {take.recipe["seed"]}' in recipe for take in takes)
+            same = same and any(f'"seed": {take.recipe.seed}' in recipe for take in takes)
         else:
             opened = synth.load_take(path)
             same = any(np.array_equal(opened.codes, take.codes) and opened.recipe == take.recipe for take in takes)

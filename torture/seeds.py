@@ -138,7 +138,7 @@ def mutate_recipe_yaml(data: bytes, rng: random.Random) -> bytes:
 
 def recipes(workshop: Workshop) -> Seeds:
     """The recipes of the workshop's takes, as JSON."""
-    return tuple(json.dumps(take.recipe).encode() for take in workshop.takes)
+    return tuple(json.dumps(take.recipe.to_json()).encode() for take in workshop.takes)
 
 
 def recipe_in(make: Callable[[str], bytes]) -> Mutation:

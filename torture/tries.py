@@ -24,7 +24,7 @@ from dacformer.data.dataset import load_dataset
 from dacformer.data.encode import encode_file
 from dacformer.data.labels import label_files, write_label_table
 from dacformer.generation.control_words import parse_controls
-from dacformer.generation.controls import check_controls
+from dacformer.generation.controls import Controls
 from dacformer.live.midi_osc import load_mapping
 from dacformer.training.trainer import read_metrics, train
 from torture.workshop import SOUNDS, Workshop
@@ -169,7 +169,7 @@ def try_words(path: Path, workshop: Workshop) -> None:
             load_config(workshop.folder / "params.yaml", [word[4:]])
             continue
         controls = parse_controls([word], workshop.synth.conditions)
-        check_controls(controls, workshop.synth.conditions)
+        Controls.of(controls).check(workshop.synth.conditions)
         workshop.synth.generate_codes(0.02, [controls])
 
 

@@ -17,7 +17,7 @@ from dacformer.config import CodecConfig, Config, parse_config
 from dacformer.data.encode import encode_folder
 from dacformer.evaluation.rollout import RolloutMetric
 from dacformer.evaluation.samples import SampleWriter
-from dacformer.generation.controls import Curve
+from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer, load
 from dacformer.generation.take import Take
 from dacformer.training.trainer import train

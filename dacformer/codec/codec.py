@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from dacformer import audio as sound
 from dacformer.codec.dac_file import DacFile
 from dacformer.codec.fast import decoder_input, optimize_for_inference
-from dacformer.codec.streaming import StreamDecoder
+from dacformer.codec.streaming import StreamDecoder, lag_frames
 from dacformer.config import CodecConfig, parse_config
 from dacformer.errors import UserError, first_line
 from dacformer.files import write_safetensors
@@ -161,6 +162,11 @@ class Codec:
             `(B, D, T)`, of the decoder's precision.
         """
         return decoder_input(self.model, codes.to(self.device))
+
+    @cached_property
+    def delay_frames(self) -> int:
+        """How far a stream's audio lags behind its codes, see `StreamDecoder`."""
+        return lag_frames(self.model.decoder)
 
     def stream_decoder(self, batch_size: int = 1) -> StreamDecoder:
         """Starts decoding a stream: `push` codes, get the audio that they complete; `flush` at its end."""

@@ -96,9 +96,21 @@ def write_dac(path: str | Path, file: DacFile) -> Path:
     """
     path = Path(path)
     try:
-        _check(file)
+        data = dac_bytes(file)
     except ValueError as error:
         raise UserError(f"Cannot write {path}: {error}.") from None
+    with replacing(path) as part:
+        part.write_bytes(data)
+    return path
+
+
+def dac_bytes(file: DacFile) -> bytes:
+    """The contents of a `.dac` file.
+
+    Raises:
+        ValueError: No sound could be like that.
+    """
+    _check(file)
     artifacts = {
         "codes": file.codes.astype(np.uint16),
         "metadata": {
@@ -113,9 +125,9 @@ def write_dac(path: str | Path, file: DacFile) -> Path:
         # `dac` reads only the two above.
         "dacformer": {"gain_db": float(file.gain_db), "codec": file.codec, "recipe": file.recipe},
     }
-    with replacing(path) as part, part.open("wb") as stream:
-        np.save(stream, np.array(artifacts, dtype=object), allow_pickle=True)
-    return path
+    stream = io.BytesIO()
+    np.save(stream, np.array(artifacts, dtype=object), allow_pickle=True)
+    return stream.getvalue()
 
 
 def read_dac(path: str | Path) -> DacFile:
@@ -130,8 +142,16 @@ def read_dac(path: str | Path) -> DacFile:
     Raises:
         UserError: The file is missing, truncated, malicious, or not a `.dac` file.
     """
-    path = Path(path)
-    data = _read_whole(path)
+    return parse_dac(_read_whole(Path(path)), str(path))
+
+
+def parse_dac(data: bytes, name: str) -> DacFile:
+    """Reads the contents of a `.dac` file, see `read_dac`.
+
+    Args:
+        data: The contents.
+        name: What they are called in messages.
+    """
     try:
         artifacts = _unpickle_npy(data)
         codes = np.asarray(artifacts["codes"])
@@ -155,10 +175,10 @@ def read_dac(path: str | Path) -> DacFile:
         _check(file)
         return file
     except KeyError as error:
-        raise UserError(f"{path} is not a whole .dac file (it has no {error}). Encode the sound again.") from error
+        raise UserError(f"{name} is not a whole .dac file (it has no {error}). Encode the sound again.") from error
     except Exception as error:  # a hostile or cut-off pickle can fail in any way; all mean the same to the user
         reason = first_line(error) if isinstance(error, ValueError | pickle.UnpicklingError) else "it is damaged"
-        raise UserError(f"{path} is not a whole .dac file ({reason}). Encode the sound again.") from error
+        raise UserError(f"{name} is not a whole .dac file ({reason}). Encode the sound again.") from error
 
 
 def _read_whole(path: Path) -> bytes:

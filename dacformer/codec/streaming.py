@@ -179,7 +179,7 @@ class StreamDecoder:
         self._chain = _stream(model.decoder, batch_size)
         self._hop_length = hop_length
         self._frames = self._samples = 0
-        self.delay_frames = _lag_frames(model.decoder)
+        self.delay_frames = lag_frames(model.decoder)
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ class StreamDecoder:
         return audio.float()
 
 
-def _lag_frames(decoder: nn.Module) -> int:
+def lag_frames(decoder: nn.Module) -> int:
     """Frames of the future that an output sample needs, summed over the decoder's layers."""
     rate, lag = 1.0, 0.0  # samples per frame at the current depth; lag in frames
     for module in decoder.modules():

@@ -1,16 +1,20 @@
-"""Between names and numbers: which classes and parameters there are, and the vector that the model sees.
+"""Classes and parameters: the names that a data set has, and their part of the condition that the model sees.
 
-A condition is `(C,)`: class weights ++ normalised parameters ++ known-flags. All zeros means "nothing is known",
-which is what condition dropout trains and what guidance compares with.
+They are two channels of a condition (`conditions.layout`): `class`, a weight for each class, and `parameters`, a value
+in [-1, 1] and a known-flag for each.
 """
 
 from collections.abc import Collection, Mapping
+from functools import cached_property
 
 import numpy as np
 from pydantic import FiniteFloat
 
+from dacformer.arguments import unknown_name
+from dacformer.conditions.layout import Channel, ConditionLayout
 from dacformer.config import Settings
-from dacformer.errors import UserError
+
+CLASS_CHANNEL, PARAMETER_CHANNEL = "class", "parameters"
 
 
 class ParameterRange(Settings):
@@ -31,10 +35,16 @@ class Conditions(Settings):
     classes: tuple[str, ...]
     parameters: dict[str, ParameterRange] = {}
 
+    @cached_property
+    def layout(self) -> ConditionLayout:
+        """Where classes and parameters lie in a condition."""
+        count = len(self.parameters)
+        return ConditionLayout([Channel(CLASS_CHANNEL, len(self.classes)), Channel(PARAMETER_CHANNEL, count, count)])
+
     @property
     def dim(self) -> int:
         """Width of a condition, `C`."""
-        return len(self.classes) + 2 * len(self.parameters)
+        return self.layout.dim
 
     def parameters_for(self, classes: Collection[str]) -> list[str]:
         """The parameters that any of these classes has; all there are, where no class is named."""
@@ -53,21 +63,21 @@ class Conditions(Settings):
         Raises:
             UserError: A class or parameter that the data did not have.
         """
-        for given, known, what in ((weights, self.classes, "class"), (values, self.parameters, "parameter")):
-            for name in given:
-                if name not in known:
-                    raise UserError(f"Unknown {what} '{name}'. Known: {', '.join(known) or 'none'}.")
         num_frames = max(np.size(value) for value in [1.0, *weights.values(), *values.values()])
-        condition = np.zeros((num_frames, self.dim), np.float32)
+        classes, places = np.zeros((num_frames, len(self.classes))), {name: i for i, name in enumerate(self.parameters)}
         for name, weight in weights.items():
-            condition[:, self.classes.index(name)] = weight
-        for i, (name, scale) in enumerate(self.parameters.items()):
-            if name in values:
-                value = np.broadcast_to(np.asarray(values[name], dtype=float), num_frames)
-                known = ~np.isnan(value)
-                condition[known, len(self.classes) + i] = scale.normalize(value[known])
-                condition[:, len(self.classes) + len(self.parameters) + i] = known
-        return condition
+            if name not in self.classes:
+                raise unknown_name("class", name, self.classes)
+            classes[:, self.classes.index(name)] = weight
+        normalized, known = np.zeros((2, num_frames, len(places)))
+        for name, value in values.items():
+            if name not in places:
+                raise unknown_name("parameter", name, self.parameters)
+            value = np.broadcast_to(np.asarray(value, dtype=float), num_frames)
+            given = ~np.isnan(value)
+            normalized[given, places[name]] = self.parameters[name].normalize(value[given])
+            known[:, places[name]] = given
+        return self.layout.pack({CLASS_CHANNEL: classes, PARAMETER_CHANNEL: normalized}, {PARAMETER_CHANNEL: known})
 
     def drop_parameters(self, condition: np.ndarray, dropped: np.ndarray) -> np.ndarray:
         """Makes some parameters unknown.
@@ -79,5 +89,6 @@ class Conditions(Settings):
         Returns:
             A new `(T, C)`.
         """
-        known = np.concatenate([np.ones(len(self.classes), bool), ~dropped, ~dropped])
-        return condition * known
+        kept = np.ones(self.dim, bool)
+        kept[self.layout.columns(PARAMETER_CHANNEL)] = np.tile(~dropped, 2)
+        return condition * kept

@@ -44,6 +44,8 @@ class TrainingCrops(TorchDataset[Batch]):
         self.training = training
         self.num_excerpts = num_excerpts
         self._conditions = dataset.encode_rows(self.rows)
+        layout = dataset.conditions.layout
+        self._channel_dropout = [(layout.mask([name]), share) for name, share in training.channel_dropout.items()]
         self._held: dict[int, np.ndarray] = {}
         self._files = self.rows["file"].to_numpy()
         self._classes = self.rows["class"].to_numpy()
@@ -83,6 +85,9 @@ class TrainingCrops(TorchDataset[Batch]):
         condition = self.dataset.conditions.drop_parameters(
             condition, rng.random(parameters) < self.training.parameter_dropout
         )
+        for mask, share in self._channel_dropout:
+            if rng.random() < share:
+                condition = condition * ~mask
         if rng.random() < self.training.condition_dropout:
             condition = np.zeros_like(condition)
         return {

@@ -21,7 +21,7 @@ from dacformer.evaluation.control import (
     write_figures,
 )
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
-from dacformer.generation.controls import Curve
+from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.textures import TEXTURES
 

@@ -6,7 +6,7 @@ from typing import Any
 from dacformer.arguments import parse_names
 from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError, shown
-from dacformer.generation.controls import Curve
+from dacformer.generation.curves import Curve
 
 
 def parse_control(word: str, conditions: Conditions) -> tuple[str, Any]:

@@ -96,7 +96,7 @@ def decode_circle(codec: Codec, codes: Tensor) -> np.ndarray:
     Returns:
         `(N,)` float32: sample 0 follows the last one.
     """
-    around, num_frames, hop = codec.stream_decoder().delay_frames, codes.shape[-1], codec.hop_length
+    around, num_frames, hop = codec.delay_frames, codes.shape[-1], codec.hop_length
     turn = codes[:, torch.arange(-around, num_frames + around) % num_frames]
     return codec.decode(turn[None])[0, 0, around * hop : (around + num_frames) * hop].cpu().numpy()
 
@@ -114,7 +114,7 @@ def find_loop(codec: Codec, codes: Tensor, sounds: np.ndarray, num_frames: int) 
     Returns:
         Which take, and its frame where the loop starts.
     """
-    around, hop = codec.stream_decoder().delay_frames, codec.hop_length
+    around, hop = codec.delay_frames, codec.hop_length
     near = max(WINDOW_SAMPLES, round(AROUND_SECONDS * codec.sample_rate))
     latents = codec.latents(codes)  # (B, D, T)
     distance = (latents[..., num_frames:] - latents[..., :-num_frames]).square().sum(dim=1)  # (B, T - num_frames)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from dacformer.arguments import finite_number
+from dacformer.conditions.layout import ConditionLayout
 from dacformer.config import SamplingConfig, parse_config
 from dacformer.errors import UserError, shown
-from dacformer.generation.controls import Curve, from_json
+from dacformer.generation.curves import Curve, delayed, signal_from_json
 from dacformer.model.heads import Sampler
 
 LEAST_TEMPERATURE = 1e-6
@@ -111,18 +112,62 @@ def make_sampler(sampling: SamplingConfig, num_codebooks: int, generator: torch.
     return choose
 
 
-def guided(choose: Sampler, guidance: float) -> Sampler:
-    """Puts guidance before a draw (Ho & Salimans, arXiv:2207.12598; equation 6, on logits).
+def guided(choose: Sampler, weights: Sequence[float]) -> Sampler:
+    """Puts guidance before a draw (Ho & Salimans, arXiv:2207.12598, equation 6, on logits).
 
-    The batch then holds every stream twice, first with its condition, then without; both halves get the same code.
+    Several weights guide by a chain of ever more known channels (Brooks et al., arXiv:2211.09800, equation 3):
+    `l_0 + sum_i w_i (l_i - l_{i-1})`, with `l_0` the logits of the null condition and `l_n` those of the whole one.
+
+    Args:
+        choose: The draw.
+        weights: `w_1` to `w_n`.
+
+    Returns:
+        A draw for a batch that holds every stream `n + 1` times: with `l_n` first and `l_0` last. All copies get the
+        same code.
     """
 
     def sample_guided(logits: Tensor, k: int) -> Tensor:
-        with_condition, without = logits.float().chunk(2)
-        codes = choose(without + guidance * (with_condition - without), k)
-        return torch.cat([codes, codes])
+        *known, mixed = logits.float().chunk(len(weights) + 1)
+        before = mixed
+        for weight, each in zip(weights, reversed(known), strict=True):
+            mixed, before = mixed + weight * (each - before), each
+        return choose(mixed, k).repeat(len(weights) + 1)
 
     return sample_guided
+
+
+Guidance = float | Mapping[str, float]
+"""One weight for the whole condition, or one for each of some channels."""
+
+
+def overall_guidance(guidance: Guidance) -> float:
+    """One weight to begin with where several are set: the largest."""
+    return max(guidance.values()) if isinstance(guidance, Mapping) else guidance
+
+
+def guidance_weights(guidance: Guidance, terms: int) -> tuple[float, ...]:
+    """The weights of a chain of terms, see `guided`: channels that have none are obeyed as they are, with weight 1."""
+    weights = tuple(guidance.values()) if isinstance(guidance, Mapping) else (guidance,)
+    return weights + (1.0,) * (terms - len(weights))
+
+
+def guidance_masks(guidance: Guidance, layout: ConditionLayout) -> list[np.ndarray]:
+    """The columns `(C,)` bool that each term of the chain knows, in the order of the weights.
+
+    Args:
+        guidance: As in `SamplingConfig`: channels come in at the order in which they are named.
+        layout: The channels there are.
+
+    Returns:
+        One mask for each term; the last knows everything.
+
+    Raises:
+        UserError: There is no channel of one of the names.
+    """
+    names = list(guidance) if isinstance(guidance, Mapping) else []
+    masks = [layout.mask(names[: i + 1]) for i in range(len(names))]
+    return masks if masks and masks[-1].all() else [*masks, np.ones(layout.dim, bool)]
 
 
 @dataclass(frozen=True)
@@ -130,17 +175,21 @@ class Sampling:
     """How codes are drawn over time.
 
     Attributes:
-        still: All settings.
-        moving: A curve for each setting that moves in place of the one in `still`.
+        still: All settings; one that moves has its first value here.
+        moving: A curve for each setting that moves.
     """
 
     still: SamplingConfig
     moving: Mapping[str, Curve]
 
+    def __post_init__(self) -> None:
+        first = {name: curve.points[0][1] for name, curve in self.moving.items()}
+        object.__setattr__(self, "still", self.still.model_copy(update=first))
+
     @property
     def guided(self) -> bool:
-        """Whether streams run twice, with and without their condition."""
-        return "guidance" in self.moving or self.still.guidance != 1.0
+        """Whether each stream runs more than once, with and without its condition."""
+        return "guidance" in self.moving or any(weight != 1.0 for weight in guidance_weights(self.still.guidance, 1))
 
     def at(self, seconds: np.ndarray) -> list[SamplingConfig]:
         """The settings at times `(T,)`."""
@@ -149,17 +198,34 @@ class Sampling:
         rows = zip(*(curve.at(seconds).tolist() for curve in self.moving.values()), strict=True)
         return [self.still.model_copy(update=dict(zip(self.moving, row, strict=True))) for row in rows]
 
+    def changes(self) -> dict[str, Any]:
+        """All settings by name, as `Synthesizer.generate` takes them."""
+        return {**self.still.model_dump(), **self.moving}
+
+    def changed(self, changes: Mapping[str, Any]) -> "Sampling":
+        """Other settings in place of some, see `parse_sampling`."""
+        return parse_sampling(self.still, {**self.moving, **changes})
+
     def to_json(self) -> dict[str, Any]:
-        """A plain form for recipes."""
+        """The plain form that recipes hold."""
         return self.still.model_dump(mode="json") | {name: curve.to_json() for name, curve in self.moving.items()}
+
+    @classmethod
+    def from_json(cls, tree: Any) -> "Sampling":
+        """Reads the plain form.
+
+        Raises:
+            UserError: Not what `to_json` writes.
+        """
+        return tree if isinstance(tree, Sampling) else parse_sampling(SamplingConfig(), read_changes(tree))
 
 
 def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Sampling:
-    """Checks what is asked of the sampling.
+    """Checks settings of the sampling.
 
     Args:
         usual: What is not named stays so.
-        changes: Settings of `SamplingConfig`; a number may be a `Curve`, also in its plain form, as recipes have it.
+        changes: Settings of `SamplingConfig`; a number may be a `Curve`.
 
     Returns:
         The sampling.
@@ -167,8 +233,6 @@ def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Samplin
     Raises:
         UserError: An unknown setting, or a value that it cannot have.
     """
-    plain = {name: value for name, value in changes.items() if isinstance(value, Mapping)}
-    changes = {**changes, **from_json(plain)}
     for name, value in changes.items():
         if isinstance(value, bool | np.bool_):
             raise UserError(f"sampling: '{name}' is {shown(value)}. Expected a number or a Curve.")
@@ -181,10 +245,31 @@ def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Samplin
     return Sampling(parse_config(tree, "sampling", SamplingConfig), moving)
 
 
+def read_changes(tree: Any) -> dict[str, Any]:
+    """Settings with their curves, from the plain form that recipes hold.
+
+    Raises:
+        UserError: No names and values.
+    """
+    if not isinstance(tree, Mapping):
+        raise UserError(f"The sampling is {shown(tree)}. Expected names and values.")
+    return {
+        name: signal_from_json(value) if isinstance(value, Mapping) and "points" in value else value
+        for name, value in tree.items()
+    }
+
+
+def delay_changes(changes: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Settings whose curves begin later, see `curves.delayed`."""
+    return {name: delayed(value, seconds) for name, value in changes.items()}
+
+
 def _plain(value: Any) -> Any:
     """Numbers of any kind as Python's, which every recipe holds."""
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
         return [_plain(each) for each in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
     number = finite_number(value)
     return value if number is None else number
 

@@ -1,237 +1,22 @@
-"""Real-time generation: a background thread generates audio chunks from the current controls and records each change.
+"""Real-time generation: a background thread generates audio chunks from the current controls for a client.
 
-`Performance` generates chunk by chunk and records the controls. `BufferController` says when the next chunk is due.
-`LiveEngine` runs both in a thread and hands the audio to its client.
+`Performance` generates and records, `BufferController` says when the next chunk is due, `LiveEngine` runs both.
 """
 
 import atexit
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+import weakref
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from dacformer.arguments import check_seed, finite_number
-from dacformer.config import SamplingConfig
-from dacformer.errors import UserError, shown
-from dacformer.generation.controls import Controls, Curve, check_controls
-from dacformer.generation.sampling import Sampling, parse_sampling
-from dacformer.generation.synthesizer import AudioStream, Synthesizer
-from dacformer.generation.take import Take
-
-CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay the controls
-LEAST_AHEAD, MOST_AHEAD = 0.06, 3.0  # seconds of sound that the listener holds
-Points = list[tuple[float, float | None]]
-
-CALM_SECONDS = 10.0  # without an under-run, before less is held again; twice as long after each
-LONGEST_CALM_SECONDS = 300.0
-SILENCE_SECONDS = 10.0  # without a word from the listener, before nothing more is made for it
-
-
-@dataclass(frozen=True)
-class ControlState:
-    """Where all controls stand at one moment.
-
-    Attributes:
-        weights: Of classes; one that is not named weighs nothing.
-        parameters: In their own units; one that is not named is left to the model.
-        temperature: As in `SamplingConfig`, one for all codebooks.
-        guidance: As in `SamplingConfig`.
-    """
-
-    weights: Mapping[str, float]
-    parameters: Mapping[str, float]
-    temperature: float
-    guidance: float
-
-    def __post_init__(self) -> None:
-        """Refuses what is no number; whether a model knows the names is for `Performance.check`.
-
-        Raises:
-            UserError: A value is no finite number.
-        """
-        for name in ("weights", "parameters"):
-            given = getattr(self, name)
-            if not isinstance(given, Mapping):
-                raise UserError(f"The {name} of a stance are {shown(given)}. Expected {{name: value, ...}}.")
-            object.__setattr__(self, name, {each: _number(each, value) for each, value in given.items()})
-        for name in ("temperature", "guidance"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
-
-    @property
-    def controls(self) -> Controls:
-        """As `Synthesizer.generate` takes them."""
-        return {"class": self.weights, **self.parameters}
-
-
-def _number(name: str, value: object) -> float:
-    number = finite_number(value)
-    if number is None:
-        raise UserError(f"'{name}' is {shown(value)}. Expected a finite number.")
-    return number
-
-
-class Performance:
-    """A take in the making: rendering it again by its recipe, with `Synthesizer.generate`, gives the same codes."""
-
-    def __init__(self, synth: Synthesizer, seed: int = 0) -> None:
-        """Starts from nothing.
-
-        Args:
-            synth: What plays.
-            seed: As in `Synthesizer.generate`.
-        """
-        self._synth = synth
-        self._seed = seed = check_seed(seed)
-        self._checked: tuple[ControlState, SamplingConfig] | None = None
-        still = Curve([(0.0, 1.0)], step=True)  # moves, so that any guidance may be asked for later
-        self._stream = AudioStream(synth, seed, Sampling(synth.sampling, {"guidance": still}))
-        self._lock = threading.Lock()  # a take may be asked for while another thread plays
-        self._codes: list[np.ndarray] = []
-        self._points: dict[str, dict[str, Points]] = {}
-        self.num_frames = 0
-
-    def check(self, control_state: ControlState) -> SamplingConfig:
-        """Refuses what cannot be played.
-
-        Args:
-            control_state: What is to steer.
-
-        Returns:
-            How frames are drawn then.
-
-        Raises:
-            UserError: The model does not know a class or a parameter, or a value is one that it cannot have.
-        """
-        latest = self._checked
-        if latest is not None and latest[0] is control_state:
-            return latest[1]
-        check_controls(control_state.controls, self._synth.conditions)
-        draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
-        settings = parse_sampling(self._synth.sampling, draws).still
-        self._checked = control_state, settings
-        return settings
-
-    def play(self, control_state: ControlState, num_frames: int = CHUNK_FRAMES) -> np.ndarray:
-        """Goes on.
-
-        Args:
-            control_state: What steers these frames.
-            num_frames: How many.
-
-        Returns:
-            `(n,)` float32: the sound that they complete. Laid end to end, the pieces are the take's sound.
-
-        Raises:
-            UserError: As in `check`.
-        """
-        settings = self.check(control_state)
-        times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.info.frame_rate
-        codes, audio = self._stream.play(control_state.controls, times, [settings] * num_frames)
-        conditions = self._synth.conditions
-        with self._lock:
-            self._note("class", {name: control_state.weights.get(name, 0.0) for name in conditions.classes}, times[0])
-            self._note(
-                "parameter", {name: control_state.parameters.get(name) for name in conditions.parameters}, times[0]
-            )
-            self._note(
-                "sampling", {"temperature": control_state.temperature, "guidance": control_state.guidance}, times[0]
-            )
-            self._codes.append(codes.astype(np.int32))
-            self.num_frames += num_frames
-        return audio
-
-    def _note(self, kind: str, values: Mapping[str, float | None], seconds: float) -> None:
-        """Keeps what has changed."""
-        for name, value in values.items():
-            points = self._points.setdefault(kind, {}).setdefault(name, [])
-            if not points or points[-1][1] != value:
-                points.append((float(seconds), value))
-
-    @property
-    def take(self) -> Take:
-        """All that was played so far, its sound decoded anew.
-
-        Raises:
-            UserError: Nothing was.
-        """
-        with self._lock:
-            if not self._codes:
-                raise UserError("Nothing was played yet, so there is no take. Press play first.")
-            codes = torch.from_numpy(np.concatenate(self._codes, axis=1).astype(np.int64))[None]
-            points = {kind: dict(each) for kind, each in self._points.items()}
-        weights = _curves(points["class"], unless=0.0)
-        controls = {"class": weights, **_curves(points["parameter"], unless=None)}
-        sampling = Sampling(self._synth.sampling, _curves(points["sampling"], unless=None))
-        return self._synth.render_takes(codes, [controls], sampling, self._seed)[0]
-
-
-def _curves(points: Mapping[str, Points], unless: float | None) -> dict[str, Curve]:
-    """The curves of all that was ever anything else."""
-    asked = {name: each for name, each in points.items() if {value for _, value in each} != {unless}}
-    return {name: Curve(each, step=True) for name, each in asked.items()}
-
-
-class BufferController:
-    """Adaptive buffer controller: targets the smallest client buffer that avoids underruns.
-
-    The target grows by half after an underrun and shrinks by a fifth after a calm period. Between the client's reports
-    the playback position is extrapolated from the clock.
-    """
-
-    def __init__(self, sample_rate: int) -> None:
-        """Begins with nothing made and nobody heard.
-
-        Args:
-            sample_rate: In Hz.
-        """
-        self._rate = sample_rate
-        self._made = self._played = 0.0  # samples; the latter as of the last report
-        self._runs = False
-        self._reported = -math.inf
-        self._calm_since, self._calm = -math.inf, CALM_SECONDS
-        self.underruns = 0
-        self.target_seconds = LEAST_AHEAD
-
-    def made(self, samples: int) -> None:
-        """So much more is on its way."""
-        self._made += samples
-
-    def report(self, now: float, played: float, runs: bool, underruns: int) -> None:
-        """What the listener says.
-
-        Args:
-            now: Seconds of any clock that does not jump.
-            played: Samples, since the beginning.
-            runs: The sound runs now (it does not before the first buffer is full, nor after an under-run).
-            underruns: New ones.
-        """
-        guess = self._played_by(now)
-        # A report that was held up tells of the past, so one that is below the guess is believed slowly.
-        self._played = played if not runs or underruns or played > guess else guess + 0.1 * (played - guess)
-        if now - self._reported > SILENCE_SECONDS:
-            self._calm_since = now
-        self._reported, self._runs = now, runs
-        self.underruns += underruns
-        if underruns:
-            self.target_seconds, self._calm_since = min(1.5 * self.target_seconds, MOST_AHEAD), now
-            self._calm = min(2.0 * self._calm, LONGEST_CALM_SECONDS)
-        elif now - self._calm_since > self._calm:
-            self.target_seconds, self._calm_since = max(0.8 * self.target_seconds, LEAST_AHEAD), now
-
-    def due_in(self, now: float) -> float:
-        """Seconds until more is to be made; infinite while nobody listens."""
-        if now - self._reported > SILENCE_SECONDS:
-            return math.inf
-        return max(0.0, (self._made - self._played_by(now)) / self._rate - self.target_seconds)
-
-    def _played_by(self, now: float) -> float:
-        since = (now - self._reported) * self._rate if self._runs else 0.0
-        return min(self._made, self._played + since)
+from dacformer.errors import UserError
+from dacformer.generation.instrument import Instrument
+from dacformer.live.buffering import BufferController
+from dacformer.live.performance import ControlState, Performance
 
 
 class Chunk(NamedTuple):
@@ -241,8 +26,8 @@ class Chunk(NamedTuple):
         audio: `(n,)` float32.
         first: Where it begins, in samples since the beginning.
         change: The number of the change of controls that is in force.
-        heard_at: Where that change is first heard, in samples; later than this piece, by the codec's delay.
-        target_seconds: How much the listener is to hold.
+        effective_from: Where that change is first audible, in samples; later than this piece, by the codec's delay.
+        target_seconds: How much the client is to hold.
     """
 
     audio: np.ndarray
@@ -253,13 +38,11 @@ class Chunk(NamedTuple):
 
 
 class LiveEngine:
-    """A performance that goes on in a thread of its own until it is stopped. Only one of a process sounds at a time."""
-
-    _sounding: ClassVar["LiveEngine | None"] = None
+    """A performance that goes on in a thread of its own until it is stopped. Several may run in one process."""
 
     def __init__(
         self,
-        synth: Synthesizer,
+        instrument: Instrument,
         control_state: ControlState,
         seed: int,
         send: Callable[[Chunk], None],
@@ -268,43 +51,41 @@ class LiveEngine:
         """Prepares; `start` begins.
 
         Args:
-            synth: What plays.
+            instrument: What plays.
             control_state: Where the controls stand.
             seed: As in `Synthesizer.generate`.
             send: Takes the sound, in the thread.
             ended: Told why, when no more will come: empty where `stop` was asked to.
 
         Raises:
-            UserError: A stance that the model cannot play, or a seed that is none.
+            UserError: Controls that the model cannot play, or a seed that is none.
         """
-        self.performance = Performance(synth, seed)
+        self.performance = Performance(instrument, seed)
         self.performance.check(control_state)
-        self.flow = BufferController(synth.info.sample_rate)
-        self._hop = synth.info.hop_length
+        self.buffer = BufferController(instrument.info.sample_rate)
+        self._hop = instrument.info.hop_length
         self._send, self._ended = send, ended
-        self._stance, self._change = control_state, 0
+        self._control_state, self._change = control_state, 0
         self._samples = 0
-        self._heard = 0, 0  # the latest change that sounds, and from which sample on
+        self._effective = 0, 0  # the latest change in force, and from which sample on
         self._why: str | None = None  # why it ends
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="dacformer-live", daemon=True)
 
     @property
-    def sounds(self) -> bool:
-        """Whether it goes on; it may wait for its listener."""
+    def is_running(self) -> bool:
+        """Whether it goes on; it may wait for its client."""
         return self._thread.is_alive() and self._why is None
 
     def start(self) -> None:
-        """Begins, and ends the one that sounded before.
+        """Begins.
 
         Raises:
             UserError: It was started before.
         """
         if self._thread.ident is not None:
             raise UserError("This performance was started before. Make a new LiveEngine to play again.")
-        before, LiveEngine._sounding = LiveEngine._sounding, self
-        if before is not None and before.sounds:
-            before.stop("Stopped: another player was started.")
+        _running.add(self)
         self._thread.start()
         self.listen(0, False, 0)
 
@@ -316,25 +97,25 @@ class LiveEngine:
             change: A number, to tell this change by.
 
         Raises:
-            UserError: The model cannot play it, or the performance has ended; what sounds goes on as it was.
+            UserError: The model cannot play it, or the performance has ended; what plays goes on as it was.
         """
         self.performance.check(control_state)
         with self._news:
             if self._why is not None:
                 raise UserError(f"This performance has ended{self._why and f': {self._why}'}. Start a new one.")
-            self._stance, self._change = control_state, change
+            self._control_state, self._change = control_state, change
 
     def listen(self, played: int | None, runs: bool, underruns: int) -> None:
         """Takes a client's report, several times a second, see `BufferController.report`; `played` is None if new."""
         with self._news:
-            self.flow.report(time.monotonic(), self._samples if played is None else played, runs, underruns)
+            self.buffer.report(time.monotonic(), self._samples if played is None else played, runs, underruns)
             self._news.notify()
 
     def stop(self, why: str = "") -> None:
         """Ends it. What was played stays.
 
         Args:
-            why: What the listener is told.
+            why: What the client is told.
         """
         with self._news:
             self._why = self._why or why
@@ -356,7 +137,7 @@ class LiveEngine:
         """Waits until the next chunk is due; whether there is to be one."""
         with self._news:
             while self._why is None:
-                seconds = self.flow.due_in(time.monotonic())
+                seconds = self.buffer.due_in(time.monotonic())
                 if seconds == 0.0:
                     return True
                 self._news.wait(None if math.isinf(seconds) else seconds)
@@ -364,19 +145,22 @@ class LiveEngine:
 
     def _chunk(self) -> Chunk:
         with self._news:
-            control_state, change = self._stance, self._change
-        if change != self._heard[0]:
-            self._heard = change, self.performance.num_frames * self._hop
+            control_state, change = self._control_state, self._change
+        if change != self._effective[0]:
+            self._effective = change, self.performance.num_frames * self._hop
         audio = self.performance.play(control_state)
         with self._news:
             first = self._samples
             self._samples += len(audio)
-            self.flow.made(len(audio))
-            return Chunk(audio, first, *self._heard, self.flow.target_seconds)
+            self.buffer.made(len(audio))
+            return Chunk(audio, first, *self._effective, self.buffer.target_seconds)
+
+
+_running: "weakref.WeakSet[LiveEngine]" = weakref.WeakSet()
 
 
 @atexit.register
-def _silence() -> None:
-    """Stops what sounds: Python cannot end while a thread is inside torch."""
-    if LiveEngine._sounding is not None:
-        LiveEngine._sounding.stop()
+def _stop_all() -> None:
+    """Stops every engine: Python cannot end while a thread is inside torch."""
+    for engine in list(_running):
+        engine.stop()

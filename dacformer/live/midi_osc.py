@@ -11,11 +11,12 @@ from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 
+from dacformer.arguments import unknown_name
 from dacformer.conditions.labels import Conditions
 from dacformer.config import Settings, load_config, save_config
-from dacformer.errors import UserError, shown
+from dacformer.errors import UserError
 from dacformer.extras import require_extra
-from dacformer.generation.controls import Controls, check_controls
+from dacformer.generation.controls import Controls
 
 Number = Annotated[int, Field(ge=0, le=127)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -78,14 +79,14 @@ class ManualControls:
         Raises:
             UserError: Not known to the model, or no value.
         """
-        check_controls({name: value}, self._conditions)
+        Controls.of({name: value}).check(self._conditions)
         with self._lock:
             self._controls[name] = value
 
     def __call__(self, seconds: float = 0.0) -> Controls:
         """How all stand, now."""
         with self._lock:
-            return dict(self._controls)
+            return Controls.of(self._controls)
 
 
 def load_mapping(path: str | Path, conditions: Conditions) -> LiveMapping:
@@ -159,8 +160,7 @@ class LiveControls:
             UserError: It is neither.
         """
         if name not in self._conditions.parameters and name not in self._conditions.classes:
-            known = ", ".join([*self._conditions.parameters, *self._conditions.classes])
-            raise UserError(f"Unknown parameter or class {shown(name)}. Known: {known}.")
+            raise unknown_name("parameter or class", name, [*self._conditions.parameters, *self._conditions.classes])
         self._learning = name
 
     def save(self, path: str | Path) -> None:

@@ -6,7 +6,7 @@ Python as well: `player.parameters = {"strength": 0.7}`.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import anywidget
 import numpy as np
@@ -14,11 +14,12 @@ import traitlets
 
 from dacformer.arguments import check_seed
 from dacformer.errors import UserError
-from dacformer.generation.controls import check_controls
-from dacformer.generation.sampling import parse_sampling
+from dacformer.generation.controls import Controls
+from dacformer.generation.sampling import overall_guidance, parse_sampling
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
-from dacformer.live.engine import Chunk, ControlState, LiveEngine, Performance
+from dacformer.live.engine import Chunk, LiveEngine
+from dacformer.live.performance import ControlState, Performance
 
 _HERE = Path(__file__).parent
 
@@ -55,6 +56,7 @@ class PlayerWidget(anywidget.AnyWidget):
         buffer_seconds: How much sound the page is to hold.
     """
 
+    _playing: ClassVar["PlayerWidget | None"] = None  # only one of a notebook plays at a time
     _esm = _HERE / "player.js"
     _css = _HERE / "player.css"
     info = traitlets.Dict().tag(sync=True)
@@ -82,7 +84,7 @@ class PlayerWidget(anywidget.AnyWidget):
             weights={name: float(i == 0) for i, name in enumerate(conditions.classes)},
             parameters={name: (low + high) / 2 for name, (low, high) in ranges.items()},
             temperature=float(np.mean(usual.temperature)),
-            guidance=usual.guidance,
+            guidance=overall_guidance(usual.guidance),
             seed=check_seed(seed),
         )
         self.on_msg(self._hear)
@@ -112,17 +114,17 @@ class PlayerWidget(anywidget.AnyWidget):
     @property
     def sounds(self) -> bool:
         """Whether it plays, or waits for a page to go on listening."""
-        return bool(self._played) and self._played[-1].sounds
+        return bool(self._played) and self._played[-1].is_running
 
     @property
     def underruns(self) -> int:
         """How often the sound ran out, in the last take."""
-        return self._played[-1].flow.underruns if self._played else 0
+        return self._played[-1].buffer.underruns if self._played else 0
 
     @property
     def buffer_seconds(self) -> float:
         """How much sound the page is to hold; more where the machine did not keep up."""
-        return self._played[-1].flow.target_seconds if self._played else 0.0
+        return self._played[-1].buffer.target_seconds if self._played else 0.0
 
     def set(self, name: str, value: Any) -> None:
         """Moves a control from outside the page, see `LiveControls`.
@@ -154,7 +156,8 @@ class PlayerWidget(anywidget.AnyWidget):
     def _check(self, proposal: Any) -> dict[str, float]:
         """Takes a part of the controls as well: what is not named stays where it is."""
         values = getattr(self, proposal.trait.name) | proposal.value
-        check_controls({"class": values} if proposal.trait.name == "weights" else values, self._synth.conditions)
+        controls = Controls(classes=values) if proposal.trait.name == "weights" else Controls(parameters=values)
+        controls.check(self._synth.conditions)
         return values
 
     @traitlets.validate("temperature", "guidance")
@@ -186,9 +189,12 @@ class PlayerWidget(anywidget.AnyWidget):
         if self.sounds:
             self._played[-1].listen(None, False, 0)
             return
-        live = LiveEngine(self._synth, self.control_state, self.seed, self._send_chunk, self._ended)
-        self._played.append(live)
-        live.start()
+        before, PlayerWidget._playing = PlayerWidget._playing, self
+        if before is not None and before is not self and before.sounds:
+            before._played[-1].stop("Stopped: another player was started.")
+        engine = LiveEngine(self._synth, self.control_state, self.seed, self._send_chunk, self._ended)
+        self._played.append(engine)
+        engine.start()
 
     def _send_chunk(self, chunk: Chunk) -> None:
         if len(chunk.audio):

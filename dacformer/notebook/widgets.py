@@ -26,7 +26,9 @@ from dacformer.display.html import audio_html, figure_html
 from dacformer.errors import UserError
 from dacformer.evaluation.samples import SampleWriter
 from dacformer.evaluation.side_by_side import load_reference_clip
-from dacformer.generation.controls import Controls, Curve
+from dacformer.generation.controls import AnyControls
+from dacformer.generation.curves import Curve
+from dacformer.generation.sampling import overall_guidance
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
 from dacformer.notebook.plots import plot_training
@@ -219,7 +221,7 @@ def sweep(
 
 def sweep_curve(
     synth: Synthesizer, seconds: float, class_name: str | None = None, parameter: str | None = None
-) -> Controls:
+) -> AnyControls:
     """Controls that move: a parameter from its lowest to its highest value and back.
 
     Args:
@@ -318,9 +320,9 @@ class ControlPanel(widgets.VBox):
             for name in self.parameters
         }
         self.seconds = _slider("seconds", seconds, 0.5, max(20.0, seconds), step=0.5)
-        usual = synth.sampling
+        usual, guidance = synth.sampling, overall_guidance(synth.sampling.guidance)
         self.sampling = {
-            "guidance": _slider("guidance", usual.guidance, 0.0, max(5.0, usual.guidance), step=0.1),
+            "guidance": _slider("guidance", guidance, 0.0, max(5.0, guidance), step=0.1),
             "temperature": _slider("temperature", float(np.mean(usual.temperature)), 0.0, 2.0),
             "top_p": _slider("top-p", float(np.mean(usual.top_p)), 0.0, 1.0),
         }
@@ -343,7 +345,7 @@ class ControlPanel(widgets.VBox):
         self._another.on_click(lambda _: self.seed.set_trait("value", (self.seed.value + 1) % 2**31))
 
     @property
-    def controls(self) -> Controls:
+    def controls(self) -> AnyControls:
         """What the panel asks for, as `Synthesizer.generate` takes it."""
         controls: dict[str, Any] = {
             name: self.parameters[name].value for name in self._active() if not self.unknown[name].value

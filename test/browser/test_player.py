@@ -104,16 +104,15 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
     # The sound changes where the move is recorded: the codec knows of it a few frames before.
     notebook.run(
         "take = player.take; recipe = take.recipe\n"
-        "from dacformer.generation.controls import from_json\n"
-        "again = synth.generate(take.seconds, from_json(recipe['controls']), recipe['seed'], **recipe['sampling'])\n"
+        "again = synth.generate(take.seconds, recipe.controls, recipe.seed, **recipe.sampling.changes())\n"
         "assert np.array_equal(again.codes, take.codes)\n"
         "first, *_, last = synth.conditions.classes\n"
         "values = {name: player.parameters[name] for name in synth.conditions.parameters_for([first])}\n"
-        "still = synth.generate(take.seconds, {'class': first, **values}, recipe['seed'], **recipe['sampling'])"
+        "still = synth.generate(take.seconds, {'class': first, **values}, recipe.seed, **recipe.sampling.changes())"
     )
     told = json.loads(
         notebook.run(
-            "import json; print(json.dumps([int(np.argmax(take.curves.weights[last])),"
+            "import json; print(json.dumps([int(np.argmax(take.curves.classes[last])),"
             "int(np.argmax(np.abs(still.audio[:len(sent)] - take.audio[:len(sent)]) > 1e-3)),"
             "player.delay_seconds, player.underruns, player.sounds]))".replace("len(sent)", str(len(sent)))
         )
@@ -144,7 +143,7 @@ def test_a_page_that_goes_away_pauses_and_another_goes_on(
     trained: Path, open_notebook: Open, page: Any, browser: Any, lab: Lab
 ) -> None:
     notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
-    notebook.run("from dacformer.live import engine; engine.SILENCE_SECONDS = 2.0")
+    notebook.run("from dacformer.live import buffering; buffering.SILENCE_SECONDS = 2.0")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.played > 0")

@@ -1,16 +1,23 @@
 """The slow, obvious sampler: no cache, no state. What the fast one is tested and measured against."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from dacformer.config import SamplingConfig
-from dacformer.generation.sampling import frame_seed, guided, make_sampler
+from dacformer.generation.sampling import frame_seed, guidance_weights, guided, make_sampler
 from dacformer.model import DACFormer
 
 
 @torch.inference_mode()
 def generate_slowly(
-    model: DACFormer, conditions: Tensor, sampling: SamplingConfig, seed: int, prompt: Tensor | None = None
+    model: DACFormer,
+    conditions: Tensor,
+    sampling: SamplingConfig,
+    seed: int,
+    prompt: Tensor | None = None,
+    masks: Sequence[Tensor] = (),
 ) -> Tensor:
     """Draws every code from one banded forward over all frames so far.
 
@@ -20,6 +27,7 @@ def generate_slowly(
         sampling: As for the synthesizer.
         seed: As for the synthesizer.
         prompt: `(B, K, P)` int64, frames that are there already, `P <= T`.
+        masks: `(C,)` each, what the terms of a guidance chain know, but for the last, which knows everything.
 
     Returns:
         `(B, K, T)` int64, the prompt included.
@@ -28,8 +36,9 @@ def generate_slowly(
     generator = torch.Generator(conditions.device)
     choose = make_sampler(sampling, model.num_codebooks, generator)
     if sampling.guidance != 1.0:
-        choose = guided(choose, sampling.guidance)
-        conditions = torch.cat([conditions, torch.zeros_like(conditions)])
+        choose = guided(choose, guidance_weights(sampling.guidance, len(masks) + 1))
+        partly = [conditions * mask for mask in reversed(masks)]
+        conditions = torch.cat([conditions, *partly, torch.zeros_like(conditions)])
     codes = conditions.new_zeros((len(conditions), model.num_codebooks, 0), dtype=torch.int64)
     if prompt is not None:
         codes = prompt.repeat(len(conditions) // batch_size, 1, 1)

@@ -8,7 +8,7 @@ from dacformer.arguments import quoted
 from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.errors import UserError
 from dacformer.generation.control_words import parse_control, parse_controls
-from dacformer.generation.controls import Curve
+from dacformer.generation.curves import Curve
 
 UNIT = ParameterRange(low=0.0, high=1.0)
 

@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 
 from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.errors import UserError
-from dacformer.generation.controls import (
-    Curve,
-    check_controls,
-    class_controls,
-    conditions_at,
-    curves_at,
-    delayed,
-    from_json,
-    joined,
-    to_json,
-)
+from dacformer.generation.controls import Controls
+from dacformer.generation.curves import Curve
 
 CONDITIONS = Conditions(
     classes=("bees", "rain", "wind"),
@@ -90,34 +81,34 @@ def test_what_is_no_curve_is_refused(points: list[tuple[float, float]]) -> None:
 
 def test_an_unknown_class_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(UserError, match=r"Unknown class 'rian'\. Did you mean 'rain'\? Known: bees, rain, wind\."):
-        check_controls({"class": "rian"}, CONDITIONS)
+        Controls.of({"class": "rian"}).check(CONDITIONS)
 
 
 def test_an_unknown_parameter_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(
         UserError, match=r"Unknown parameter 'strenght'\. Did you mean 'strength'\? .*density, strength"
     ):
-        check_controls({"strenght": 12}, CONDITIONS)
+        Controls.of({"strenght": 12}).check(CONDITIONS)
 
 
 @pytest.mark.parametrize("value", ["12", None, True, [1, 2], float("nan"), float("inf")])
 def test_a_value_that_is_no_number_is_refused(value: object) -> None:
     with pytest.raises(UserError, match=r"'strength' is .* Expected a finite number or a Curve"):
-        check_controls({"strength": value}, CONDITIONS)
+        Controls.of({"strength": value}).check(CONDITIONS)
     with pytest.raises(UserError, match=r"'class wind' is .* Expected a finite number or a Curve"):
-        check_controls({"class": {"wind": value}}, CONDITIONS)
+        Controls.of({"class": {"wind": value}}).check(CONDITIONS)
 
 
 @pytest.mark.parametrize("value", [3, None, ["rain"], Curve([(0, 1)])])
 def test_a_class_that_is_no_name_is_refused(value: object) -> None:
     with pytest.raises(UserError, match=r"'class' is .* Expected a name, or {name: weight"):
-        check_controls({"class": value}, CONDITIONS)
+        Controls.of({"class": value}).check(CONDITIONS)
 
 
 @pytest.mark.parametrize("value", [9, 31, Curve([(0, 20), (1, 50)])])
 def test_outside_the_trained_range_warns_and_says_it(value: float | Curve) -> None:
     with pytest.warns(UserWarning, match="'strength' leaves what was trained, 10 to 30"):
-        check_controls({"class": "wind", "strength": value}, CONDITIONS)
+        Controls.of({"class": "wind", "strength": value}).check(CONDITIONS)
 
 
 @pytest.mark.parametrize("step", ["no", 1, None])
@@ -127,17 +118,18 @@ def test_a_step_that_is_neither_true_nor_false_is_refused(step: object) -> None:
 
 
 def test_numbers_of_any_kind_have_a_plain_form_that_comes_back() -> None:
-    given = {
-        "class": {"rain": np.float32(1), "wind": Decimal("0.5")},
-        "density": np.array(1),
-        "strength": Fraction(21, 2),
-    }
-    given["density"] = Curve(np.array([[0, 0.25], [1, 0.5]]), step=np.True_)
-    check_controls(given, CONDITIONS)
-    plain = json.loads(json.dumps(to_json(given)))
-    assert plain["class"] == {"rain": 1.0, "wind": 0.5} and plain["strength"] == 10.5
-    assert from_json(plain)["density"] == given["density"]
-    assert conditions_at(given, CONDITIONS, np.zeros(1)).shape == (1, 7)
+    given = Controls(
+        {"rain": np.float32(1), "wind": Decimal("0.5")},  # pyright: ignore[reportArgumentType]
+        {
+            "density": Curve(np.array([[0, 0.25], [1, 0.5]]), step=np.True_),  # pyright: ignore[reportArgumentType]
+            "strength": Fraction(21, 2),
+            "size": np.array(1),
+        },  # pyright: ignore[reportArgumentType]
+    )
+    plain = json.loads(json.dumps(given.to_json()))
+    assert plain["classes"] == {"rain": 1.0, "wind": 0.5}
+    assert plain["parameters"]["strength"] == 10.5 and plain["parameters"]["size"] == 1.0
+    assert Controls.from_json(plain) == given
 
 
 @pytest.mark.parametrize(
@@ -145,73 +137,85 @@ def test_numbers_of_any_kind_have_a_plain_form_that_comes_back() -> None:
 )
 def test_values_that_the_model_cannot_compute_with_are_refused(controls: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"far from what was trained|at most 1e\+06"):
-        check_controls(controls, CONDITIONS)
+        Controls.of(controls).check(CONDITIONS)
 
 
 @pytest.mark.parametrize("controls", [{3: 1}, {None: 1}, {("a", "b"): 1}, {"class": {3: 1}}])
 def test_names_that_are_no_text_are_unknown(controls: dict[object, object]) -> None:
     with pytest.raises(UserError, match="Unknown"):
-        check_controls(controls, CONDITIONS)  # pyright: ignore[reportArgumentType]
+        Controls.of(controls).check(CONDITIONS)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_class_and_a_parameter_of_one_name_are_both_kept() -> None:
-    curves = curves_at({"class": {"wind": 1.0}, "wind": 0.25}, np.zeros(2))
-    assert list(curves.weights["wind"]) == [1, 1] and list(curves.parameters["wind"]) == [0.25, 0.25]
+    curves = Controls({"wind": 1.0}, {"wind": 0.25}).at(np.zeros(2))
+    assert list(curves.classes["wind"]) == [1, 1] and list(curves.parameters["wind"]) == [0.25, 0.25]
     assert {name: curve[0] for name, curve in curves.labelled().items()} == {"wind": 1.0, "wind (parameter)": 0.25}
 
 
 @pytest.mark.parametrize(
-    "tree", [{"a": {"points": [[0, 1]], "more": 1}}, {"class": {"a": {"b": 1}}}, {"a": {"points": [[0]]}}]
+    "tree",
+    [
+        {"parameters": {"a": {"points": [[0, 1]], "more": 1}}},
+        {"classes": {"a": {"b": 1}}},
+        {"parameters": {"a": {"points": [[0]]}}},
+    ],
 )
 def test_what_is_no_curve_in_a_recipe_is_refused(tree: dict[str, object]) -> None:
     with pytest.raises(UserError, match=r"curve"):
-        from_json(tree)
+        Controls.from_json(tree)
+
+
+@pytest.mark.parametrize("tree", [None, [], "rain", {"class": "rain"}, {"classes": ["rain"]}, {"parameters": {3: 1}}])
+def test_what_are_no_controls_in_a_recipe_is_refused(tree: object) -> None:
+    with pytest.raises(UserError, match=r"controls are|Controls in a recipe are|of controls are"):
+        Controls.from_json(tree)
 
 
 def test_a_parameter_of_another_class_warns() -> None:
-    with pytest.warns(UserWarning, match="'density' was never heard with wind, only with rain"):
-        check_controls({"class": "wind", "density": 0.5}, CONDITIONS)
+    with pytest.warns(UserWarning, match="'density' was never trained with wind, only with rain"):
+        Controls.of({"class": "wind", "density": 0.5}).check(CONDITIONS)
 
 
 def test_what_was_trained_does_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_controls({}, CONDITIONS)
-        check_controls({"class": "wind", "strength": np.float32(10.0)}, CONDITIONS)
-        check_controls({"class": {"wind": 0.5, "rain": Curve([(0, 1)])}, "density": 1, "strength": 30}, CONDITIONS)
+        Controls.of({}).check(CONDITIONS)
+        Controls.of({"class": "wind", "strength": np.float32(10.0)}).check(CONDITIONS)
+        Controls.of({"class": {"wind": 0.5, "rain": Curve([(0, 1)])}, "density": 1, "strength": 30}).check(CONDITIONS)
 
 
 def test_the_model_is_told_weights_normalised_values_and_what_is_known() -> None:
     times = np.array([0.0, 1.0, 2.0])
     controls = {"class": "wind", "strength": Curve([(0, 10), (2, 30)])}
     np.testing.assert_array_equal(
-        conditions_at(controls, CONDITIONS, times),
+        Controls.of(controls).condition_at(times, CONDITIONS),
         [[0, 0, 1, 0, -1, 0, 1], [0, 0, 1, 0, 0, 0, 1], [0, 0, 1, 0, 1, 0, 1]],
     )
-    assert not conditions_at({}, CONDITIONS, times).any()
+    assert not Controls.of({}).condition_at(times, CONDITIONS).any()
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_morph_gives_each_class_its_weight(weight: float, seconds: float) -> None:
     morph = {"class": {"rain": 1 - weight, "wind": weight}}
-    condition = conditions_at(morph, CONDITIONS, np.zeros(4))
+    condition = Controls.of(morph).condition_at(np.zeros(4), CONDITIONS)
     assert condition.shape == (4, 7) and condition.dtype == np.float32
     np.testing.assert_allclose(condition[:, :3], np.tile([0, 1 - weight, weight], (4, 1)), atol=1e-7)
     moving = {"class": {"rain": Curve([(0, 1), (1, 0)]), "wind": Curve([(0, 0), (1, 1)])}}
-    there = conditions_at(moving, CONDITIONS, np.array([seconds]))
+    there = Controls.of(moving).condition_at(np.array([seconds]), CONDITIONS)
     np.testing.assert_allclose(there[0, :3], [0, 1 - seconds, seconds], atol=1e-6)
 
 
 def test_what_is_plotted_is_in_the_units_of_the_controls() -> None:
-    curves = curves_at({"class": {"rain": 0.25}, "strength": Curve([(0, 10), (1, 30)])}, np.array([0.0, 0.5]))
-    assert {name: curve.tolist() for name, curve in curves.weights.items()} == {"rain": [0.25, 0.25]}
+    curves = Controls({"rain": 0.25}, {"strength": Curve([(0, 10), (1, 30)])}).at(np.array([0.0, 0.5]))
+    assert {name: curve.tolist() for name, curve in curves.classes.items()} == {"rain": [0.25, 0.25]}
     assert {name: curve.tolist() for name, curve in curves.parameters.items()} == {"strength": [10, 20]}
-    assert class_controls({"class": "rain"}) == {"rain": 1.0}
+    assert Controls.of({"class": "rain"}) == Controls({"rain": 1.0})
 
 
 def test_controls_have_a_plain_form() -> None:
-    controls = {"class": {"rain": Curve([(0, 1)])}, "density": 0.5}
-    assert to_json(controls) == {"class": {"rain": {"points": [[0, 1]], "step": False}}, "density": 0.5}
+    controls = Controls({"rain": Curve([(0, 1)])}, {"density": 0.5})
+    plain = {"classes": {"rain": {"points": [[0, 1]], "step": False}}, "parameters": {"density": 0.5}}
+    assert controls.to_json() == plain
 
 
 def some_curves(values: st.SearchStrategy[float | None]) -> st.SearchStrategy[Curve]:
@@ -219,39 +223,38 @@ def some_curves(values: st.SearchStrategy[float | None]) -> st.SearchStrategy[Cu
     return st.builds(Curve, drawn.map(lambda each: sorted(each.items(), key=lambda point: point[0])), st.booleans())
 
 
-weights = st.one_of(numbers, some_curves(numbers))
+weighty = st.floats(0.0, 1e6)
+weights = st.one_of(weighty, some_curves(weighty))
 values = st.one_of(numbers, some_curves(st.none() | numbers))
 some_controls = st.builds(
-    lambda asked, named: ({"class": asked} if asked else {}) | named,
-    st.one_of(st.sampled_from(["rain", "wind"]), st.dictionaries(st.sampled_from(["rain", "wind", "points"]), weights)),
+    Controls,
+    st.dictionaries(st.sampled_from(["rain", "wind", "points"]), weights),
     st.dictionaries(st.sampled_from(["density", "strength"]), values),
 )
 
 
 @given(some_controls)
-def test_controls_come_back_from_their_plain_form(controls: dict[str, object]) -> None:
-    assert to_json(from_json(json.loads(json.dumps(to_json(controls))))) == to_json(controls)
+def test_controls_come_back_from_their_plain_form(controls: Controls) -> None:
+    assert Controls.from_json(json.loads(json.dumps(controls.to_json()))) == controls
 
 
 @given(some_controls, some_controls, st.integers(1, 20).map(float))
-def test_joined_controls_are_the_first_and_then_the_others(
-    before: dict[str, object], after: dict[str, object], moment: float
-) -> None:
-    both = joined(before, after, moment)
+def test_joined_controls_are_the_first_and_then_the_others(before: Controls, after: Controls, moment: float) -> None:
+    both = before.then(after, moment)
     early, late = np.linspace(0.0, moment, 20, endpoint=False), np.linspace(0.0, 50.0, 20)
-    nothing = dict.fromkeys(class_controls(before) | class_controls(after), 0.0)
+    nothing = dict.fromkeys({**before.classes, **after.classes}, 0.0)
     unknown = dict.fromkeys(["density", "strength"], np.nan)
     for controls, own, times in ((before, early, early), (after, late, late + moment)):
-        expected, found = curves_at(controls, own).labelled(), curves_at(both, times).labelled()
+        expected, found = controls.at(own).labelled(), both.at(times).labelled()
         for name in found:
             usual = np.full(20, (unknown | nothing)[name])
             np.testing.assert_allclose(found[name], expected.get(name, usual), rtol=1e-6, atol=1e-6)
 
 
 def test_controls_that_are_delayed_wait_where_they_begin() -> None:
-    later = delayed({"class": "rain", "density": Curve([(-1, 0), (1, 1)])}, 10.0)
+    later = Controls({"rain": 1.0}, {"density": Curve([(-1, 0), (1, 1)])}).delayed(10.0)
     np.testing.assert_allclose(
-        curves_at(later, np.array([0.0, 10.0, 10.5, 11.0, 12.0])).parameters["density"], [0.5, 0.5, 0.75, 1, 1]
+        later.at(np.array([0.0, 10.0, 10.5, 11.0, 12.0])).parameters["density"], [0.5, 0.5, 0.75, 1, 1]
     )
 
 
@@ -261,16 +264,16 @@ def test_a_parameter_may_be_left_open_for_a_while() -> None:
     assert np.isnan([curve(1), curve(1.5), curve(3), curve(9)]).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_controls({"strength": curve}, CONDITIONS)
-    known = conditions_at({"strength": curve}, CONDITIONS, np.array([0.5, 1.5]))[:, -1]
+        Controls.of({"strength": curve}).check(CONDITIONS)
+    known = Controls.of({"strength": curve}).condition_at(np.array([0.5, 1.5]), CONDITIONS)[:, -1]
     assert list(known) == [1, 0]
     with pytest.raises(UserError, match=r"class rain.*finite number"):
-        check_controls({"class": {"rain": curve}}, CONDITIONS)
+        Controls.of({"class": {"rain": curve}}).check(CONDITIONS)
 
 
 def test_a_class_cannot_be_left_open() -> None:
     with pytest.raises(UserError, match="class wind"):
-        check_controls({"class": {"wind": Curve([(0, 1.0), (1, None)], step=True)}}, CONDITIONS)
+        Controls.of({"class": {"wind": Curve([(0, 1.0), (1, None)], step=True)}}).check(CONDITIONS)
 
 
 @pytest.mark.parametrize(
@@ -283,4 +286,4 @@ def test_a_class_cannot_be_left_open() -> None:
 )
 def test_what_cannot_be_meant_is_refused(controls: object, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check_controls(controls, CONDITIONS)  # pyright: ignore[reportArgumentType]
+        Controls.of(controls).check(CONDITIONS)  # pyright: ignore[reportArgumentType]

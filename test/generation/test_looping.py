@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dacformer.errors import UserError
-from dacformer.generation.controls import Curve
+from dacformer.generation.curves import Curve
 from dacformer.generation.looping import decode_circle, find_loop, measure_seam
 from dacformer.generation.synthesizer import Synthesizer
 
@@ -71,9 +71,9 @@ def test_a_loop_of_a_take_is_a_piece_of_it_or_of_what_follows(untrained: Synthes
     take = untrained.generate(0.3, controls)
     loop = take.loop(0.5, n=2)
     longer = loop.undo()
-    start = round(loop.recipe["edits"][-1]["at_seconds"] * untrained.info.frame_rate)
+    start = round(loop.recipe.edits[-1].at_seconds * untrained.info.frame_rate)
     np.testing.assert_array_equal(loop.codes, longer.codes[:, start : start + 43])
-    np.testing.assert_allclose(loop.curves.weights["pistons"], longer.curves.weights["pistons"][start : start + 43])
+    np.testing.assert_allclose(loop.curves.classes["pistons"], longer.curves.classes["pistons"][start : start + 43])
     assert longer.undo() is take and len(take.children) == 2
     assert longer.loop(0.3).undo() is longer  # long enough already
     for seconds in (0.0, 0.1, float("nan"), float("inf")):

@@ -96,12 +96,12 @@ def test_guidance_goes_on_from_the_plain_towards_the_conditioned(
     expected = [p + guidance * (c - p) for c, p in zip(conditioned, plain, strict=True)]
     if sorted(expected)[-1] - sorted(expected)[-2] < 1e-4:
         return  # a tie to rounding
-    choose = guided(make_sampler(SamplingConfig(temperature=0.0), 1, generator()), guidance)
+    choose = guided(make_sampler(SamplingConfig(temperature=0.0), 1, generator()), (guidance,))
     assert choose(torch.tensor([conditioned, plain]), 0).tolist() == [int(np.argmax(expected))] * 2
 
 
 def test_both_halves_of_a_guided_batch_hear_the_same_code() -> None:
-    choose = guided(make_sampler(SamplingConfig(), 1, generator()), 2.0)
+    choose = guided(make_sampler(SamplingConfig(), 1, generator()), (2.0,))
     codes = choose(torch.randn(20, 50, generator=generator(3)), 0)
     assert torch.equal(codes[:10], codes[10:])
 
@@ -114,5 +114,5 @@ def test_without_guidance_it_is_a_plain_draw() -> None:
 
 def test_guidance_between_two_equals_changes_nothing() -> None:
     logits = torch.randn(8, 50, generator=generator(2))
-    choose = guided(make_sampler(SamplingConfig(), 1, generator(7)), 3.0)
+    choose = guided(make_sampler(SamplingConfig(), 1, generator(7)), (3.0,))
     assert torch.equal(choose(logits.repeat(2, 1), 0)[:8], sample_code(logits, 1.0, 0, 1.0, generator(7)))

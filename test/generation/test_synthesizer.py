@@ -21,9 +21,12 @@ from dacformer.checkpoint import find_checkpoint, load_checkpoint
 from dacformer.codec import Codec, DacFile, read_dac, write_dac
 from dacformer.config import Config, SamplingConfig
 from dacformer.errors import UserError
-from dacformer.generation.controls import Curve, conditions_at
-from dacformer.generation.synthesizer import COMPILED_STREAMS, Synthesizer, load
-from dacformer.live.engine import Performance
+from dacformer.generation.controls import Controls
+from dacformer.generation.curves import Curve
+from dacformer.generation.instrument import COMPILED_STREAMS
+from dacformer.generation.recipe import parse_recipe
+from dacformer.generation.synthesizer import Synthesizer, load
+from dacformer.live.performance import Performance
 from dacformer.training.trainer import train
 
 from .oracle import generate_slowly
@@ -36,7 +39,7 @@ LONG = 0.5  # seconds: 43 frames, almost three windows
 
 def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **sampling: object) -> np.ndarray:
     times = np.arange(frames) / synth.info.frame_rate
-    conditions = np.stack([conditions_at(each, synth.conditions, times) for each in controls])
+    conditions = np.stack([Controls.of(each).condition_at(times, synth.conditions) for each in controls])
     asked = SamplingConfig(**(synth.sampling.model_dump() | sampling))
     return generate_slowly(synth.model, torch.from_numpy(conditions), asked, seed).numpy()
 
@@ -47,7 +50,7 @@ def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **s
 def test_generated_is_what_a_plain_loop_draws(
     synth: Synthesizer, sampling: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dacformer.generation.synthesizer.DECODED_FRAMES", 4)
+    monkeypatch.setattr("dacformer.generation.render.DECODED_FRAMES", 4)
     take = synth.generate(LONG, MOVING, seed=3, precision="float32", **sampling)
     assert take.codes.shape == (4, 43)
     np.testing.assert_array_equal(take.codes, oracle(synth, [MOVING], 43, 3, **sampling)[0])
@@ -65,7 +68,7 @@ def test_takes_side_by_side_are_what_a_plain_loop_draws(synth: Synthesizer) -> N
     assert [take.codes.shape for take in takes] == [(4, 26)] * 3
     assert [take.audio.shape for take in takes] == [(26 * 512,)] * 3
     np.testing.assert_array_equal(np.stack([take.codes for take in takes]), oracle(synth, controls, 26, 2))
-    assert [take.recipe["take"] for take in takes] == [0, 1, 2]
+    assert [take.recipe.take for take in takes] == [0, 1, 2]
 
 
 def test_many_takes_side_by_side_are_what_a_plain_loop_draws(synth: Synthesizer) -> None:
@@ -84,8 +87,8 @@ def test_sampling_may_move(synth: Synthesizer) -> None:
     before = synth.generate(LONG, MOVING, seed=3, temperature=1.0, guidance=2.0)
     same = (take.codes == before.codes).all(axis=0)
     assert same[:18].all() and not same[18:].all()
-    assert Curve(**take.recipe["sampling"]["guidance"]).points == [(0.0, 2.0), (0.2, 1.0)]
-    again = synth.generate(LONG, MOVING, seed=3, **take.recipe["sampling"])
+    assert take.recipe.sampling.moving["guidance"].points == [(0.0, 2.0), (0.2, 1.0)]
+    again = synth.generate(LONG, MOVING, seed=3, **take.recipe.sampling.changes())
     np.testing.assert_array_equal(again.codes, take.codes)
     still = synth.generate(0.1, MOVING, seed=3, temperature=Curve([(0, 0.5)]), guidance=Curve([(0, 2.0)]))
     np.testing.assert_array_equal(still.codes, synth.generate(0.1, MOVING, seed=3, temperature=0.5, guidance=2.0).codes)
@@ -135,7 +138,7 @@ def test_a_stream_is_the_take_of_the_same_seed(synth: Synthesizer, codec: Codec)
     streamed = np.concatenate(pieces)
     take = synth.generate(72 / synth.info.frame_rate, controls, seed=5)
     decoded = codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
-    delay = codec.stream_decoder().delay_frames * 512
+    delay = codec.delay_frames * 512
     assert len(decoded) - delay <= len(streamed) < len(decoded)
     gain = 10 ** (-synth.info.level_offset_db["wind"] / 20)
     np.testing.assert_allclose(streamed, gain * decoded[: len(streamed)], atol=1e-4)
@@ -197,10 +200,10 @@ def test_a_continuation_of_codes_is_what_a_plain_loop_draws(synth: Synthesizer, 
     controls = {"class": "wind", "strength": 0.5}
     take = synth.continue_from(prompt, 0.3, controls, seed=4, precision="float32")
     assert take.codes.shape == (4, 66) and take.audio.shape == (66 * 512,)
-    condition = torch.from_numpy(conditions_at(controls, synth.conditions, np.zeros(66)))[None]
+    condition = torch.from_numpy(Controls.of(controls).condition_at(np.zeros(66), synth.conditions))[None]
     expected = generate_slowly(synth.model, condition, synth.sampling, 4, torch.from_numpy(prompt)[None])
     np.testing.assert_array_equal(take.codes, expected[0].numpy())
-    wind = take.curves.weights["wind"]
+    wind = take.curves.classes["wind"]
     assert np.isnan(wind[:40]).all() and (wind[40:] == 1).all()
 
 
@@ -253,10 +256,9 @@ def test_a_saved_sound_holds_the_recipe_to_make_it_again(synth: Synthesizer, tmp
     take = synth.generate(0.3, controls, seed=11, temperature=0.9)
     path = take.save(tmp_path / "new folder" / f"take{suffix}")
     np.testing.assert_allclose(read_audio(path, 44100), take.audio, atol=1e-4)
-    recipe = json.loads(read_comment(path))
-    assert recipe["checkpoint"] == synth.checkpoint.identity and recipe["codec"] == synth.info.codec
-    again = {"class": recipe["controls"]["class"], "strength": Curve(**recipe["controls"]["strength"])}
-    made_again = synth.generate(0.3, again, recipe["seed"], **recipe["sampling"])
+    recipe = parse_recipe(read_comment(path), str(path))
+    assert recipe.checkpoint == synth.checkpoint.identity and recipe.codec == synth.info.codec
+    made_again = synth.generate(0.3, recipe.controls, recipe.seed, **recipe.sampling.changes())
     np.testing.assert_array_equal(made_again.codes, take.codes)
 
 
@@ -302,7 +304,7 @@ def test_a_recipe_too_long_for_a_comment_lies_beside(synth: Synthesizer, tmp_pat
     curve = Curve([(second / 100, second % 2) for second in range(300)])
     path = synth.generate(0.1, {"class": "wind", "strength": curve}).save(tmp_path / "take.wav")
     assert read_comment(path) == ""
-    assert len(json.loads(path.with_suffix(".json").read_text())["controls"]["strength"]["points"]) == 300
+    assert len(json.loads(path.with_suffix(".json").read_text())["controls"]["parameters"]["strength"]["points"]) == 300
 
 
 def test_a_take_shows_itself(synth: Synthesizer) -> None:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from hypothesis import strategies as st
 
 from dacformer.codec import read_dac, write_dac
 from dacformer.errors import UserError
-from dacformer.generation.controls import Curve
+from dacformer.generation.controls import Controls
+from dacformer.generation.curves import Curve
+from dacformer.generation.recipe import parse_recipe
 from dacformer.generation.synthesizer import Synthesizer
-from dacformer.generation.take import Branches, Take, parse_recipe, read_take
+from dacformer.generation.take import Branches, Take, read_take
 
 MOVING = {"class": "wind", "strength": Curve([(0, 0.1), (1, 0.9)])}
 OTHER = {"class": {"pistons": 1.0}, "rate": Curve([(0, 0), (0.2, 1)])}
@@ -40,7 +41,7 @@ def take(synth: Synthesizer) -> Take:
 @pytest.fixture
 def delay(synth: Synthesizer) -> int:
     """Samples that the decoder looks ahead."""
-    return synth.codec.stream_decoder().delay_frames * 512
+    return synth.codec.delay_frames * 512
 
 
 @pytest.mark.parametrize("sampling", [{}, {"guidance": 1.0, "precision": "float32"}, {"temperature": 0.0}])
@@ -63,7 +64,7 @@ def test_what_was_there_stays_bit_for_bit(take: Take, delay: int) -> None:
     np.testing.assert_array_equal(longer.audio[: len(audio) - delay], audio[:-delay])
     np.testing.assert_array_equal(take.audio, audio)
     assert longer.seconds == pytest.approx(129 * 512 / 44100) and len(longer.audio) == 129 * 512
-    assert np.shares_memory(longer.pieces[0], take.pieces[0])
+    assert np.shares_memory(longer.audio_chunks[0], take.audio_chunks[0])
 
 
 @few
@@ -81,7 +82,7 @@ def test_after_any_edits_the_audio_is_that_of_the_codes(synth: Synthesizer, edit
     decoded = synth.codec.decode(torch.from_numpy(take.codes)[None])[0, 0].numpy()
     gain = 10 ** (-synth.info.level_offset_db["wind"] / 20)
     np.testing.assert_allclose(take.audio, np.clip(gain * decoded, -1, 1), atol=1e-4)
-    assert len(take.recipe["edits"]) == 1 + len(edits)
+    assert len(take.recipe.edits) == 1 + len(edits)
 
 
 def test_what_was_cut_off_comes_again_with_the_same_seed_and_else_with_another(take: Take) -> None:
@@ -99,7 +100,7 @@ def test_a_cut_that_is_not_within_the_take_is_refused(take: Take, at: Any) -> No
 
 def test_new_controls_start_where_the_take_ends(synth: Synthesizer, take: Take) -> None:
     longer = take.extend(0.5, OTHER)
-    weights, rate = longer.curves.weights, longer.curves.parameters["rate"]
+    weights, rate = longer.curves.classes, longer.curves.parameters["rate"]
     assert list(weights["wind"][[85, 86]]) == [1, 0] and list(weights["pistons"][[85, 86]]) == [0, 1]
     np.testing.assert_allclose(rate[[86, -1]], [0, 1])
     assert np.isnan(rate[:86]).all()
@@ -132,11 +133,10 @@ class CountedSteps:
 
 
 @pytest.fixture
-def counted(synth: Synthesizer) -> Iterator[CountedSteps]:
+def counted(synth: Synthesizer, monkeypatch: pytest.MonkeyPatch) -> CountedSteps:
     steps = CountedSteps(synth)
-    synth._compiled["int8"] = steps  # type: ignore[assignment]
-    yield steps
-    synth._compiled["int8"] = steps.step
+    monkeypatch.setattr(synth, "compiled_step", lambda _: steps)
+    return steps
 
 
 def test_the_twentieth_extension_costs_what_the_first_does(counted: CountedSteps, take: Take) -> None:
@@ -145,8 +145,8 @@ def test_the_twentieth_extension_costs_what_the_first_does(counted: CountedSteps
         before, counted.count = take, 0
         take = take.extend(0.1)
         costs.append(counted.count)
-        decoded.append(len(take.pieces[-1]) // 512)
-        assert all(np.shares_memory(a, b) for a, b in zip(take.pieces[:-1], before.pieces, strict=False))
+        decoded.append(len(take.audio_chunks[-1]) // 512)
+        assert all(np.shares_memory(a, b) for a, b in zip(take.audio_chunks[:-1], before.audio_chunks, strict=False))
     assert set(costs[1:]) == {9}
     assert set(decoded) == {9 + 11}
     counted.count = 0
@@ -201,7 +201,7 @@ def test_a_folder_holds_what_another_person_can_open(take: Take, tmp_path: Path)
     folder = take.save(tmp_path / "new" / "take")
     names = {"audio.wav", "codes.dac", "controls.yaml", "picture.png", "recipe.yaml"}
     assert {path.name for path in folder.iterdir()} == names
-    assert yaml.safe_load((folder / "controls.yaml").read_text())["class"] == "wind"
+    assert yaml.safe_load((folder / "controls.yaml").read_text())["classes"] == {"wind": 1.0}
     take.cut(0.5).save(folder)  # a take may take a take's place
     assert read_take(folder).seconds == pytest.approx(43 * 512 / 44100)
     (tmp_path / "else").mkdir()
@@ -230,10 +230,13 @@ def test_codes_with_a_recipe_are_a_take(synth: Synthesizer, take: Take, tmp_path
 def test_a_take_of_another_checkpoint_says_so_and_of_another_codec_is_refused(
     synth: Synthesizer, take: Take, tmp_path: Path
 ) -> None:
-    folder = dataclasses.replace(take, recipe=take.recipe | {"checkpoint": "other/1"}).save(tmp_path / "a")
+    folder = dataclasses.replace(take, recipe=take.recipe.model_copy(update={"checkpoint": "other/1"})).save(
+        tmp_path / "a"
+    )
     with pytest.warns(UserWarning, match="was made with other/1"):
         synth.load_take(folder)
-    folder = dataclasses.replace(take, recipe=take.recipe | {"codec": "other-0"}).save(tmp_path / "b")
+    other = take.recipe.model_copy(update={"codec": "other-0"})
+    folder = dataclasses.replace(take, recipe=other).save(tmp_path / "b")
     with pytest.raises(UserError, match="codes of other-0"):
         synth.load_take(folder)
 
@@ -244,8 +247,8 @@ def test_a_take_of_another_checkpoint_says_so_and_of_another_codec_is_refused(
         ("recipe.yaml", "", "expected names and values"),
         ("recipe.yaml", "{edits: 3}", "edits"),
         ("recipe.yaml", "[", "YAML"),
-        ("controls.yaml", "{class: wind, strength: loud}", "finite number"),
-        ("controls.yaml", "{class: wnd}", "Did you mean 'wind'"),
+        ("controls.yaml", "{parameters: {strength: loud}}", "finite number"),
+        ("controls.yaml", "{classes: {wnd: 1}}", "Did you mean 'wind'"),
         ("codes.dac", "no codes", "not a whole .dac file"),
         ("audio.wav", "no sound", "cannot be read as audio"),
     ],
@@ -281,7 +284,7 @@ def mutated(recipe: object, place: int, value: object) -> object:
 SCRIPT = "<script>alert(1)</script>"
 junk = st.sampled_from(
     [SCRIPT, None, True, -1, 0, 10**30, 1e300, float("nan"), [], {}, [[1, 2]], {"points": 3}, {"points": [], "step": 1},
-     {"points": [[0, SCRIPT]], "step": False}, {SCRIPT: 1}, "\n", [None], {"class": {SCRIPT: 1}}]
+     {"points": [[0, SCRIPT]], "step": False}, {SCRIPT: 1}, "\n", [None], {"classes": {SCRIPT: 1}}]
 )  # fmt: skip
 
 
@@ -314,8 +317,8 @@ def take_file(synth: Synthesizer, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_a_recipe_of_every_edit_is_opened_as_it_was(synth: Synthesizer, take_file: Path) -> None:
     opened = synth.load_take(take_file)
-    assert opened.recipe == json.loads(read_dac(take_file).recipe)
-    assert [edit["edit"] for edit in opened.recipe["edits"]] == [
+    assert opened.recipe.to_json() == json.loads(read_dac(take_file).recipe)
+    assert [edit.edit for edit in opened.recipe.edits] == [
         "prompt", "extend", "extend", "branch", "cut", "extend", "loop",
     ]  # fmt: skip
 
@@ -324,7 +327,7 @@ def test_recipes_of_seeds_below_zero_are_opened(synth: Synthesizer, take_file: P
     file = read_dac(take_file)
     recipe = json.loads(file.recipe) | {"seed": -1}
     path = write_dac(tmp_path / "old.dac", dataclasses.replace(file, recipe=json.dumps(recipe)))
-    assert synth.load_take(path).extend(0.05).recipe["seed"] == -1
+    assert synth.load_take(path).extend(0.05).recipe.seed == -1
 
 
 @pytest.mark.parametrize("recipe", ["[" * 100_000, '{"seed": ' + "1" * 5000 + "}", "3", "null", '"text"'])
@@ -346,7 +349,8 @@ def test_a_recipe_takes_no_place_but_that_of_another(take: Take, tmp_path: Path)
 @pytest.mark.parametrize("name", ["$x$", r"$\bad{$", "_hidden", "🐝"])
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_names_of_any_kind_are_drawn(take: Take, tmp_path: Path, name: str) -> None:
-    figure = dataclasses.replace(take, controls={"class": {name: 1.0}, name: 0.5}, parent=None).plot()
+    controls = Controls({name: 1.0}, {name: 0.5})
+    figure = dataclasses.replace(take, recipe=take.recipe.model_copy(update={"controls": controls})).plot()
     figure.savefig(tmp_path / "x.png")
     (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     assert len(legend.get_texts()) == 2

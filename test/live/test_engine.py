@@ -12,20 +12,12 @@ import numpy as np
 import pytest
 
 from dacformer.errors import UserError
-from dacformer.generation.controls import Curve, from_json
+from dacformer.generation.recipe import parse_recipe
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
-from dacformer.live.engine import (
-    CALM_SECONDS,
-    CHUNK_FRAMES,
-    LEAST_AHEAD,
-    SILENCE_SECONDS,
-    BufferController,
-    Chunk,
-    ControlState,
-    LiveEngine,
-    Performance,
-)
+from dacformer.live.buffering import CALM_SECONDS, LEAST_AHEAD, SILENCE_SECONDS, BufferController
+from dacformer.live.engine import Chunk, LiveEngine
+from dacformer.live.performance import CHUNK_FRAMES, ControlState, Performance
 
 WIND = ControlState({"wind": 1.0}, {"strength": 0.5}, temperature=1.0, guidance=2.0)
 MOVES = [
@@ -46,8 +38,8 @@ def perform(synth: Synthesizer, seed: int, moves: list[ControlState] = MOVES) ->
 
 
 def render(synth: Synthesizer, take: Take) -> Take:
-    recipe = json.loads(json.dumps(take.recipe))  # as it lies in a file
-    return synth.generate(take.seconds, from_json(recipe["controls"]), recipe["seed"], **recipe["sampling"])
+    recipe = parse_recipe(json.dumps(take.recipe.to_json()), "a file")
+    return synth.generate(take.seconds, recipe.controls, recipe.seed, **recipe.sampling.changes())
 
 
 def test_what_was_played_is_rendered_again(synth: Synthesizer) -> None:
@@ -58,22 +50,21 @@ def test_what_was_played_is_rendered_again(synth: Synthesizer) -> None:
     np.testing.assert_array_equal(again.audio, take.audio)
     for name, curve in take.curves.labelled().items():
         np.testing.assert_array_equal(again.curves.labelled()[name], curve)
-    assert json.dumps(again.recipe, sort_keys=True) == json.dumps(take.recipe, sort_keys=True)
+    assert again.recipe == take.recipe
 
 
 def test_every_move_is_in_the_curves(synth: Synthesizer) -> None:
     curves = perform(synth, seed=5)[0].curves
     each = slice(None, None, 3 * CHUNK_FRAMES)
-    np.testing.assert_array_equal(curves.weights["wind"][each], [1, 1, 1, 0.4, 0, 0, 1])
+    np.testing.assert_array_equal(curves.classes["wind"][each], [1, 1, 1, 0.4, 0, 0, 1])
     np.testing.assert_array_equal(curves.parameters["strength"][each], [0.5, 0.5, 0, 0.9, math.nan, math.nan, 0.5])
     np.testing.assert_array_equal(curves.parameters["rate"][each], [math.nan] * 3 + [0.3, 0.3] + [math.nan] * 2)
 
 
 def test_what_was_never_asked_for_is_not_in_the_recipe(synth: Synthesizer) -> None:
     take, _ = perform(synth, seed=1, moves=[ControlState({"wind": 1.0}, {"strength": 0.0}, 0.0, 2.0)])
-    assert take.recipe["controls"].keys() == {"class", "strength"}
-    assert take.recipe["controls"]["class"].keys() == {"wind"}
-    assert Curve(**take.recipe["sampling"]["temperature"]).points == [(0.0, 0.0)]
+    assert take.controls.parameters.keys() == {"strength"} and take.controls.classes.keys() == {"wind"}
+    assert take.recipe.sampling.moving["temperature"].points == [(0.0, 0.0)]
 
 
 def test_what_was_heard_is_the_sound_of_the_take(synth: Synthesizer) -> None:
@@ -178,7 +169,7 @@ def test_a_buffer_is_filled_and_no_more(play: Callable[[Listener], LiveEngine]) 
     listener.wait_for(lambda: listener.seconds >= LEAST_AHEAD)
     live.stop()
     assert listener.seconds < LEAST_AHEAD + 2 * CHUNK_FRAMES * 512 / 44100
-    assert not live.sounds and listener.reasons == [""]
+    assert not live.is_running and listener.reasons == [""]
 
 
 def test_live_moves_are_heard_recorded_and_rendered_again(synth: Synthesizer, play: Callable[..., LiveEngine]) -> None:
@@ -194,7 +185,7 @@ def test_live_moves_are_heard_recorded_and_rendered_again(synth: Synthesizer, pl
     take = live.performance.take
     (effective_from,) = {chunk.effective_from for chunk in listener.chunks if chunk.change == 7}
     frame = effective_from // take.hop_length
-    assert take.curves.weights["wind"][frame - 1] == 1.0 and take.curves.weights["wind"][frame] == 0.4
+    assert take.curves.classes["wind"][frame - 1] == 1.0 and take.curves.classes["wind"][frame] == 0.4
     np.testing.assert_array_equal(render(synth, take).codes, take.codes)
 
 
@@ -214,7 +205,7 @@ def test_unknown_names_are_refused_where_they_are_given(synth: Synthesizer, play
             Performance(synth).play(control_state)
         with pytest.raises(UserError, match=said):
             LiveEngine(synth, control_state, 0, listener.receive, listener.reasons.append)
-    assert live.sounds and listener.reasons == []
+    assert live.is_running and listener.reasons == []
 
 
 @pytest.mark.parametrize(
@@ -232,22 +223,33 @@ def test_a_stance_is_made_of_numbers(values: tuple) -> None:
         ControlState(*values)
 
 
-def test_an_ended_one_says_so(synth: Synthesizer, play: Callable[[Listener], LiveEngine]) -> None:
+def test_an_ended_engine_says_so(synth: Synthesizer, play: Callable[[Listener], LiveEngine]) -> None:
     live, other = play(Listener()), Listener()
     with pytest.raises(UserError, match="started before"):
         live.start()
-    play(other)
-    with pytest.raises(UserError, match="has ended: Stopped: another player was started"):
+    live.stop("Stopped by a test.")
+    with pytest.raises(UserError, match=r"has ended: Stopped by a test\."):
         live.move(WIND, 1)
     unstarted = LiveEngine(synth, WIND, 0, other.receive, other.reasons.append)
     unstarted.stop()
 
 
-def test_starting_one_stops_the_other(play: Callable[[Listener], LiveEngine]) -> None:
-    one, other = Listener(), Listener()
-    first, second = play(one), play(other)
-    assert not first.sounds and second.sounds
-    assert one.reasons == ["Stopped: another player was started."]
+def test_two_engines_play_at_once_what_each_would_alone(
+    synth: Synthesizer, play: Callable[[Listener], LiveEngine]
+) -> None:
+    listeners = [Listener(), Listener()]
+    engines = [play(listener) for listener in listeners]
+    for engine, listener in zip(engines, listeners, strict=True):
+        listener.live = engine
+        engine.listen(0, True, 0)
+    engines[1].move(MOVES[3], change=1)
+    for listener in listeners:
+        listener.wait_for(lambda listener=listener: listener.seconds > 0.5)
+    assert all(engine.is_running for engine in engines)
+    takes = [engine.performance.take for engine in engines if engine.stop() is None]
+    assert not np.array_equal(takes[0].codes[:, :20], takes[1].codes[:, :20])
+    for take in takes:
+        np.testing.assert_array_equal(render(synth, take).codes, take.codes)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -259,7 +261,7 @@ def test_what_goes_wrong_in_the_thread_is_told(synth: Synthesizer) -> None:
     live = LiveEngine(synth, WIND, 0, broken, reasons.append)
     live.start()
     live._thread.join(timeout=60)
-    assert not live.sounds and reasons == ["OSError: the line is cut"]
+    assert not live.is_running and reasons == ["OSError: the line is cut"]
 
 
 def test_a_stopped_one_stays_stopped_and_keeps_its_take(play: Callable[[Listener], LiveEngine]) -> None:
@@ -277,7 +279,8 @@ def test_a_stopped_one_stays_stopped_and_keeps_its_take(play: Callable[[Listener
 def test_a_program_may_end_while_it_plays(trained: Path) -> None:
     program = f"""
 from dacformer.generation.synthesizer import load
-from dacformer.live.engine import ControlState, LiveEngine
+from dacformer.live.engine import LiveEngine
+from dacformer.live.performance import ControlState
 import threading
 arrived = threading.Event()
 def receive(chunk):

@@ -16,7 +16,8 @@ from dacformer.config import Config, load_config, save_config
 from dacformer.data.dataset import Dataset
 from dacformer.display.html import audio_html
 from dacformer.errors import UserError
-from dacformer.generation.controls import Curve
+from dacformer.generation.controls import Controls
+from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.notebook import (
     AudioGrid,
@@ -53,27 +54,27 @@ def test_moving_a_slider_makes_another_take(panel: ControlPanel) -> None:
     before = panel.take
     panel.parameters["rate"].value = 4.0
     assert panel.take is not before and panel.take is not None
-    assert panel.take.recipe["controls"] == {"rate": 4.0, "class": "pistons"}
+    assert panel.take.controls == Controls({"pistons": 1.0}, {"rate": 4.0})
     assert "autoplay" in panel.result.value
 
 
 @pytest.mark.parametrize("name, value", [("guidance", 3.0), ("temperature", 0.5), ("top_p", 0.8)])
 def test_sampling_sliders_are_sent(panel: ControlPanel, name: str, value: float) -> None:
     panel.sampling[name].value = value
-    assert panel.take is not None and panel.take.recipe["sampling"][name] == value
+    assert panel.take is not None and getattr(panel.take.recipe.sampling.still, name) == value
 
 
 def test_sampling_that_is_not_moved_stays_as_the_run_has_it(synth: Synthesizer) -> None:
     synth.sampling = synth.sampling.model_copy(update={"temperature": (0.9, 1.1)})
     take = control_panel(synth, seconds=0.2).take
-    assert take is not None and take.recipe["sampling"]["temperature"] == [0.9, 1.1]
+    assert take is not None and take.recipe.sampling.still.temperature == (0.9, 1.1)
 
 
 def test_seconds_and_seed_are_sent(panel: ControlPanel) -> None:
     panel.seconds.value = 1.0
     assert panel.take is not None and panel.take.codes.shape[1] == 62
     panel._another.click()
-    assert panel.take.recipe["seed"] == panel.seed.value == 1
+    assert panel.take.recipe.seed == panel.seed.value == 1
 
 
 def test_an_open_parameter_is_unknown_to_the_model(panel: ControlPanel) -> None:
@@ -139,8 +140,8 @@ def test_a_model_without_parameters_can_be_steered_and_swept(synth: Synthesizer)
     synth.model = synth.checkpoint.metadata.model_copy(update={"conditions": synth.conditions}).build_model().eval()
     assert control_panel(synth, seconds=0.2).controls == {"class": "creek"}
     assert list(sweep(synth, seconds=0.2).sounds) == ["creek"]
-    assert synth.generate(0.2, sweep_curve(synth, 0.2)).curves.weights.keys() == {"creek"}
-    assert morph(synth, seconds=0.2).curves.weights.keys() == {"creek"}
+    assert synth.generate(0.2, sweep_curve(synth, 0.2)).curves.classes.keys() == {"creek"}
+    assert morph(synth, seconds=0.2).curves.classes.keys() == {"creek"}
 
 
 def test_a_sweep_has_a_column_per_value_and_a_row_per_seed(synth: Synthesizer) -> None:
@@ -164,7 +165,7 @@ def test_a_trajectory_goes_there_and_back(synth: Synthesizer) -> None:
 
 
 def test_a_morph_crosses_weights(synth: Synthesizer) -> None:
-    curves = morph(synth, "wind", "pistons", seconds=0.5).curves.weights
+    curves = morph(synth, "wind", "pistons", seconds=0.5).curves.classes
     np.testing.assert_allclose(curves["wind"] + curves["pistons"], 1.0)
     assert curves["wind"][0] == 1.0 and curves["pistons"][-1] > 0.9
 

@@ -1,0 +1,63 @@
+"""The tree that a take is in, to look at and listen to in a notebook."""
+
+import html
+from collections.abc import Iterator
+
+from dacformer.generation.take import Take
+
+
+class History:
+    """A tree of takes, the parents above their children: `take.history[2]` is the one with number 2.
+
+    Attributes:
+        takes: In the order of the tree.
+        current: The take that was asked.
+    """
+
+    def __init__(self, current: Take) -> None:
+        """Walks the tree that a take is in."""
+        root = current
+        while (parent := root.parent) is not None:
+            root = parent
+        self.current = current
+        self._depths = list(_walk(root, 0))
+        self.takes = [take for take, _ in self._depths]
+
+    def __len__(self) -> int:
+        return len(self.takes)
+
+    def __getitem__(self, number: int) -> Take:
+        return self.takes[number]
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        return [
+            f"{'   ' * depth}{number}: {_last_edit(take)}, {take.seconds:.2f} s{' ◀' * (take is self.current)}"
+            for number, (take, depth) in enumerate(self._depths)
+        ]
+
+    def _repr_html_(self) -> str:
+        label = "flex: 0 0 auto; min-width: 24em; margin: auto 0; white-space: pre"
+        rows = [
+            f'<div style="display: flex; gap: 1em"><pre style="{label}">{html.escape(line)}</pre>'
+            f'<div style="flex: 0 0 20em">{take._repr_html_()}</div></div>'
+            for line, take in zip(self._lines(), self.takes, strict=True)
+        ]
+        return "".join(rows)
+
+
+def _walk(take: Take, depth: int) -> Iterator[tuple[Take, int]]:
+    """Depth first, without recursion: a session may be a thousand edits deep."""
+    waiting = [(take, depth)]
+    while waiting:
+        take, depth = waiting.pop()
+        yield take, depth
+        waiting += [(child, depth + 1) for child in reversed(take.children)]
+
+
+def _last_edit(take: Take) -> str:
+    edit = take.recipe.edits[-1]
+    fields = {name: getattr(edit, name, None) for name in ("seconds", "at_seconds", "seed")}
+    return " ".join([edit.edit, *(f"{name}={value:g}" for name, value in fields.items() if value is not None)])

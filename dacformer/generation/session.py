@@ -1,0 +1,341 @@
+"""A session: the tree of takes that edits make, kept in memory, in a folder or in a key-value store."""
+
+import threading
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from dacformer.arguments import check_seed, finite_number, whole_number
+from dacformer.codec import DacFile, read_dac
+from dacformer.codec.dac_file import DAC_SUFFIX
+from dacformer.errors import UserError, shown
+from dacformer.generation.controls import AnyControls, Controls
+from dacformer.generation.history import History
+from dacformer.generation.instrument import Instrument
+from dacformer.generation.looping import find_loop
+from dacformer.generation.original import OriginalAudio
+from dacformer.generation.recipe import Cut, Extend, Loop, Prompt, Recipe, parse_recipe
+from dacformer.generation.render import render, render_circle, render_generated
+from dacformer.generation.sampling import Sampling, delay_changes
+from dacformer.generation.session_store import FolderStore, Store, read_parent, read_stored, take_ids, write_take
+from dacformer.generation.stream import CodeStream
+from dacformer.generation.take import Take, read_take
+
+LOOP_CHOICE_SECONDS = 4.0  # so much longer than a loop is the take that it is cut from
+MIN_LOOP_SECONDS = 0.2
+
+
+class Session:
+    """Takes and the edits that make more of them. It is the `TakeEditor` of its takes.
+
+    Takes never change and edits only add, so two threads, or two processes on one store, may edit the same take: that
+    makes two branches.
+
+    Attributes:
+        instrument: What draws and decodes.
+    """
+
+    def __init__(self, instrument: Instrument, store: Store | str | Path | None = None) -> None:
+        """Begins a session, or opens one that is stored.
+
+        Args:
+            instrument: What draws and decodes.
+            store: Where its takes are kept, and each new one as soon as it is made: a folder or a key-value store.
+                Only in memory if None.
+        """
+        self.instrument = instrument
+        self._store = FolderStore(store) if isinstance(store, str | Path) else store
+        self._takes: dict[str, Take] = {}
+        self._parents: dict[str, str | None] = {}
+        self._lock = threading.RLock()
+        self._latest: tuple[str, CodeStream] | None = None  # the take that was made last, and the stream at its end
+
+    def ids(self) -> list[str]:
+        """All takes, also those that another process has stored."""
+        stored = [] if self._store is None else take_ids(self._store)
+        with self._lock:
+            return [*self._takes, *(each for each in stored if each not in self._takes)]
+
+    def take(self, take_id: str) -> Take:
+        """A take by its id; read from the store and decoded where this process has not made it.
+
+        Raises:
+            UserError: There is no such take, or it is damaged.
+        """
+        with self._lock:
+            if take_id in self._takes:
+                return self._takes[take_id]
+        if self._store is None:
+            raise UserError(f"The session has no take {shown(take_id)}.")
+        stored = read_stored(self._store, take_id)
+        take = self._open_dac(stored.file, f"{take_id}.dac")
+        take = replace(take, id=take_id, parent_id=stored.parent_id, original=stored.original, editor=self)
+        with self._lock:
+            self._parents[take_id] = stored.parent_id
+            return self._takes.setdefault(take_id, take)
+
+    def save(self, store: Store | str | Path) -> None:
+        """Copies all takes into a store: a folder, or a mapping from text to bytes.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        target = FolderStore(store) if isinstance(store, str | Path) else store
+        there = set(take_ids(target))
+        for take_id in self.ids():
+            if take_id not in there:
+                write_take(target, self.take(take_id))
+
+    def add(self, take: Take, parent: Take | None = None, stream: CodeStream | None = None) -> Take:
+        """Takes a take in.
+
+        Args:
+            take: A rendered one.
+            parent: The take of this session that it was made from.
+            stream: The streams at its end, where they are that of this take alone.
+
+        Returns:
+            The take, which this session edits.
+        """
+        take = replace(take, parent_id=None if parent is None else parent.id, editor=self)
+        if self._store is not None:
+            write_take(self._store, take)
+        with self._lock:
+            self._takes[take.id] = take
+            self._parents[take.id] = take.parent_id
+            if stream is not None:
+                self._latest = take.id, stream
+        return take
+
+    def generate(
+        self,
+        seconds: float,
+        controls: AnyControls | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        **sampling: Any,
+    ) -> Take:
+        """Makes a take from nothing, see `Synthesizer.generate`."""
+        parsed, draws = Controls.of(controls), self.instrument.parse_sampling(sampling)
+        codes, stream = self.instrument.draw(seconds, [parsed], draws, seed, progress)
+        (take,) = render_generated(self.instrument, codes, [parsed], draws, stream.seed)
+        return self.add(take, stream=stream)
+
+    def prompt(
+        self,
+        prompt: str | Path | np.ndarray | DacFile,
+        seconds: float,
+        controls: AnyControls | None = None,
+        seed: int = 0,
+        progress: bool = False,
+        **changes: Any,
+    ) -> Take:
+        """Continues a sound, see `Synthesizer.continue_from`."""
+        seed, parsed = check_seed(seed), Controls.of(controls)
+        self.instrument.num_frames(seconds)
+        parsed.check(self.instrument.conditions)
+        self.instrument.parse_sampling(changes)
+        codes = torch.as_tensor(self.instrument.prompt_codes(prompt), device=self.instrument.device)[None]  # (1, K, T)
+        name = str(prompt) if isinstance(prompt, str | Path) else "codes"
+        prompt_seconds = codes.shape[-1] / self.instrument.info.frame_rate
+        recipe = Recipe(
+            checkpoint=self.instrument.checkpoint.identity,
+            codec=self.instrument.info.codec,
+            controls=parsed.delayed(prompt_seconds),
+            sampling=self.instrument.parse_sampling(delay_changes(changes, prompt_seconds)),
+            seed=seed,
+            seconds=prompt_seconds,
+            prompt=name,
+            prompt_frames=codes.shape[-1],
+            edits=(Prompt(prompt=name),),
+        )
+        (take,) = render(self.instrument, codes, [recipe])
+        if isinstance(prompt, str | Path) and Path(prompt).suffix.lower() != DAC_SUFFIX:
+            take = replace(take, original=OriginalAudio.read(prompt))
+        return self.extend(self.add(take), seconds, progress=progress)
+
+    def open(self, path: str | Path) -> Take:
+        """Reads a take to go on with it, see `Synthesizer.load_take`."""
+        path = Path(path)
+        if path.suffix.lower() == DAC_SUFFIX:
+            take = self._open_dac(read_dac(path), str(path))
+        else:
+            take = read_take(path)
+            self.instrument.check_codes(take.codes, take.recipe.codec, str(path))
+            take.controls.check(self.instrument.conditions)
+        if take.recipe.checkpoint != self.instrument.checkpoint.identity:
+            warnings.warn(
+                f"{path} was made with {take.recipe.checkpoint}; {self.instrument.checkpoint.identity} goes on from it",
+                stacklevel=3,
+            )
+        return self.add(take)
+
+    def extend(
+        self,
+        take: Take,
+        seconds: float,
+        controls: AnyControls | None = None,
+        seed: int | None = None,
+        progress: bool = False,
+        **sampling: Any,
+    ) -> Take:
+        """Continues a take at its end, see `Take.extend`."""
+        return self._continue("extend", take, 1, seconds, controls, seed, progress, sampling)[0]
+
+    def branch(
+        self,
+        take: Take,
+        n: int,
+        seconds: float,
+        controls: AnyControls | None = None,
+        seed: int | None = None,
+        progress: bool = False,
+        **sampling: Any,
+    ) -> list[Take]:
+        """Continues a take several times side by side, see `Take.branch`."""
+        count = whole_number(n)
+        if count is None or count < 1:
+            raise UserError(f"{shown(n)} continuations were asked for: expected at least 1.")
+        edit = "branch" if count > 1 else "extend"
+        return self._continue(edit, take, count, seconds, controls, seed, progress, sampling)
+
+    def _continue(
+        self,
+        edit: Literal["extend", "branch"],
+        take: Take,
+        n: int,
+        seconds: float,
+        controls: AnyControls | None,
+        seed: int | None,
+        progress: bool,
+        changes: Mapping[str, Any],
+    ) -> list[Take]:
+        """Continues a take `n` times.
+
+        Only the last `Instrument.context_frames` frames affect what follows, so at most these are fed to the model
+        again; none, where the take was made last and its stream is still there. The cost does not grow with the take.
+        """
+        instrument, start = self.instrument, take.codes.shape[1]
+        start_seconds, rate = start / instrument.info.frame_rate, instrument.info.frame_rate
+        num_frames = instrument.num_frames(seconds, n)
+        steering, new = take.controls, None if controls is None else Controls.of(controls)
+        if new is not None:
+            new.check(instrument.conditions)
+            steering = steering.then(new, start_seconds)
+        steering.check(instrument.conditions)
+        seed = take.recipe.seed if seed is None else check_seed(seed)
+        sampling = instrument.parse_sampling(delay_changes(changes, start_seconds), take.recipe.sampling)
+        stream = self._stream_at_end(take, n, seed, sampling)
+        times = instrument.times(start, start + num_frames)
+        conditions = instrument.condition_at(steering, times).expand(n, -1, -1)
+        added = stream.draw(conditions, sampling.at(times), progress)
+        before = torch.as_tensor(take.codes, device=instrument.device).expand(n, -1, -1)
+        done = Extend(edit=edit, seconds=num_frames / rate, seed=seed, controls=new, sampling=dict(changes))
+        recipes = [
+            take.recipe.after(
+                done,
+                checkpoint=instrument.checkpoint.identity,
+                codec=instrument.info.codec,
+                controls=steering,
+                sampling=sampling,
+                seed=seed,
+                take=i,
+                seconds=(start + num_frames) / rate,
+            )
+            for i in range(n)
+        ]
+        takes = render(instrument, torch.cat([before, added], dim=-1), recipes, take, start)
+        takes = [replace(each, original=take.original) for each in takes]
+        return [self.add(each, take, stream if n == 1 else None) for each in takes]
+
+    def cut(self, take: Take, at_seconds: float) -> Take:
+        """Keeps the beginning of a take, see `Take.cut`."""
+        at = finite_number(at_seconds)
+        if at is None or not 0.0 < at <= take.seconds:
+            raise UserError(
+                f"at_seconds={shown(at_seconds)}: expected a time within the take, 0 to {take.seconds:.2f}."
+            )
+        frames = max(1, round(at * self.instrument.info.frame_rate))
+        seconds = frames / self.instrument.info.frame_rate
+        prompt_frames = min(frames, take.recipe.prompt_frames)
+        recipe = take.recipe.after(Cut(at_seconds=at), seconds=seconds, take=0, prompt_frames=prompt_frames)
+        codes = torch.as_tensor(take.codes[None, :, :frames], device=self.instrument.device)
+        (shorter,) = render(self.instrument, codes, [recipe], take, frames)
+        original = take.original if prompt_frames < frames or take.original is None else take.original.first(seconds)
+        return self.add(replace(shorter, original=original), take)
+
+    def loop(self, take: Take, seconds: float, n: int = 4, progress: bool = False) -> Take:
+        """Cuts a loop out of a take, see `Take.loop`."""
+        instrument, rate = self.instrument, self.instrument.info.frame_rate
+        num_frames = instrument.num_frames(loop_seconds(seconds))
+        missing = num_frames / rate + LOOP_CHOICE_SECONDS - take.seconds
+        takes = self.branch(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
+        codes = torch.as_tensor(np.stack([each.codes for each in takes]), device=instrument.device)
+        which, start = find_loop(instrument.codec, codes, np.stack([each.audio for each in takes]), num_frames)
+        chosen, piece = takes[which], codes[which, :, start : start + num_frames]
+        controls, length = chosen.controls.from_second(start / rate), num_frames / rate
+        edit = Loop(seconds=length, at_seconds=start / rate)
+        loop = Take(
+            audio_chunks=(render_circle(instrument, piece, controls),),
+            codes=piece.cpu().numpy(),
+            sample_rate=chosen.sample_rate,
+            hop_length=chosen.hop_length,
+            recipe=chosen.recipe.after(edit, controls=controls, seconds=length, prompt_frames=0),
+        )
+        return self.add(loop, chosen)
+
+    def parent_of(self, take: Take) -> Take | None:
+        """The take that one was made from."""
+        return None if take.parent_id is None else self.take(take.parent_id)
+
+    def children_of(self, take: Take) -> list[Take]:
+        """The takes that were made from one."""
+        return [self.take(each) for each in self.ids() if self._parent_id(each) == take.id]
+
+    def history_of(self, take: Take) -> History:
+        """The tree that a take is in."""
+        return History(take)
+
+    def _parent_id(self, take_id: str) -> str | None:
+        with self._lock:
+            if take_id not in self._parents and self._store is not None:
+                self._parents[take_id] = read_parent(self._store, take_id)
+            return self._parents[take_id]
+
+    def _stream_at_end(self, take: Take, n: int, seed: int, sampling: Sampling) -> CodeStream:
+        """Streams that stand at a take's end, `n` side by side."""
+        with self._lock:  # one edit alone may go on with the stream, and one that is broken off stands nowhere
+            latest, self._latest = self._latest, None
+        if n == 1 and latest is not None and latest[0] == take.id and latest[1].sampling == sampling:
+            latest[1].seed = seed
+            return latest[1]
+        stream = self.instrument.open_stream(n, sampling, seed)
+        end = take.codes.shape[1]
+        start = max(0, end - self.instrument.context_frames)
+        conditions = self.instrument.condition_at(take.controls, self.instrument.times(start, end))
+        stream.prefill(torch.as_tensor(take.codes, device=self.instrument.device), conditions)
+        return stream
+
+    def _open_dac(self, file: DacFile, name: str) -> Take:
+        recipe = parse_recipe(file.recipe, name)
+        self.instrument.check_codes(file.codes[0], file.codec or recipe.codec, name)
+        recipe.controls.check(self.instrument.conditions)
+        (take,) = render(self.instrument, torch.as_tensor(file.codes, device=self.instrument.device), [recipe])
+        return take
+
+
+def loop_seconds(seconds: object) -> float:
+    """Reads the length of a loop.
+
+    Raises:
+        UserError: Shorter than `MIN_LOOP_SECONDS`, or no number.
+    """
+    number = finite_number(seconds)
+    if number is None or number < MIN_LOOP_SECONDS:
+        raise UserError(f"seconds={shown(seconds)}: expected a length of {MIN_LOOP_SECONDS} or more.")
+    return number

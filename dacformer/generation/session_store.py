@@ -1,0 +1,125 @@
+"""Where a session is kept: takes by keys, in a folder or in any mapping from text to bytes.
+
+Of each take there are `ID.dac` (its codes and recipe), `ID.json` (its parent; written last, so that what it names is
+whole) and, where it continues a sound, `ID.wav` (the original samples). Keys are only ever added, so several processes
+may write to one store.
+"""
+
+import json
+import re
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import NamedTuple
+
+from dacformer.codec.dac_file import DacFile, dac_bytes, parse_dac
+from dacformer.errors import UserError, first_line, shown
+from dacformer.files import replacing
+from dacformer.generation.original import OriginalAudio
+from dacformer.generation.take import Take
+from dacformer.generation.take_files import to_dac
+
+Store = MutableMapping[str, bytes]
+"""A key-value store: a `dict`, a `FolderStore`, or one that speaks to a server."""
+
+_KEY = re.compile(r"([0-9a-f]{32})\.(json|dac|wav)")
+
+
+class FolderStore(MutableMapping[str, bytes]):
+    """A folder whose files are the values. A value is written whole or not at all."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Opens a folder.
+
+        Args:
+            folder: Made when the first value is written.
+        """
+        self.folder = Path(folder)
+
+    def __getitem__(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        except OSError as error:
+            raise UserError(f"{self._path(key)} cannot be read: {first_line(error)}.") from error
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        with replacing(self._path(key)) as part:
+            part.write_bytes(value)
+
+    def __delitem__(self, key: str) -> None:
+        try:
+            self._path(key).unlink()
+        except FileNotFoundError:
+            raise KeyError(key) from None
+
+    def __iter__(self) -> Iterator[str]:
+        if self.folder.is_dir():
+            yield from sorted(path.name for path in self.folder.iterdir() if _KEY.fullmatch(path.name))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise KeyError(key)
+        return self.folder / key
+
+
+class StoredTake(NamedTuple):
+    """A take as a store holds it: its sound is decoded from its codes."""
+
+    file: DacFile
+    parent_id: str | None
+    original: OriginalAudio | None
+
+
+def take_ids(store: Store) -> list[str]:
+    """The takes that are whole, in the order of the store's keys."""
+    return [match[1] for key in store if (match := _KEY.fullmatch(key)) and match[2] == "json"]
+
+
+def write_take(store: Store, take: Take) -> None:
+    """Adds a take."""
+    store[f"{take.id}.dac"] = dac_bytes(to_dac(take))
+    if take.original is not None:
+        store[f"{take.id}.wav"] = take.original.to_bytes()
+    about = {"parent": take.parent_id, "original": take.original is not None}
+    store[f"{take.id}.json"] = json.dumps(about).encode()
+
+
+def read_parent(store: Store, take_id: str) -> str | None:
+    """The take that one was made from.
+
+    Raises:
+        UserError: The store has no such take, or a damaged one.
+    """
+    return _about(store, take_id)[0]
+
+
+def read_stored(store: Store, take_id: str) -> StoredTake:
+    """Reads a take.
+
+    Raises:
+        UserError: The store has no such take, or a damaged one.
+    """
+    parent_id, has_original = _about(store, take_id)
+    try:
+        file = parse_dac(store[f"{take_id}.dac"], f"{take_id}.dac")
+        sound = OriginalAudio.from_bytes(store[f"{take_id}.wav"], f"{take_id}.wav") if has_original else None
+    except KeyError as error:
+        raise UserError(f"The session has no {error}, which belongs to a take of it.") from None
+    return StoredTake(file, parent_id, sound)
+
+
+def _about(store: Store, take_id: str) -> tuple[str | None, bool]:
+    try:
+        about = json.loads(store[f"{take_id}.json"])
+        parent_id, has_original = about["parent"], about["original"]
+    except KeyError as error:
+        raise UserError(f"The session has no take {shown(take_id)} (there is no {error}).") from None
+    except (ValueError, TypeError, RecursionError):
+        raise UserError(f"{take_id}.json of the session is damaged.") from None
+    if not isinstance(has_original, bool) or not isinstance(parent_id, str | None):
+        raise UserError(f"{take_id}.json of the session is damaged.")
+    return parent_id, has_original

@@ -1,0 +1,164 @@
+"""A performance: a take in the making, generated chunk by chunk from the controls of the moment, which are recorded."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from dacformer.arguments import check_seed, finite_number
+from dacformer.config import SamplingConfig
+from dacformer.errors import UserError, shown
+from dacformer.generation.controls import Controls
+from dacformer.generation.curves import Curve, Points
+from dacformer.generation.instrument import Instrument
+from dacformer.generation.render import AudioStream, render_generated
+from dacformer.generation.sampling import Sampling, parse_sampling
+from dacformer.generation.session import Session
+from dacformer.generation.take import Take
+
+CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay the controls
+
+
+@dataclass(frozen=True)
+class ControlState:
+    """All controls at one moment, checked when it is made.
+
+    Attributes:
+        classes: The weight of each class; one that is not named has the weight 0.
+        parameters: In their own units; one that is not named is unset.
+        temperature: As in `SamplingConfig`, one for all codebooks.
+        guidance: As in `SamplingConfig`, one for all channels.
+    """
+
+    classes: Mapping[str, float]
+    parameters: Mapping[str, float]
+    temperature: float
+    guidance: float
+
+    def __post_init__(self) -> None:
+        """Refuses what is no number; whether a model knows the names is for `Performance.check`.
+
+        Raises:
+            UserError: A value is no finite number.
+        """
+        for name in ("classes", "parameters"):
+            given = getattr(self, name)
+            if not isinstance(given, Mapping):
+                raise UserError(f"The {name} of a control state are {shown(given)}. Expected {{name: value, ...}}.")
+            object.__setattr__(self, name, {each: _number(each, value) for each, value in given.items()})
+        for name in ("temperature", "guidance"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+
+    @cached_property
+    def controls(self) -> Controls:
+        """As the model is steered."""
+        return Controls(self.classes, self.parameters)
+
+
+def _number(name: str, value: object) -> float:
+    number = finite_number(value)
+    if number is None:
+        raise UserError(f"'{name}' is {shown(value)}. Expected a finite number.")
+    return number
+
+
+class Performance:
+    """A take in the making: rendering it again by its recipe, with `Synthesizer.generate`, gives the same codes."""
+
+    def __init__(self, synth: Instrument, seed: int = 0) -> None:
+        """Starts from nothing.
+
+        Args:
+            synth: What plays.
+            seed: As in `Synthesizer.generate`.
+        """
+        self._synth = synth
+        self._seed = seed = check_seed(seed)
+        self._checked: tuple[ControlState, SamplingConfig] | None = None
+        still = Curve([(0.0, 1.0)], step=True)  # moves, so that any guidance may be asked for later
+        self._stream = AudioStream(synth, seed, Sampling(synth.sampling, {"guidance": still}))
+        self._lock = threading.Lock()  # a take may be asked for while another thread plays
+        self._codes: list[np.ndarray] = []
+        self._points: dict[str, dict[str, Points]] = {}
+        self.num_frames = 0
+
+    def check(self, control_state: ControlState) -> SamplingConfig:
+        """Refuses what cannot be played.
+
+        Args:
+            control_state: What is to steer.
+
+        Returns:
+            How frames are drawn then.
+
+        Raises:
+            UserError: The model does not know a class or a parameter, or a value is one that it cannot have.
+        """
+        latest = self._checked
+        if latest is not None and latest[0] is control_state:
+            return latest[1]
+        control_state.controls.check(self._synth.conditions)
+        draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
+        settings = parse_sampling(self._synth.sampling, draws).still
+        self._checked = control_state, settings
+        return settings
+
+    def play(self, control_state: ControlState, num_frames: int = CHUNK_FRAMES) -> np.ndarray:
+        """Goes on.
+
+        Args:
+            control_state: What steers these frames.
+            num_frames: How many.
+
+        Returns:
+            `(n,)` float32: the sound that they complete. Laid end to end, the pieces are the take's sound.
+
+        Raises:
+            UserError: As in `check`.
+        """
+        settings = self.check(control_state)
+        times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.info.frame_rate
+        codes, audio = self._stream.play(control_state.controls, times, [settings] * num_frames)
+        conditions = self._synth.conditions
+        with self._lock:
+            classes = {name: control_state.classes.get(name, 0.0) for name in conditions.classes}
+            parameters = {name: control_state.parameters.get(name) for name in conditions.parameters}
+            draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
+            for kind, values in (("classes", classes), ("parameters", parameters), ("sampling", draws)):
+                self._note(kind, values, float(times[0]))
+            self._codes.append(codes.astype(np.int32))
+            self.num_frames += num_frames
+        return audio
+
+    def _note(self, kind: str, values: Mapping[str, float | None], seconds: float) -> None:
+        """Keeps what has changed."""
+        for name, value in values.items():
+            points = self._points.setdefault(kind, {}).setdefault(name, [])
+            if not points or points[-1][1] != value:
+                points.append((seconds, value))
+
+    @property
+    def take(self) -> Take:
+        """All that was played so far, its sound decoded anew.
+
+        Raises:
+            UserError: Nothing was.
+        """
+        with self._lock:
+            if not self._codes:
+                raise UserError("Nothing was played yet, so there is no take. Press play first.")
+            codes = torch.from_numpy(np.concatenate(self._codes, axis=1).astype(np.int64))[None]
+            points = {kind: dict(each) for kind, each in self._points.items()}
+        controls = Controls(_curves(points["classes"], 0.0), _curves(points["parameters"], None))
+        sampling = Sampling(self._synth.sampling, _curves(points["sampling"], None))
+        (take,) = render_generated(self._synth, codes, [controls], sampling, self._seed)
+        return Session(self._synth).add(take)
+
+
+def _curves(points: Mapping[str, Points], unset: float | None) -> dict[str, Curve]:
+    """The curves of all that was ever set."""
+    asked = {name: each for name, each in points.items() if {value for _, value in each} != {unset}}
+    return {name: Curve(each, step=True) for name, each in asked.items()}
