@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dacformer.generation.controls import Curve
     from dacformer.generation.synthesizer import Synthesizer, load
     from dacformer.generation.take import Take
+    from dacformer.notebook.player import play
 
 __version__ = "0.2.0"
 
@@ -38,8 +39,20 @@ _HOMES = {
     "Curve": "generation.controls",
     "Synthesizer": "generation.synthesizer",
     "Take": "generation.take",
+    "play": "notebook.player",
 }
-__all__ = ["Curve", "Synthesizer", "Take", "UserError", "load", "load_codec", "load_config", "load_dataset", "train"]
+__all__ = [
+    "Curve",
+    "Synthesizer",
+    "Take",
+    "UserError",
+    "load",
+    "load_codec",
+    "load_config",
+    "load_dataset",
+    "play",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

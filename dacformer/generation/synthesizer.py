@@ -8,7 +8,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +30,6 @@ from dacformer.generation.take import Take, parse_recipe, read_take
 from dacformer.memory import available_memory
 from dacformer.model import CompiledStep, State
 from dacformer.model.heads import Sampler
-
-if TYPE_CHECKING:
-    from dacformer.notebook import PlayerWidget
 
 MovingControls = Controls | Callable[[float], Controls]
 """Controls, or a function of the time in seconds that gives them (each a plain value then)."""
@@ -404,19 +401,6 @@ class Synthesizer:
             now = controls(float(times[0]))
             steering.check_controls(now, self.conditions)
             yield stream.play(now, times, draws.at(times))[1]
-
-    def play(self, seed: int = 0) -> "PlayerWidget":
-        """Shows a player in a notebook: the sound is made while it plays, and follows its sliders.
-
-        Args:
-            seed: As in `generate`.
-
-        Returns:
-            The player; `player.take` is what was played.
-        """
-        from dacformer.notebook import play
-
-        return play(self, seed)
 
     def _draw(
         self, seconds: float, controls: Sequence[Controls], seed: int, progress: bool, changes: Mapping[str, Any]

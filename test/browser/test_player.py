@@ -77,7 +77,7 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
     """The browser plays, sample by sample, what the kernel sent; a move is heard; the take can be made again."""
     run = os.environ.get("PLAYER_RUN", trained)  # another run, to measure its delay
     notebook = open_notebook(
-        LOAD.format(run=str(Path(run).resolve())), f"player = synth.play(seed=3)\n{LISTEN}\nplayer"
+        LOAD.format(run=str(Path(run).resolve())), f"player = dacformer.play(synth, seed=3)\n{LISTEN}\nplayer"
     )
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.runs")
@@ -128,7 +128,7 @@ def test_played_steered_stopped_and_rendered_again(trained: Path, open_notebook:
 @pytest.mark.heavy
 def test_where_no_worklet_is_allowed_buffers_are_scheduled(trained: Path, open_notebook: Open, page: Any) -> None:
     page.add_init_script("AudioWorklet.prototype.addModule = () => Promise.reject(new Error('no blobs here'))")
-    notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
+    notebook = open_notebook(LOAD.format(run=str(trained)), "player = dacformer.play(synth)\nplayer")
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.played > 22050")
     said = "Scheduled buffers instead of an AudioWorklet: this page forbids an AudioWorklet."
@@ -143,7 +143,7 @@ def test_where_no_worklet_is_allowed_buffers_are_scheduled(trained: Path, open_n
 def test_a_page_that_goes_away_pauses_and_another_goes_on(
     trained: Path, open_notebook: Open, page: Any, browser: Any, lab: Lab
 ) -> None:
-    notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
+    notebook = open_notebook(LOAD.format(run=str(trained)), "player = dacformer.play(synth)\nplayer")
     notebook.run("from dacformer.live import engine; engine.SILENCE_SECONDS = 2.0")
     page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
     page.click(BUTTON)
@@ -164,7 +164,7 @@ def test_a_page_that_goes_away_pauses_and_another_goes_on(
 
 @pytest.mark.heavy
 def test_a_kernel_that_is_restarted_is_noticed(trained: Path, open_notebook: Open, page: Any) -> None:
-    open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
+    open_notebook(LOAD.format(run=str(trained)), "player = dacformer.play(synth)\nplayer")
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.played > 0")
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
@@ -173,7 +173,10 @@ def test_a_kernel_that_is_restarted_is_noticed(trained: Path, open_notebook: Ope
 
 def test_one_player_stops_the_other(trained: Path, open_notebook: Open, page: Any) -> None:
     notebook = open_notebook(
-        LOAD.format(run=str(trained)), "one = synth.play()\none", "two = synth.play(1)\ntwo", players=2
+        LOAD.format(run=str(trained)),
+        "one = dacformer.play(synth)\none",
+        "two = dacformer.play(synth, 1)\ntwo",
+        players=2,
     )
     first, second = page.locator(PLAYER).all()
     first.locator("button.play").click()
@@ -188,7 +191,7 @@ def test_one_player_stops_the_other(trained: Path, open_notebook: Open, page: An
 @pytest.mark.heavy
 def test_another_cell_runs_while_it_plays(trained: Path, open_notebook: Open, page: Any) -> None:
     """Neither waits for the other: JupyterLab speaks to widgets beside the cells."""
-    notebook = open_notebook(LOAD.format(run=str(trained)), "player = synth.play()\nplayer")
+    notebook = open_notebook(LOAD.format(run=str(trained)), "player = dacformer.play(synth)\nplayer")
     page.click(BUTTON)
     page.wait_for_function(f"{SOUND}.state.played > 0")
     before = page.evaluate(f"{SOUND}.state.played")
@@ -210,7 +213,7 @@ def test_any_number_of_parameters_fits(trained: Path, open_notebook: Open, page:
         "from dacformer.checkpoint import Checkpoint\n"
         f"conditions = Conditions(classes=('wind',), parameters={ranges!r})\n"
         "metadata = synth.checkpoint.metadata.model_copy(update={'conditions': conditions})\n"
-        "Synthesizer(Checkpoint(metadata, metadata.build_model(), 'knows nothing')).play()",
+        "dacformer.play(Synthesizer(Checkpoint(metadata, metadata.build_model(), 'knows nothing')))",
     )
     rows = page.locator(f"{PLAYER} .parameters .rows")
     assert rows.is_visible() == bool(parameters)

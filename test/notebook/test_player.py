@@ -9,7 +9,7 @@ import pytest
 from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError
 from dacformer.generation.synthesizer import Synthesizer
-from dacformer.notebook import PlayerWidget
+from dacformer.notebook import PlayerWidget, play
 
 
 class Page:
@@ -51,7 +51,7 @@ def wait_until(there: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def player(synth: Synthesizer) -> Iterator[PlayerWidget]:
-    player = synth.play(seed=4)
+    player = play(synth, seed=4)
     yield player
     player.close()
 
