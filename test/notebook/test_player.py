@@ -33,8 +33,10 @@ class Page:
             self.chunks.append((message, audio))
             self.report(message["first"] + len(audio))
 
-    def report(self, played: int | None, runs: bool = True, underruns: int = 0, delay: float | None = None) -> None:
-        self.say("report", played=played, runs=runs, underruns=underruns, delay=delay)
+    def report(
+        self, played: int | None, is_playing: bool = True, underruns: int = 0, delay: float | None = None
+    ) -> None:
+        self.say("report", played=played, is_playing=is_playing, underruns=underruns, delay=delay)
 
     def wait_for_seconds(self, seconds: float) -> None:
         wait_until(lambda: sum(len(audio) for _, audio in self.chunks) >= seconds * self.player.info["rate"])
@@ -102,8 +104,8 @@ def test_a_page_hears_steers_and_stops(player: PlayerWidget, page: Page, synth: 
     assert player.delay_seconds == 0.21 and player.underruns == 2 and player.buffer_seconds > 0.08
     take, frame = player.take, page.chunks[-1][0]["effective_from"] // synth.info.hop_length
     assert take.curves.parameters["rate"][frame - 1] == 2.5 and take.curves.parameters["rate"][frame] == 4.0
-    heard = np.concatenate([audio for _, audio in page.chunks])
-    np.testing.assert_allclose(heard, take.audio[: len(heard)], atol=1e-4)
+    received = np.concatenate([audio for _, audio in page.chunks])
+    np.testing.assert_allclose(received, take.audio[: len(received)], atol=1e-4)
 
 
 def test_each_press_of_play_is_a_take(player: PlayerWidget, page: Page) -> None:
