@@ -133,7 +133,7 @@ def sound_map(
         codec: The data set's own, loaded by its name if None.
         method: `pca`: axes that can be read; `tsne`: neighbours that can be trusted (van der Maaten & Hinton, 2008).
         max_sounds: Of a larger data set, only so many, spread over its files.
-        seconds: How much of each is heard, and looked at.
+        seconds: How much of each is played, and drawn.
         seed: Of `tsne`.
 
     Returns:
