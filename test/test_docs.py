@@ -26,6 +26,29 @@ def make_sounds() -> ModuleType:
     return module
 
 
+def glossary_terms() -> list[str]:
+    """The rows of the glossary's tables of terms, which come after the table of symbols."""
+    tables = (ROOT / "docs" / "glossary.md").read_text().partition("\n## Sound and codes\n")[2]
+    return [line for line in tables.splitlines() if line.startswith("| ") and not line.startswith(("| term", "| ---"))]
+
+
+def glossary_path(row: str) -> str:
+    """The last column of a row: a path in `dacformer/`."""
+    place = re.search(r"\| `([^`]+)` \|$", row)
+    assert place, f"no path in: {row}"
+    return place[1]
+
+
+@pytest.mark.parametrize("row", glossary_terms(), ids=lambda row: row.split("|")[1].strip())
+def test_glossary_names_a_file_that_exists(row: str) -> None:
+    assert (ROOT / "dacformer" / glossary_path(row)).exists()
+
+
+def test_glossary_lists_terms_once() -> None:
+    terms = [row.split("|")[1].strip() for row in glossary_terms()]
+    assert len(terms) > 80 and len(set(terms)) == len(terms)
+
+
 def test_sounds_page_has_four_sounds_of_each_class_with_recipes(
     make_sounds: ModuleType, synth: Synthesizer, trained: Path, tmp_path: Path
 ) -> None:
