@@ -91,13 +91,13 @@ class Dataset:
             )
         if contents.codec and not same_codec(contents.codec, self.info.codec):
             raise UserError(
-                f"{self.path / file} holds codes of {contents.codec}, but the data set is of {self.info.codec}. "
+                f"{self.path / file} holds codes of {contents.codec}, but the dataset is of {self.info.codec}. "
                 f"Encode it again."
             )
         if contents.num_codebooks < self.info.num_codebooks or contents.codes.max() >= self.info.codebook_size:
             raise UserError(
                 f"{self.path / file} has {contents.num_codebooks} codebooks and codes up to {contents.codes.max()}, "
-                f"but the data set is of K={self.info.num_codebooks}, V={self.info.codebook_size}. Encode it again."
+                f"but the dataset is of K={self.info.num_codebooks}, V={self.info.codebook_size}. Encode it again."
             )
         return contents
 
@@ -147,8 +147,7 @@ def load_dataset(path: str | Path) -> Dataset:
     manifest = path / MANIFEST_FILE
     if not manifest.is_file() or not (path / INFO_FILE).is_file():
         raise UserError(
-            f"{path} is no data set (it needs {INFO_FILE} and {MANIFEST_FILE}). "
-            f"Make one: dacformer encode SOUNDS {path}"
+            f"{path} is no dataset (it needs {INFO_FILE} and {MANIFEST_FILE}). Make one: dacformer encode SOUNDS {path}"
         )
     info = load_config(path / INFO_FILE, kind=DatasetInfo)
     rows, parameters = _read_manifest(manifest)
@@ -194,7 +193,7 @@ def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     _refuse(manifest, rows["split"], ~rows["split"].isin(SPLITS), f"is no split. Expected one of: {', '.join(SPLITS)}")
     away = rows["file"].str.contains(r"^[/\\]|\.\.|:")  # may lead away; a million paths take long to make
     away[away] = rows["file"][away].map(_leads_away)
-    _refuse(manifest, rows["file"], away, "leads out of the data set's folder")
+    _refuse(manifest, rows["file"], away, "leads out of the dataset's folder")
     twice = rows["file"].duplicated(keep=False)
     if twice.any():
         numbers = " and ".join(str(row + 2) for row in np.flatnonzero(rows["file"] == rows["file"][twice].iloc[0]))
@@ -253,7 +252,7 @@ def _names_in(path: Path, folder: str) -> set[str]:
     for target in [folder, *(f"{folder}/{name}" for name, is_link in names.items() if is_link)]:
         if not (path / target.lstrip("/")).resolve().is_relative_to(root):
             raise UserError(
-                f"{path / target.lstrip('/')} leads out of the data set's folder. Put the file itself there."
+                f"{path / target.lstrip('/')} leads out of the dataset's folder. Put the file itself there."
             )
     return set(names)
 

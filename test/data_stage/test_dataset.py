@@ -72,7 +72,7 @@ def test_a_wrong_manifest_says_what_is_wrong(write_dataset: WriteDataset, rows: 
 def test_a_file_out_of_the_folder_is_refused(write_dataset: WriteDataset, file: str) -> None:
     path = write_dataset([row("a.dac")])
     (path / "manifest.csv").write_text(f"file,class,split\na.dac,rain,train\n{file},rain,train\n")
-    with pytest.raises(UserError, match=r"row 3: file '.*' leads out of the data set's folder"):
+    with pytest.raises(UserError, match=r"row 3: file '.*' leads out of the dataset's folder"):
         load_dataset(path)
 
 
@@ -84,13 +84,13 @@ def test_links_stay_in_the_folder_or_are_refused(write_dataset: WriteDataset, tm
     assert len(load_dataset(tmp_path / "linked").rows) == 3
     (path / "a.dac").rename(tmp_path / "outside.dac")
     (path / "a.dac").symlink_to(tmp_path / "outside.dac")
-    with pytest.raises(UserError, match=r"[ab]\.dac leads out of the data set's folder"):
+    with pytest.raises(UserError, match=r"[ab]\.dac leads out of the dataset's folder"):
         load_dataset(path)
     (path / "a.dac").unlink()
     (tmp_path / "outside.dac").rename(path / "a.dac")
     (path / "x").rename(tmp_path / "x")
     (path / "x").symlink_to(tmp_path / "x")
-    with pytest.raises(UserError, match="x leads out of the data set's folder"):
+    with pytest.raises(UserError, match="x leads out of the dataset's folder"):
         load_dataset(path)
 
 
@@ -137,7 +137,7 @@ def test_missing_files_are_counted_and_named(write_dataset: WriteDataset) -> Non
 def test_a_folder_that_is_no_data_set_says_how_to_make_one(write_dataset: WriteDataset, name: str) -> None:
     path = write_dataset([row("a.dac")])
     (path / name).unlink()
-    with pytest.raises(UserError, match=r"is no data set .*dacformer encode SOUNDS"):
+    with pytest.raises(UserError, match=r"is no dataset .*dacformer encode SOUNDS"):
         load_dataset(path)
 
 

@@ -1,4 +1,4 @@
-"""A folder of sounds becomes a data set, also in the end when not at once."""
+"""A folder of sounds becomes a dataset, also in the end when not at once."""
 
 import errno
 import itertools
@@ -320,7 +320,7 @@ def test_what_is_no_data_set_is_left_alone(tiny: Codec, write_sounds: WriteSound
         encode(sounds, tiny)
         (output / ("manifest.csv" if kind == "a broken table" else SOURCES_FILE)).write_bytes(b"\xff")
     before = tree(sounds.parent)
-    with pytest.raises(UserError, match=r"is a file|of no data set|cannot be read"):
+    with pytest.raises(UserError, match=r"is a file|of no dataset|cannot be read"):
         encode(sounds, tiny)
     assert tree(sounds.parent) == before
 

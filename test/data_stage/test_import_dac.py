@@ -1,4 +1,4 @@
-"""A folder of `.dac` files becomes a data set: DACSynthformer's users move in."""
+"""A folder of `.dac` files becomes a dataset: DACSynthformer's users move in."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_a_folder_may_become_a_data_set_where_it_is(write_codes: WriteCodes, wei
     assert import_folder(folder, folder, str(weights)).taken == 3
     dataset = load_dataset(folder)
     assert dataset.conditions.classes == ("c", "rain") and dataset.info.num_codebooks == 2
-    with pytest.raises(UserError, match=r"codes is a data set already .made by .dacformer encode"):
+    with pytest.raises(UserError, match=r"codes is a dataset already .made by .dacformer encode"):
         import_folder(folder, folder.parent / "other", str(weights))
 
 

@@ -1,4 +1,4 @@
-"""Textures become a data set, class by class and setting by setting."""
+"""Textures become a dataset, class by class and setting by setting."""
 
 from pathlib import Path
 
