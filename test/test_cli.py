@@ -239,7 +239,7 @@ BAD = {
     "unknown setting": (["train", "p.yaml", "training.stepz=3"], "Did you mean 'training.steps'"),
     "wrong setting": (["train", "p.yaml", "training.steps=none"], "'training.steps'"),
     "no override": (["train", "p.yaml", "steps"], "Expected key=value"),
-    "no data set": (["train", "p.yaml", "data.path=empty"], "is no data set"),
+    "no data set": (["train", "p.yaml", "data.path=empty"], "is no dataset"),
     "no run": (["generate", "none"], "none"),
     "info on nothing": (["info", "none"], "There is no file and no folder none"),
     "info on no sound": (["info", "none.wav"], "There is no file and no folder none.wav"),
