@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 from dacformer import __version__
 from dacformer.errors import UserError
 from dacformer.signals import ending_cleanly
+from dacformer.terminal import show_log
 
 if TYPE_CHECKING:
     from dacformer.generation.synthesizer import Synthesizer
@@ -456,6 +457,7 @@ def _print_dataset(path: Path) -> None:
 
 def main() -> None:
     """Runs the command line; a mistake of the user's is one clear line and exit code 2."""
+    show_log()
     warnings.showwarning = lambda message, *rest, **more: print(f"warning: {message}", file=sys.stderr)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
