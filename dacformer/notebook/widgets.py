@@ -25,7 +25,7 @@ from dacformer.display.audio_plots import plot_sounds
 from dacformer.display.html import audio_html, figure_html
 from dacformer.errors import UserError
 from dacformer.evaluation.samples import SampleWriter
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.references import load_reference_clip
 from dacformer.generation.controls import Controls, Curve
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
