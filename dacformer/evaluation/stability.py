@@ -109,7 +109,7 @@ def measure_stability(
                 }
                 own = _measure_windows(name, sounds, measures, classifier, rate)
                 windows += own
-                summary[name] = _drift(pd.DataFrame(own), list(measures)) | _stuck(synth, take, real[name])
+                summary[name] = summarise_drift(pd.DataFrame(own), list(measures)) | _stuck(synth, take, real[name])
                 bar.update()
     return StabilityResult(pd.DataFrame(windows), pd.DataFrame.from_dict(summary, orient="index"))
 
@@ -198,6 +198,39 @@ def _comes_twice(symbols: np.ndarray, length: int) -> bool:
     return len(np.unique(names)) < len(names)
 
 
+def summarise_drift(windows: pd.DataFrame, measures: Sequence[str]) -> dict[str, Any]:
+    """Fits straight lines to the windows of a class.
+
+    Args:
+        windows: Of one class, as in `StabilityResult.windows`.
+        measures: Those that the worst is looked for among; `level_db` and `class probability` must be there, too.
+
+    Returns:
+        The row of the class in the summary, but for silence and repetition.
+    """
+    made = windows[windows["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
+    real = windows[windows["source"] == "real"].groupby("measure")["value"]
+    spread = np.maximum(real.std(), AGREED * real.mean().abs()).clip(lower=1e-9)
+    lines = {}
+    for measure in measures:
+        line = linregress(made.index.to_numpy(float), made[measure].to_numpy(float))
+        whole = float(made.index.max()) / float(spread[measure])
+        lines[measure] = (line.slope * whole, 1.96 * line.stderr * whole)
+    worst = max(lines, key=lambda measure: abs(lines[measure][0]))
+    drift, error = lines[worst]
+    fifth = max(len(made) // 5, 1)
+    level = linregress(made.index.to_numpy(float), made["level_db"].to_numpy(float)).slope * float(made.index.max())
+    return {
+        "drift": drift,
+        "drift_low": drift - error,
+        "drift_high": drift + error,
+        "drift_of": worst,
+        "level_drift_db": level,
+        "class_first": float(made["class probability"].iloc[:fifth].mean()),
+        "class_last": float(made["class probability"].iloc[-fifth:].mean()),
+    }
+
+
 def write_stability_report(result: StabilityResult, folder: Path) -> list[Path]:
     """Writes `stability.csv` (every window), `stability.json` (the summary) and `stability.png`."""
     return write_result(folder, "stability", result.summary, plot_stability(result), {"stability": result.windows})
@@ -261,28 +294,3 @@ def _windows(audio: np.ndarray, sample_rate: int) -> list[np.ndarray]:
 
 def _level_db(audio: np.ndarray) -> float:
     return float(10.0 * np.log10(np.mean(np.square(audio, dtype=np.float64)) + 1e-12))
-
-
-def _drift(windows: pd.DataFrame, measures: Sequence[str]) -> dict[str, Any]:
-    """The row of a class in the summary, from its windows; without silence and repetition."""
-    made = windows[windows["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
-    real = windows[windows["source"] == "real"].groupby("measure")["value"]
-    spread = np.maximum(real.std(), AGREED * real.mean().abs()).clip(lower=1e-9)
-    lines = {}
-    for measure in measures:
-        line = linregress(made.index.to_numpy(float), made[measure].to_numpy(float))
-        whole = float(made.index.max()) / float(spread[measure])
-        lines[measure] = (line.slope * whole, 1.96 * line.stderr * whole)
-    worst = max(lines, key=lambda measure: abs(lines[measure][0]))
-    drift, error = lines[worst]
-    fifth = max(len(made) // 5, 1)
-    level = linregress(made.index.to_numpy(float), made["level_db"].to_numpy(float)).slope * float(made.index.max())
-    return {
-        "drift": drift,
-        "drift_low": drift - error,
-        "drift_high": drift + error,
-        "drift_of": worst,
-        "level_drift_db": level,
-        "class_first": float(made["class probability"].iloc[:fifth].mean()),
-        "class_last": float(made["class probability"].iloc[-fifth:].mean()),
-    }

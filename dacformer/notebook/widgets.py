@@ -24,8 +24,8 @@ from dacformer.data.dataset import Dataset, evenly_spaced
 from dacformer.display.audio_plots import plot_sounds
 from dacformer.display.html import audio_html, figure_html
 from dacformer.errors import UserError
-from dacformer.evaluation.samples import SampleWriter
 from dacformer.evaluation.references import load_reference_clip
+from dacformer.evaluation.samples import SampleWriter
 from dacformer.generation.controls import Controls, Curve
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
