@@ -15,6 +15,8 @@ MAY_IMPORT = {
     "arguments": {"errors"},
     "files": {"errors"},
     "signals": set(),
+    "terminal": set(),
+    "optim": set(),
     "plain_yaml": set(),
     "memory": set(),
     "jit": set(),
@@ -24,12 +26,12 @@ MAY_IMPORT = {
     "audio": LEFT | {"decoding"},
     "textures": LEFT,
     "display": LEFT,
-    "codec": LEFT | {"memory", "jit", "audio", "textures"},
+    "codec": LEFT | {"terminal", "optim", "memory", "jit", "audio", "textures"},
     "conditions": LEFT,
     "data": LEFT | {"audio", "textures", "codec", "conditions"},
     "model": LEFT | {"jit"},
     "checkpoint": LEFT | {"conditions", "data.dataset", "model"},
-    "training": LEFT | {"hardware", "memory", "conditions", "data", "model", "checkpoint"},
+    "training": LEFT | {"optim", "hardware", "memory", "conditions", "data", "model", "checkpoint"},
     "generation": LEFT
     | {"plain_yaml", "memory", "decoding", "audio", "display", "codec", "conditions", "data", "model", "checkpoint"},
 }

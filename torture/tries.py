@@ -17,7 +17,8 @@ from dacformer import audio as sound
 from dacformer.checkpoint import load_checkpoint, load_state
 from dacformer.cli.commands import info
 from dacformer.codec import load_codec, read_dac, write_dac
-from dacformer.config import CodecTrainingConfig, Config, TrainingConfig, load_config, save_config
+from dacformer.codec.training.config import CodecTrainingConfig
+from dacformer.config import Config, TrainingConfig, load_config, save_config
 from dacformer.data.batches import TrainingCrops, ValidationSegments
 from dacformer.data.check import check_sounds
 from dacformer.data.dataset import load_dataset

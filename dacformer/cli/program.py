@@ -18,6 +18,7 @@ from dacformer.cli.evaluate import evaluate, evaluate_codec
 from dacformer.cli.generate import generate
 from dacformer.errors import UserError
 from dacformer.signals import ending_cleanly
+from dacformer.terminal import show_log
 
 GOES_ON = ("encode", "textures", "evaluate")
 """Commands that go on where they were stopped, when they are given once more."""
@@ -68,6 +69,7 @@ for command in (encode, decode, textures, train, init, generate, evaluate, evalu
 
 def main() -> None:
     """Runs the command line; a mistake of the user's is one clear line and exit code 2."""
+    show_log()
     warnings.showwarning = lambda message, *rest, **more: print(f"warning: {message}", file=sys.stderr)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -1,4 +1,4 @@
-"""Training with samples to listen to, and with the best checkpoint chosen by how it plays.
+"""Training with samples to listen to, and with the best checkpoint chosen by its rollout error.
 
 `RolloutMetric` brings scikit-learn and `SampleWriter` matplotlib: each is imported by the trainings that use it.
 """
@@ -28,10 +28,10 @@ def train(
     """Trains a model; the notebooks and the command line do it with this function, too.
 
     Args:
-        config: All settings; `training.select_best_by` and `training.sample_every` say what is played on the way.
+        config: All settings; `training.select_best_by` and `training.sample_every` say what is generated on the way.
         resume: Go on from the run's last whole checkpoint.
         overwrite: Start anew where the run's folder already holds a training.
-        on_metrics: Called with every step and validation (a live plot).
+        on_metrics: Called with the figures of every step and validation, as a live plot is.
         on_sample: Writes samples, in place of `SampleWriter`.
         selection_metric: Chooses the best checkpoint, in place of `RolloutMetric`, if `select_best_by` is `rollout`.
 

@@ -9,7 +9,7 @@ from dacformer.codec import Codec, load_codec
 from dacformer.conditions.labels import Conditions
 from dacformer.data.dataset import Dataset, evenly_spaced
 from dacformer.errors import UserError
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.references import load_reference_clip
 from dacformer.generation.controls import AnyControls
 from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer

@@ -23,7 +23,7 @@ from dacformer.codec import Codec, load_codec
 from dacformer.data.dataset import Dataset, load_dataset
 from dacformer.display.audio_plots import literal
 from dacformer.errors import UserError
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.references import load_reference_clip
 from dacformer.files import write_text
 
 COLORS = plt.get_cmap("tab10").colors + plt.get_cmap("Dark2").colors  # pyright: ignore[reportAttributeAccessIssue]

@@ -34,5 +34,6 @@ def test_tables_list_settings_and_conditions(config: Config, dataset: Dataset) -
     settings = settings_table(config).data.set_index("setting")  # type: ignore[attr-defined]
     assert settings.loc["training.steps", "value"] == "4"
     assert "Peak rate" in settings.loc["training.learning_rate", "meaning"]
+    assert not (settings == "").any(axis=None), "no blanks"
     rows = conditions_table(dataset.conditions).data.to_numpy().tolist()  # type: ignore[attr-defined]
     assert rows == [["pistons", "rate", "0.5", "4.5"], ["wind", "force", "0.1", "0.9"]]

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -40,7 +40,7 @@ def selection_metric(checkpoint: Checkpoint) -> float:
 
 
 class At:
-    """Does something the first time that a step is heard of."""
+    """Does something the first time that a step is reported."""
 
     def __init__(self, step: int, act: Callable[[], object]) -> None:
         self.step, self.act, self.done = step, act, False
@@ -307,9 +307,18 @@ def test_a_learning_rate_that_is_far_too_high_leaves_no_checkpoint(
     assert all(np.isfinite(read_metadata(path).metrics["val_nll"]) for path in list_checkpoints(config.run))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the address space can be limited on Linux")
 def test_more_memory_than_there_is_is_one_line(configure: Configure, tmp_path: Path) -> None:
-    with warnings.catch_warnings(), pytest.raises(UserError, match=r"not enough memory\. Lower data\.batch_size"):
-        train(configure(tmp_path / "run", model={"dim": 2**24}))
+    """A process that may grow by half a gigabyte, and a layer of 0.8 GB."""
+    import resource
+
+    before, size = resource.getrlimit(resource.RLIMIT_AS), psutil.Process().memory_info().vms
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**29, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"not enough memory\. Lower data\.batch_size"):
+            train(configure(tmp_path / "run", model={"dim": 8192}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
     assert not list_checkpoints(tmp_path / "run")
 
 

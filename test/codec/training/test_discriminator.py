@@ -4,7 +4,7 @@ import pytest
 import torch
 from dac.model.discriminator import Discriminator
 
-from dacformer.codec.discriminator import build_discriminator
+from dacformer.codec.training.discriminator import build_discriminator
 
 
 def test_discriminator_at_full_width_equals_paper() -> None:
