@@ -1,4 +1,4 @@
-"""What a file or a folder is, in words: for `dacformer info`."""
+"""Describe files, data sets, runs and checkpoints as text, for `dacformer info`."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from dacformer.errors import UserError, first_line
 
 
 def describe(path: Path) -> str:
-    """Says what something is.
+    """Describe what a file or a folder is.
 
     Args:
         path: A `.dac` file, a sound, a data set, a take's folder, a run or a checkpoint.
@@ -111,7 +111,7 @@ def _describe_dac(path: Path) -> str:
 
 
 def _readable(text: str) -> list[str]:
-    """A take's recipe, which is JSON, or whatever another program wrote in its place; nothing where there is none."""
+    """Indent a recipe, which is JSON; show any other comment as it is, and an empty one not at all."""
     with contextlib.suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2)
     # A file of somebody else's may hold what a terminal obeys.
@@ -149,7 +149,7 @@ def _describe_run(path: Path) -> str:
 
 
 def _weights_size(path: Path) -> int:
-    """Bytes of a file of weights; its header says how long it has to be."""
+    """Return the size in bytes of a file of weights, after its header's lengths were checked."""
     from safetensors import SafetensorError, safe_open
 
     try:
