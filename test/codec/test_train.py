@@ -42,7 +42,7 @@ def settings(run: Path, sounds: Path, **changes: Any) -> CodecTrainingConfig:
 # The parts
 
 
-def test_crop_sampler_draws_recordings_by_weight() -> None:
+def test_crops_are_of_one_recording_and_as_often_as_weighted() -> None:
     recordings = [np.full(n, value, np.float32) for n, value in ((50, 1.0), (1000, 2.0), (8, 3.0))]
     pool = training.CropSampler(recordings, np.array([1.0, 2.0, 1.0]), 16, torch.device("cpu"))
     crops = pool.draw(2000, np.random.default_rng(0))
@@ -53,7 +53,7 @@ def test_crop_sampler_draws_recordings_by_weight() -> None:
     assert (crops == crops[..., :1]).all()  # none runs over into the next recording, and a short one is repeated
 
 
-def test_batch_depends_on_seed_and_step_only(tmp_path: Path, sounds: Path) -> None:
+def test_a_batch_depends_on_seed_and_step_alone(tmp_path: Path, sounds: Path) -> None:
     config = settings(tmp_path, sounds, batch_size=8, mix=0.5)
     pool = training.CropSampler([synthesize("rain", 0.5, 0.5)], np.ones(1), 8192, torch.device("cpu"))
     batch = training.draw_batch(pool, config, 7)
@@ -73,7 +73,7 @@ def test_learning_rate_warms_up_and_decays(tmp_path: Path, sounds: Path) -> None
     assert np.all(np.diff(rates[10:]) < 0)
 
 
-def test_held_out_recordings_are_not_trained_on(tmp_path: Path, sounds: Path) -> None:
+def test_held_out_recordings_are_never_trained_on(tmp_path: Path, sounds: Path) -> None:
     config = settings(tmp_path, sounds, held_out=0.5, speeds=(0.8, 1.0))
     train, weights, held = training.gather_recordings(config)
     assert len(train) == len(weights) == 2 * (5 - len(held)) and weights.sum() == pytest.approx(1)
@@ -85,18 +85,18 @@ def test_held_out_recordings_are_not_trained_on(tmp_path: Path, sounds: Path) ->
         assert pieces[0] == pieces[1]
 
 
-def test_excluded_recordings_are_not_used(tmp_path: Path, sounds: Path) -> None:
+def test_what_is_excluded_is_nowhere(tmp_path: Path, sounds: Path) -> None:
     train, _, held = training.gather_recordings(settings(tmp_path, sounds, held_out=0.25, exclude=("r1", "r4.wav")))
     assert len(train) + len(held) == 2
 
 
 @pytest.mark.parametrize("changes", [{"held_out": 1.0}, {"exclude": (".wav",)}], ids=str)
-def test_train_refuses_folder_with_nothing_left(tmp_path: Path, sounds: Path, changes: dict[str, Any]) -> None:
+def test_a_folder_with_nothing_left_is_refused(tmp_path: Path, sounds: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"[Nn]othing.*to train on"):
         training.gather_recordings(settings(tmp_path, sounds, **changes))
 
 
-def test_train_refuses_missing_sources(tmp_path: Path) -> None:
+def test_nothing_at_all_to_train_on_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Nothing to train on: name folders"):
         training.train(CodecTrainingConfig(run=tmp_path / "run", codec=TOY, texture_weight=0))
     with pytest.raises(UserError, match="No sound file"):
@@ -104,12 +104,12 @@ def test_train_refuses_missing_sources(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_resume_without_checkpoint_is_refused(tmp_path: Path, sounds: Path) -> None:
+def test_nothing_to_resume_is_refused(tmp_path: Path, sounds: Path) -> None:
     with pytest.raises(UserError, match="nothing to resume"):
         training.train(settings(tmp_path / "run", sounds), resume=True)
 
 
-def test_ema_codebooks_follow_latents_and_restart_dead_codes(make_model: Any) -> None:
+def test_codebooks_follow_the_latents_and_none_stays_idle(make_model: Any) -> None:
     model = make_model(n_codebooks=2, codebook_size=8, codebook_dim=4)
     learner = training.EmaCodebooks(model, decay=0.5, restart_below=0.1)
     assert not any(quantizer.codebook.weight.requires_grad for quantizer in model.quantizer.quantizers)
@@ -129,7 +129,7 @@ def test_ema_codebooks_follow_latents_and_restart_dead_codes(make_model: Any) ->
 
 
 @pytest.mark.slow
-def test_train_three_steps_makes_codec(tmp_path: Path, sounds: Path) -> None:
+def test_three_steps_make_a_codec(tmp_path: Path, sounds: Path) -> None:
     config = settings(tmp_path / "run", sounds, held_out=0.25, validate_every=2, name="mine")
     path = training.train(config)
     assert path == tmp_path / "run" / "mine.safetensors"
@@ -148,7 +148,7 @@ class Interrupted(Exception):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adversarial_from_step", [99, 1])
-def test_resumed_training_equals_uninterrupted(
+def test_resumed_is_uninterrupted(
     tmp_path: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch, adversarial_from_step: int
 ) -> None:
     """With and without the adversarial part."""
@@ -173,7 +173,7 @@ def test_resumed_training_equals_uninterrupted(
         assert torch.equal(resumed[name], value), name
 
 
-def test_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         training.main(tmp_path / "none.yaml")
     assert stopped.value.code == 2
@@ -183,7 +183,7 @@ def test_mistake_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.Capt
 # Stopping, resuming, sharing
 
 
-def test_training_resumed_after_signal_equals_uninterrupted(
+def test_a_signal_saves_and_resumed_is_uninterrupted(
     tmp_path: Path, sounds: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM in the middle of step 2, and again while it is saved."""
