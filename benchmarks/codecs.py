@@ -11,7 +11,8 @@ from benchmarks.limits import PRECISION, Limits
 from benchmarks.measure import FRAME_RATE, Row, interleave, peak_memory
 from dacformer.codec import Codec, load_codec
 from dacformer.codec.codec import build_model
-from dacformer.config import CodecConfig, CodecTrainingConfig, load_config
+from dacformer.codec.training.config import CodecTrainingConfig
+from dacformer.config import CodecConfig, load_config
 
 SMALL = load_config("params/codec_small.yaml", kind=CodecTrainingConfig).codec
 FULL_SIZE = CodecConfig(

@@ -23,8 +23,9 @@ from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE, DatasetInfo, load_d
 from dacformer.memory import keep_freed_memory
 from dacformer.model import DACFormer, transformer
 from dacformer.model.heads import nll_per_code
+from dacformer.training.losses import choose_precision
 from dacformer.training.muon import Muon
-from dacformer.training.trainer import choose_precision, make_optimizers
+from dacformer.training.optimizers import make_optimizers
 
 BATCH, FRAMES = 8, 430
 SIZES = {"dim": 512, "num_layers": 6}

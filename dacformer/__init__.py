@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dacformer.generation.session import Session
     from dacformer.generation.synthesizer import Synthesizer, load
     from dacformer.generation.take import Take
+    from dacformer.notebook.player import play
 
 __version__ = "0.2.0"
 
@@ -42,6 +43,7 @@ _HOMES = {
     "Session": "generation.session",
     "Synthesizer": "generation.synthesizer",
     "Take": "generation.take",
+    "play": "notebook.player",
 }
 __all__ = [
     "Controls",
@@ -54,6 +56,7 @@ __all__ = [
     "load_codec",
     "load_config",
     "load_dataset",
+    "play",
     "train",
 ]
 

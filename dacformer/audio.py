@@ -1,4 +1,4 @@
-"""Sound files in and out: find, read, resample, measure loudness, write. Knows nothing of codes.
+"""Sound files: find, read, resample, measure loudness, write. Knows nothing of codes.
 
 Shapes: `audio` is `(N,)`, mono float32 in [-1, 1], unless said otherwise.
 """
@@ -23,22 +23,22 @@ from dacformer.files import replacing
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".aiff", ".aif", ".mp3", ".au", ".caf"})
 
 MIN_LOUDNESS_DB = -70.0
-"""The absolute gate of ITU-R BS.1770: what is softer counts as silence."""
+"""Absolute gate of ITU-R BS.1770, in LUFS: softer sound counts as silence."""
 
 MAX_COMMENT = 2000
-"""Characters that every format's comment holds: libsndfile does not read longer ones back from a `.wav`."""
+"""Longest comment in characters that every format holds; libsndfile does not read longer ones from a `.wav`."""
 
-_BLOCK_SECONDS = 60.0  # what is held in memory while a file of any length goes by
-_COUNTED_BYTES = 16_000_000  # files up to this size are decoded to tell their length
+_BLOCK_SECONDS = 60.0  # length of the blocks in which files are read
+_COUNTED_BYTES = 16_000_000  # files up to this size are decoded to find their length
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies in a folder of sounds.
+    """Contents of a folder of sounds.
 
     Attributes:
         sounds: The sound files, sorted.
-        left_out: What else is there and how much of it, in words; '' where there is nothing else.
+        left_out: Kinds and numbers of other files, in words; '' if there are none.
     """
 
     sounds: list[Path]
@@ -46,15 +46,15 @@ class Listing:
 
 
 def list_folder(folder: str | Path) -> Listing:
-    """Looks for sound files in a folder and all its subfolders.
+    """Finds the sound files in a folder and all its subfolders.
 
-    Hidden files and folders, links to folders, and what only looks like a file (broken links, pipes) are left out.
+    Leaves out hidden files and folders, links to folders, broken links and special files such as pipes.
 
     Args:
-        folder: Any folder, also a hidden one. A single sound file is a list of one.
+        folder: Any folder, also a hidden one. A single sound file gives a list of one.
 
     Returns:
-        The sound files, in the same order everywhere, and what was left out.
+        The sound files, in the same order on every system, and what was left out.
 
     Raises:
         UserError: The folder does not exist, or holds no sound.
@@ -99,10 +99,10 @@ def find_audio(folder: str | Path, exclude: Sequence[str] = ()) -> list[Path]:
 
     Args:
         folder: As in `list_folder`.
-        exclude: Paths that contain one of these are left out.
+        exclude: Words; paths that contain one of them are left out.
 
     Returns:
-        The paths, in the same order everywhere.
+        The paths, in the same order on every system.
 
     Raises:
         UserError: As in `list_folder`.
@@ -111,20 +111,20 @@ def find_audio(folder: str | Path, exclude: Sequence[str] = ()) -> list[Path]:
 
 
 def recording_of(path: str | Path) -> str:
-    """The recording that a file is a piece of: `2-82367-A.ogg` and `2-82367-B.ogg` are both `2-82367`."""
+    """Returns the recording that a file is a part of: `2-82367-A.ogg` and `2-82367-B.ogg` are both of `2-82367`."""
     return re.sub(r"-[A-Z]$", "", Path(path).stem)
 
 
 def split_by_recording(paths: list[Path], held_out: float, seed: int) -> tuple[list[Path], list[Path]]:
-    """Holds out a share of the recordings; pieces of one recording stay on one side.
+    """Holds out a share of the recordings; parts of one recording stay on one side.
 
     Args:
         paths: Sound files.
         held_out: Share of the recordings to hold out, in [0, 1].
-        seed: Chooses which.
+        seed: Seed of the choice.
 
     Returns:
-        Those to train on, and those held out, each in the given order.
+        The files to train on and the held-out files, each in the given order.
     """
     recordings = sorted({recording_of(path) for path in paths})
     order = np.random.default_rng(seed).permutation(len(recordings))
@@ -138,23 +138,23 @@ def read_blocks(
     block_seconds: float = _BLOCK_SECONDS,
     measured: Measured | None = None,
 ) -> Iterator[np.ndarray]:
-    """Reads a sound file piece by piece: mixed to mono, resampled, in bounded memory.
+    """Reads a sound file in blocks: mixed to mono, resampled, in bounded memory.
 
     Args:
-        path: A sound file of any channel count and length, and of a rate from 1 kHz to 1 MHz.
-        sample_rate: The rate wanted, in Hz; None for the file's own.
-        block_seconds: How much of the file is held at a time, in seconds.
-        measured: Is filled in with what was read, if given.
+        path: A sound file of any channel count and length, with a rate from 1 kHz to 1 MHz.
+        sample_rate: Rate of the output in Hz; None for the file's own.
+        block_seconds: Length of file that is in memory at a time, in seconds.
+        measured: Filled in with the properties of what was read, if given.
 
     Yields:
-        Pieces `(n,)` float32 of varying length; laid end to end they are all that the decoder delivers.
+        Consecutive blocks `(n,)` float32 of varying length; together, all that the decoder delivers.
 
     Raises:
         UserError: The file cannot be read, is empty, or holds NaN or infinite samples.
     """
     with open_sound(path) as file:
         resampler = soxr.ResampleStream(file.samplerate, sample_rate or file.samplerate, 1, dtype="float32")
-        # One block is held back, so that the resampler is told which one is the last.
+        # One block is held back, because the resampler must know which one is the last.
         held: np.ndarray | None = None
         for block in mono_blocks(file, max(1, int(block_seconds * file.samplerate)), measured or Measured()):
             if held is not None:
@@ -165,11 +165,11 @@ def read_blocks(
 
 
 def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
-    """Reads a whole sound file as mono at the rate wanted.
+    """Reads a whole sound file as mono at a sample rate.
 
     Args:
         path: A sound file of any rate, channel count and length.
-        sample_rate: The rate wanted, in Hz.
+        sample_rate: Rate of the output in Hz.
 
     Returns:
         `(N,)` float32.
@@ -181,12 +181,12 @@ def read_audio(path: str | Path, sample_rate: int) -> np.ndarray:
 
 
 def read_start(path: str | Path, sample_rate: int, seconds: float) -> np.ndarray:
-    """Reads the beginning of a sound file as mono at the rate wanted; the rest of an hour is not read for that.
+    """Reads the beginning of a sound file as mono at a sample rate, without reading the rest.
 
     Args:
         path: A sound file of any rate, channel count and length.
-        sample_rate: The rate wanted, in Hz.
-        seconds: At most so much of it.
+        sample_rate: Rate of the output in Hz.
+        seconds: Length of the beginning, in seconds; less if the file is shorter.
 
     Returns:
         `(N,)` float32.
@@ -209,10 +209,10 @@ def resample(audio: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
 
 
 def format_of(path: str | Path) -> str:
-    """The sound format that a suffix names.
+    """Returns libsndfile's name of the format that a path's suffix names.
 
     Raises:
-        UserError: It names none that can be written.
+        UserError: The suffix names no format that can be written.
     """
     kind = Path(path).suffix.lstrip(".").upper()
     if kind not in soundfile.available_formats() or soundfile.default_subtype(kind) is None:
@@ -226,24 +226,24 @@ def write_audio(
     """Writes a sound file, whole or not at all.
 
     Args:
-        path: Where to; the suffix chooses the format (`.wav` as 16-bit PCM, `.flac`, `.ogg`, ...).
-        audio: `(N,)` or `(N, channels)` float in [-1, 1]; what is beyond is clipped.
+        path: Path of the file; the suffix chooses the format (`.wav` as 16-bit PCM, `.flac`, `.ogg`, ...).
+        audio: `(N,)` or `(N, channels)` float; clipped to [-1, 1].
         sample_rate: In Hz.
         comment: Text for the file's comment field.
-        subtype: How samples are held, such as `FLOAT`; the format's own way if None.
+        subtype: Encoding of the samples, such as `FLOAT`; the format's default if None.
 
     Returns:
         The path.
 
     Raises:
-        UserError: The suffix names no format that can be written, the format has no such rate or channel count, or
-            there is no room.
+        UserError: The suffix names no format that can be written, the format does not support the rate or
+            channel count, or the disk is full.
     """
     path, kind = Path(path), format_of(path)
     audio = np.clip(audio, -1.0, 1.0)
     channels = 1 if audio.ndim == 1 else audio.shape[1]
     with replacing(path) as part:
-        part.touch()  # the system says better than libsndfile why it cannot be
+        part.touch()  # an error of the system says more than one of libsndfile
         try:
             with soundfile.SoundFile(part, "w", sample_rate, channels, subtype, format=kind) as file:
                 if comment is not None:
@@ -254,14 +254,14 @@ def write_audio(
         except soundfile.LibsndfileError as error:
             _try_to_grow(part)
             raise UserError(f"Cannot write {path}: {error.error_string}") from error
-        if soundfile.info(part).frames < len(audio):  # libsndfile does not tell of a disk that is full at the end
+        if soundfile.info(part).frames < len(audio):  # libsndfile reports no error if the disk is full at the end
             _try_to_grow(part)
             raise UserError(f"Cannot write {path}: it was cut off.")
     return path
 
 
 def _try_to_grow(part: Path) -> None:
-    """Has the system say why a file cannot grow (no room, no quota), of which libsndfile only says "System error"."""
+    """Raises the system's error if a file cannot grow (no space, no quota); libsndfile says only "System error"."""
     with part.open("ab") as file:
         file.write(bytes(2**16))
         file.flush()
@@ -269,20 +269,20 @@ def _try_to_grow(part: Path) -> None:
 
 
 def read_comment(path: str | Path) -> str:
-    """Returns the text in a sound file's comment field ('' where there is none).
+    """Returns the comment of a sound file, '' if it has none.
 
     Raises:
-        UserError: The file is missing or no sound.
+        UserError: The file is missing or is no sound file.
     """
     with open_sound(path) as file:
         return file.comment
 
 
 def loudness_db(audio: np.ndarray, sample_rate: int) -> float:
-    """Integrated loudness (ITU-R BS.1770-4, through `pyloudnorm`).
+    """Measures integrated loudness (ITU-R BS.1770-4, by `pyloudnorm`).
 
     Args:
-        audio: `(N,)` or `(N, channels)`. Shorter than the meter's block of 0.4 s is measured as if silence followed.
+        audio: `(N,)` or `(N, channels)`; padded with silence to the meter's block of 0.4 s.
         sample_rate: In Hz.
 
     Returns:
@@ -292,13 +292,13 @@ def loudness_db(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def blockwise_loudness_db(blocks: Iterable[np.ndarray], sample_rate: int) -> float:
-    """Loudness of a long sound that is never held whole.
+    """Measures the loudness of a sound from its blocks, in bounded memory.
 
-    The mean power of the blocks' own integrated loudnesses, weighted by their lengths, with the
+    It is the mean power of the blocks' integrated loudnesses, weighted by their lengths, with the
     relative gate of BS.1770 (blocks 10 LU below the mean do not count). For one block it is exact.
 
     Args:
-        blocks: Pieces `(n,)` or `(n, channels)` of the sound.
+        blocks: Consecutive blocks `(n,)` or `(n, channels)` of the sound.
         sample_rate: In Hz.
 
     Returns:
@@ -323,16 +323,18 @@ def blockwise_loudness_db(blocks: Iterable[np.ndarray], sample_rate: int) -> flo
 
 
 def trim_trailing_silence(audio: np.ndarray) -> np.ndarray:
-    """Cuts the silence at a sound's end: `(N,)` to `(M,)`, `M <= N`. An entirely silent sound comes back as it was."""
+    """Cuts the silence at the end of audio: `(N,)` to `(M,)`, `M <= N`. Silent audio is returned unchanged."""
     loud = np.flatnonzero(np.abs(audio) > SILENCE)
     return audio[: loud[-1] + 1] if len(loud) else audio
 
 
 def describe_file(path: str | Path) -> str:
-    """One line on a sound file. Its length is counted up to 16 MB; of larger files it is what the header says.
+    """Describes a sound file in one line.
+
+    The length is counted in files of up to 16 MB; in larger files it is what the header states.
 
     Raises:
-        UserError: It is missing or no sound.
+        UserError: The file is missing or is no sound file.
     """
     with open_sound(path) as file:
         form = f"{file.samplerate} Hz, {file.channels} channel(s), {file.format} {file.subtype}"

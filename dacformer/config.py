@@ -20,7 +20,6 @@ from pydantic import (
     Field,
     Tag,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -92,6 +91,7 @@ class ModelConfig(Settings):
     dim: Width = 256
     """Width of the residual stream, `D`."""
     num_layers: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Number of transformer layers."""
     num_heads: PositiveInt = 8
     """Attention heads, `H`; `dim` must be a multiple of twice as many (RoPE turns pairs)."""
     window_frames: PositiveInt = 86
@@ -105,6 +105,7 @@ class ModelConfig(Settings):
     head_mlp_ratio: WidthRatio = 2.0
     """Width of the `depth` head's MLPs, as a multiple of `dim`."""
     dropout: Share = 0.0
+    """Probability of dropout in training, of attention weights and of each sublayer's output."""
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> "ModelConfig":
@@ -117,13 +118,16 @@ class ModelConfig(Settings):
 
 
 class TrainingConfig(Settings):
-    """The loop."""
+    """Optimizer, regularisation, validation and checkpoints of a training."""
 
     steps: PositiveInt = 1000
+    """Length of the training, in optimizer steps."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1e30)] = 6e-3
     """Peak rate: reached after the warm-up, then a cosine down to a tenth of it."""
     warmup_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps of linear warm-up of the learning rate; 0 for none."""
     weight_decay: NonNegative = 0.05
+    """Decoupled weight decay (Muon) of the matrices of linear layers; other parameters have none."""
     gradient_clip: Positive = 1.0
     """Largest gradient norm."""
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
@@ -139,10 +143,11 @@ class TrainingConfig(Settings):
     """Each excerpt's share of input frames replaced at random is drawn between 0 and this."""
     splice_probability: Share = 0.5
     """Share of excerpts that go over into another file midway, half of them into one of the same class, so that a
-    control that moves is obeyed at once, whatever was heard before."""
+    control that moves is obeyed at once, whatever sounded before."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """`auto`: bf16 where the hardware computes in it, else float32."""
     seed: Seed = 0
+    """Seed of everything random: weights, excerpts, dropout, corrupted codes."""
     validate_every: PositiveInt = 100
     """Steps between validations; each writes a checkpoint, so that the best is never lost."""
     validation_batches: PositiveInt = 8
@@ -150,6 +155,7 @@ class TrainingConfig(Settings):
     sample_every: Annotated[int, Field(ge=0)] = 500
     """Steps between samples written to the run; 0 writes none."""
     sample_seconds: Positive = 3.0
+    """Length of each sample, in seconds."""
     keep_checkpoints: PositiveInt = 2
     """How many of the newest checkpoints are kept, beside the best."""
     select_best_by: Literal["rollout", "nll"] = "rollout"
@@ -179,89 +185,38 @@ class Config(Settings):
     run: UserPath = Path("runs/experiment")
     """The run's folder: configuration, metrics, checkpoints, samples."""
     data: DataConfig = DataConfig()
+    """The data set, and how it is cut into batches."""
     model: ModelConfig = ModelConfig()
+    """Size and shape of the transformer."""
     training: TrainingConfig = TrainingConfig()
+    """Optimizer, regularisation, validation, checkpoints."""
     sampling: SamplingConfig = SamplingConfig()
+    """How codes are drawn from the model."""
 
 
 class CodecConfig(Settings):
     """The sizes of a `dac.DAC`."""
 
     encoder_dim: PositiveInt = 16
+    """Channels of the encoder's first layer; each stride doubles them."""
     encoder_rates: tuple[PositiveInt, ...] = (4, 4, 4, 8)
+    """Strides of the encoder; their product is the number of samples per frame."""
     latent_dim: PositiveInt | None = None
+    """Channels of the latents, `D`; by default `encoder_dim` times two to the number of strides."""
     decoder_dim: PositiveInt = 256
+    """Channels of the decoder's first layer; each stride halves them."""
     decoder_rates: tuple[PositiveInt, ...] = (8, 4, 4, 4)
+    """Strides of the decoder, with the same product as the encoder's."""
     n_codebooks: PositiveInt = 4
+    """Number of residual codebooks, `K`."""
     codebook_size: PositiveInt = 1024
+    """Entries of each codebook, `V`."""
     codebook_dim: PositiveInt = 8
+    """Dimensions of a codebook entry."""
     quantizer_dropout: Share = 0.25
     """Share of training items that use a random number of codebooks."""
     sample_rate: PositiveInt = 44100
-
-
-class SoundSource(Settings):
-    """A folder of recordings to train a codec on."""
-
-    folder: UserPath
-    weight: Positive = 1.0
-    """How often its sounds are drawn, relative to the other sources."""
-    held_out: Share = 0.0
-    """Share of its recordings that are never trained on, but measured."""
-    exclude: tuple[str, ...] = ()
-    """Sounds whose path contains one of these are left out altogether."""
-
-
-class CodecTrainingConfig(Settings):
-    """What `python -m dacformer.codec.train` reads. Loss weights are those of Kumar et al., arXiv:2306.06546."""
-
-    run: UserPath = Path("runs/codec_small")
-    name: str = "small"
-    codec: CodecConfig = CodecConfig()
-    sounds: tuple[SoundSource, ...] = ()
-    texture_weight: NonNegative = 1.0
-    """How often a procedural texture is drawn, relative to the folders."""
-    textures_per_class: PositiveInt = 24
-    speeds: tuple[Positive, ...] = (1.0,)
-    """Each recording is also heard at these speeds (pitch and tempo together)."""
-    mix: Share = 0.25
-    """Share of items that are two recordings at once."""
-    gain_db: tuple[float, float] = (-18.0, 6.0)
-    """Random gain around a level of RMS 0.1."""
-    crop_samples: PositiveInt = 32768
-    batch_size: PositiveInt = 24
-    steps: PositiveInt = 20000
-    adversarial_from_step: Annotated[int, Field(ge=0)] = 8000
-    """Before it, spectral and quantiser losses only."""
-    discriminator_width: Annotated[float, Field(ge=0.05, le=1.0)] = 1.0
-    """Channels of the discriminators, as a share of the paper's."""
-    learning_rate: Positive = 3e-4
-    final_learning_rate: Positive = 3e-5
-    discriminator_learning_rate: Positive = 2e-4
-    warmup_steps: Annotated[int, Field(ge=0)] = 200
-    mel_weight: NonNegative = 15.0
-    waveform_weight: NonNegative = 0.0
-    """Of the mean absolute difference of the samples: what a short training learns pitch from."""
-    feature_weight: NonNegative = 2.0
-    adversarial_weight: NonNegative = 1.0
-    commitment_weight: NonNegative = 0.25
-    ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.999
-    codebook_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
-    """Decay per step of the averages that codebook entries are."""
-    restart_below: NonNegative = 0.05
-    """An entry used less than this share of an even use is moved onto a latent at hand."""
-    validate_every: PositiveInt = 1000
-    save_every: PositiveInt = 1000
-    compile: bool = False
-    """`torch.compile` for the codec's activation: half a minute at the start, 1.4 times faster from then on."""
-    seed: Seed = 0
-
-    @field_validator("gain_db")
-    @classmethod
-    def _gain_is_a_range(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if value[0] > value[1]:
-            raise ValueError(f"expected [lowest, highest], got {list(value)}")
-        return value
+    """Samples per second of the audio, in Hz."""
 
 
 C = TypeVar("C", bound=Settings)

@@ -1,7 +1,8 @@
-"""Sound files from their bytes: opened, decoded piece by piece, counted. The only place that decodes one.
+"""Decoding of sound files, block by block. No other module decodes them.
 
-A header is a claim. libsndfile reports the frames that it states, and `soundfile` hands out that many even where the
-decoder delivers fewer. So nothing here reads `frames`, nothing seeks, and what counts is what was delivered.
+The length in a file's header may be wrong. libsndfile reports it, and `soundfile` returns that many frames
+even if the decoder delivers fewer. So this module does not read `frames`, does not seek, and counts what the
+decoder delivers.
 """
 
 import contextlib
@@ -17,35 +18,35 @@ import soundfile
 from dacformer.errors import UserError
 
 SILENCE = 1e-4
-"""Peak up to which samples count as silent (-80 dB): 16-bit dither stays below."""
+"""Largest peak that counts as silence (-80 dB); 16-bit dither stays below."""
 
 RATES = (1_000, 1_000_000)
-"""Lowest and highest sample rate that is taken for one, in Hz. Below, a minute of bytes would become hours."""
+"""Lowest and highest accepted sample rate, in Hz. At lower rates, a small file would last for hours."""
 
 MOST_FRAMES_PER_BYTE = 1_000
-"""A file that delivers more is refused. Pure silence has 340 in FLAC, 290 in Vorbis, 200 in Opus."""
+"""Most frames per byte; a file with more is refused. Pure silence has 340 in FLAC, 290 in Vorbis, 200 in Opus."""
 
 MOST_PEAK = 10.0
-"""Floats may leave [-1, 1], but what is more than 20 dB beyond is scaled as integers are."""
+"""Largest peak of float samples. Floats may exceed 1, but with more than 20 dB they are scaled like integers."""
 
-_CANCELLED = 0.01  # of the channels' mean peak is left in their mix (-40 dB): no stereo recording comes near that
-_SLOWEST_HZ = 20  # a constant must last this long to be told from a part of a wave
-_STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ALAW": 2.0**-12, "ULAW": 2.0**-12}  # coarse ones
-_VALUES = 1 << 20  # decoded at a time, of all channels together
+_CANCELLED = 0.01  # share of the channels' mean peak in their mix (-40 dB): stereo recordings stay far above
+_SLOWEST_HZ = 20  # a constant must last a period of this, to be told from a part of a wave
+_STEPS = {"PCM_S8": 2.0**-7, "PCM_U8": 2.0**-7, "ALAW": 2.0**-12, "ULAW": 2.0**-12}  # of coarse formats
+_VALUES = 1 << 20  # samples decoded at a time, of all channels together
 
 
 @dataclass
 class Measured:
-    """What was found in a sound file at its own rate; complete once all its blocks have gone by.
+    """Measurements of a sound file at its own rate; complete when all its blocks have been read.
 
     Attributes:
-        sample_rate: As the header states it, in Hz.
-        channels: Mixed to mono.
-        frames: Delivered by the decoder.
-        low: The smallest sample of the mono mix.
-        high: Its largest.
-        peak: The largest absolute sample of any channel.
-        silence: Peak up to which this file counts as silent.
+        sample_rate: Sample rate in the header, in Hz.
+        channels: Number of channels, which are mixed to mono.
+        frames: Number of samples per channel that the decoder delivered.
+        low: Smallest sample of the mono mix.
+        high: Largest sample of the mono mix.
+        peak: Largest absolute sample of any channel.
+        silence: Largest peak that counts as silence in this file.
     """
 
     sample_rate: int = 0
@@ -57,7 +58,7 @@ class Measured:
     silence: float = SILENCE
 
     def problem(self) -> str | None:
-        """Why there is nothing to hear in the file, or None."""
+        """Says why the file holds no usable sound, or returns None."""
         mixed = max(self.high, -self.low)
         if self.peak > MOST_PEAK:
             return (
@@ -78,7 +79,7 @@ class Measured:
 
 
 class _Forward(soundfile.SoundFile):
-    """Reads from beginning to end. `SoundFile` seeks after each block, which not every codec and FLAC can do."""
+    """Sound file that is read without seeking. `SoundFile` seeks after each block, which some codecs cannot."""
 
     def seekable(self) -> bool:
         return False
@@ -86,24 +87,24 @@ class _Forward(soundfile.SoundFile):
 
 @contextlib.contextmanager
 def open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """Opens a sound file to be read once, from beginning to end.
+    """Opens a sound file for reading once, from beginning to end.
 
     Args:
         path: The file.
 
     Yields:
-        The file; whatever any library raises while it is open becomes a `UserError` that names it.
+        The open file. Any exception while it is open becomes a `UserError` that names the file.
 
     Raises:
-        UserError: It is missing, no file, cannot be decoded, or states an impossible rate.
+        UserError: The file is missing, is no regular file, cannot be decoded, or states an impossible rate.
     """
     try:
         about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(about.st_mode):  # opening a pipe would block
             raise UserError(f"{path} cannot be read as audio: it is a folder, a pipe or a device.")
         if about.st_size == 0:
             raise UserError(f"{path} cannot be read as audio: it is empty (0 bytes). Remove it.")
-        Path(path).open("rb").close()  # libsndfile would say "System error" in place of the reason
+        Path(path).open("rb").close()  # libsndfile would say "System error" instead of the reason
         with _Forward(path) as file:
             if not RATES[0] <= file.samplerate <= RATES[1]:
                 raise UserError(
@@ -119,7 +120,7 @@ def open_sound(path: str | Path) -> Iterator[soundfile.SoundFile]:
         raise UserError(f"{path} cannot be read as audio: {error.error_string}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read as audio: {error.strerror or error}") from error
-    except Exception as error:  # decoders raise whatever they like; each is a matter of this file alone
+    except Exception as error:  # decoders raise exceptions of any kind; each concerns this file alone
         raise UserError(f"{path} cannot be read as audio: {error or type(error).__name__}") from error
 
 
@@ -128,14 +129,14 @@ def mono_blocks(file: soundfile.SoundFile, block_frames: int, measured: Measured
 
     Args:
         file: From `open_sound`.
-        block_frames: Length of a block, at least 1.
-        measured: Is filled in.
+        block_frames: Length of a block in samples, at least 1.
+        measured: Filled in while reading.
 
     Yields:
-        Blocks `(block_frames,)` float32, the last one shorter; never an empty one.
+        Blocks `(block_frames,)` float32; the last one may be shorter, but not empty.
 
     Raises:
-        UserError: It delivers nothing, NaN, infinities, or more than its bytes can hold.
+        UserError: The file delivers nothing, NaN, infinities, or more than its bytes can hold.
     """
     size = os.stat(file.name).st_size
     measured.sample_rate, measured.channels = file.samplerate, file.channels

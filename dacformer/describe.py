@@ -1,4 +1,4 @@
-"""What a file or a folder is, in words: for `dacformer info`."""
+"""Describe files, data sets, runs and checkpoints as text, for `dacformer info`."""
 
 import contextlib
 import json
@@ -7,17 +7,18 @@ from pathlib import Path
 from dacformer.arguments import quoted
 from dacformer.audio import AUDIO_SUFFIXES, describe_file, read_comment
 from dacformer.codec.dac_file import DAC_SUFFIX, read_dac
-from dacformer.data.dataset import INFO_FILE
+from dacformer.conditions.labels import Conditions
+from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE, load_dataset
 from dacformer.errors import UserError, first_line
 
 # Checkpoints and takes are imported where they are needed: they bring torch's whole training.
 
 
 def describe(path: Path) -> str:
-    """Says what something is.
+    """Describe what a file or a folder is.
 
     Args:
-        path: A `.dac` file, a sound, a take's folder, a run or a checkpoint.
+        path: A `.dac` file, a sound, a data set, a take's folder, a run or a checkpoint.
 
     Returns:
         Lines to print.
@@ -44,8 +45,30 @@ def describe(path: Path) -> str:
 _EXPECTED = "Expected a sound, a .dac file, a data set, a take, a run or a checkpoint."
 
 
+def describe_dataset(path: Path) -> str:
+    """Describe a data set: its codec, and how much there is of each split, class and parameter.
+
+    Raises:
+        UserError: It is no whole data set.
+    """
+    dataset = load_dataset(path)
+    rows, info, conditions = dataset.rows, dataset.info, dataset.conditions
+    seconds = dataset.frames_of(rows) / info.frame_rate
+    return "\n".join(
+        [
+            f"{path}: {len(rows)} files, codec {info.codec}, K={info.num_codebooks}, V={info.codebook_size}",
+            *(
+                f"  {split}: {len(part)} files, {seconds[part.index].sum():.1f} s"
+                for split, part in rows.groupby("split")
+            ),
+            *(f"  class {name}: {int((rows['class'] == name).sum())} files" for name in conditions.classes),
+            *_describe_parameters(conditions),
+        ]
+    )
+
+
 def describe_metrics(metrics: dict[str, float]) -> str:
-    """What a checkpoint's validation found."""
+    """Name what a checkpoint's validation found."""
     found = [f"{name} {metrics[key]:.3f}" for name, key in _METRICS.items() if key in metrics]
     return ", ".join(found) or "not validated"
 
@@ -53,10 +76,19 @@ def describe_metrics(metrics: dict[str, float]) -> str:
 _METRICS = {"validation NLL": "val_nll", "unigram": "unigram_nll"}
 
 
+def _describe_parameters(conditions: Conditions) -> list[str]:
+    return [
+        f"  parameter {name}: {scale.low:g} to {scale.high:g} ({', '.join(scale.classes)})"
+        for name, scale in conditions.parameters.items()
+    ]
+
+
 def _describe_folder(path: Path) -> str:
     from dacformer.checkpoint import WEIGHTS_FILE, list_checkpoints
     from dacformer.generation.take_files import RECIPE_FILE
 
+    if (path / MANIFEST_FILE).is_file():
+        return describe_dataset(path)
     if (path / INFO_FILE).is_file():
         raise UserError(f"{path} is a data set that is not finished. Give the command that makes it once more.")
     if (path / RECIPE_FILE).is_file():
@@ -79,7 +111,7 @@ def _describe_dac(path: Path) -> str:
 
 
 def _readable(text: str) -> list[str]:
-    """A take's recipe, which is JSON, or whatever another program wrote in its place; nothing where there is none."""
+    """Indent a recipe, which is JSON; show any other comment as it is, and an empty one not at all."""
     with contextlib.suppress(ValueError, RecursionError):
         text = json.dumps(json.loads(text), indent=2)
     # A file of somebody else's may hold what a terminal obeys.
@@ -103,7 +135,6 @@ def _describe_run(path: Path) -> str:
     except UserError as error:
         raise UserError(f"{best} is no whole checkpoint. {error}") from None
     size, model = _weights_size(best / WEIGHTS_FILE) / 1e6, metadata.config.model
-    classes, parameters = metadata.conditions.classes, metadata.conditions.parameters
     return "\n".join(
         [
             *lines,
@@ -111,17 +142,14 @@ def _describe_run(path: Path) -> str:
             f"{describe_metrics(metadata.metrics)}",
             f"  model: D={model.dim} L={model.num_layers} H={model.num_heads} W={model.window_frames}, "
             f"head {model.head}",
-            f"  classes: {', '.join(quoted([name]) for name in classes)}",
-            *(
-                f"  parameter {name}: {scale.low:g} to {scale.high:g} ({', '.join(scale.classes)})"
-                for name, scale in parameters.items()
-            ),
+            f"  classes: {', '.join(quoted([name]) for name in metadata.conditions.classes)}",
+            *_describe_parameters(metadata.conditions),
         ]
     )
 
 
 def _weights_size(path: Path) -> int:
-    """Bytes of a file of weights; its header says how long it has to be."""
+    """Return the size in bytes of a file of weights, after its header's lengths were checked."""
     from safetensors import SafetensorError, safe_open
 
     try:

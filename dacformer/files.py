@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, readable for whom the umask lets, under names that every system takes."""
+"""Writing files: whole or not at all, with the umask's permissions, under names that work on every system."""
 
 import contextlib
 import hashlib
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 
 LOCK_FILE = ".lock"
 MAX_NAME_BYTES = 255
-"""The longest name that common file systems take."""
+"""The longest file name of common file systems, in bytes."""
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]|^[. ]|[. ]$|[\ud800-\udfff]')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices of Windows
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # device names of Windows
 
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives a place to write to; what was written there takes the place of `path`, unless something goes wrong.
+    """Yields a temporary path and moves it to `path` at the end, unless an exception occurs.
 
-    The file gets the permissions of the umask, also from a writer that makes private files (safetensors).
+    The file gets the permissions of the umask, even from a writer that makes private files (safetensors).
 
     Args:
-        path: The file to make; its folder is made if need be.
+        path: The file to make; its folder is made if needed.
 
     Yields:
-        A hidden path beside it.
+        A hidden path beside it, to write to.
 
     Raises:
-        WriteError: The system does not let it be written; what was there before is untouched.
+        WriteError: The system refuses the write; an older file stays as it was.
     """
     path = Path(path)
     part = _part(path)
@@ -53,24 +53,24 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise WriteError(f"Cannot write {path}: {error.strerror or error}.", error.errno) from error
     finally:
-        with contextlib.suppress(OSError):  # it may be the folder that is no folder
+        with contextlib.suppress(OSError):  # the parent may be no folder
             part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_files(folder: str | Path) -> Iterator[Path]:
-    """Gives a folder to write files to; they move into `folder` together, unless something goes wrong.
+    """Yields a temporary folder and moves its files into `folder` at the end, unless an exception occurs.
 
-    Moving takes no room, so a full disk leaves the older files as they were.
+    Moving needs no space, so a full disk leaves the older files as they were.
 
     Args:
-        folder: Where the files go; made if need be. Other files in it stay.
+        folder: Where the files go; made if needed. Other files in it stay.
 
     Yields:
-        A hidden folder in it.
+        A hidden folder in it, to write to.
 
     Raises:
-        WriteError: The system does not let it be written; what was there before is untouched.
+        WriteError: The system refuses the write; older files stay as they were.
     """
     folder = Path(folder)
     new = not folder.exists()
@@ -92,7 +92,7 @@ def replacing_files(folder: str | Path) -> Iterator[Path]:
 
 
 def _part(path: Path) -> Path:
-    """The hidden path beside a file where it is written; shorter than the file's where that would be too long."""
+    """Returns the hidden path beside a file where it is written; hashed if the name would be too long."""
     part = path.with_name(f".{path.name}.part")
     if len(os.fsencode(part.name)) <= MAX_NAME_BYTES:
         return part
@@ -100,18 +100,18 @@ def _part(path: Path) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes text, the same bytes on every system."""
+    """Writes text, whole or not at all: the same bytes on every system."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_safetensors(path: str | Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors of any device and layout as `.safetensors`.
+    """Writes tensors of any device and layout as `.safetensors`, whole or not at all.
 
     Args:
-        path: Where to.
-        tensors: By name.
-        metadata: Goes into the file's header.
+        path: The file to write.
+        tensors: Tensors by name.
+        metadata: Texts for the file's header.
     """
     from safetensors.torch import save_file
 
@@ -120,7 +120,7 @@ def write_safetensors(path: str | Path, tensors: "dict[str, Tensor]", metadata: 
 
 
 def sync(path: Path) -> None:
-    """Makes a file or folder survive a power cut (Windows syncs no folders, and only files that may be written)."""
+    """Syncs a file or folder to disk, so that it survives a power cut; on Windows only files."""
     if path.is_dir() and os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -132,13 +132,15 @@ def sync(path: Path) -> None:
 
 @contextlib.contextmanager
 def training_folder(run: Path) -> Iterator[None]:
-    """Makes the folder of a training and keeps other trainings out of it; a process that dies leaves no lock behind.
+    """Makes the folder of a training and locks it against other trainings.
+
+    The lock ends with its process, even if that is killed.
 
     Args:
         run: The folder.
 
     Raises:
-        UserError: It cannot be made or written to, now or while it is in use, or another process trains there.
+        UserError: The folder cannot be made or written to, now or later, or another process trains there.
     """
     from filelock import FileLock, Timeout
 
@@ -156,19 +158,19 @@ def training_folder(run: Path) -> Iterator[None]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Refuses a file that could not be written, before the work that makes it. Nothing is made or changed.
+    """Checks that a file can be written, before the work that makes it. Creates and changes nothing.
 
     Args:
-        path: The file; its folder may not be there yet.
+        path: The file; its folder need not exist.
 
     Raises:
-        UserError: It is a folder, may not be changed, or its folder cannot be one or cannot be written to.
+        UserError: The path is a folder or read-only, or its folder cannot be made or written to.
     """
     path = Path(path)
     try:
         for name in (path, _part(path)):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                name.lstat()  # says so of a name that is too long, or that this system does not have
+                name.lstat()  # raises for a name that is too long or invalid here
         if path.exists() and not path.is_file():
             raise UserError(f"Cannot write {path}: it is a folder or a device. Give the name of a file.")
         if path.exists() and not os.access(path, os.W_OK):
@@ -179,7 +181,7 @@ def check_writable(path: str | Path) -> None:
         if not folder.is_dir():
             raise UserError(f"Cannot write {path}: {folder} is a file, not a folder.")
         with tempfile.TemporaryFile(dir=folder):
-            pass  # asks the system itself
+            pass  # only a real file shows whether the system permits it
     except UserError:
         raise
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
@@ -188,7 +190,7 @@ def check_writable(path: str | Path) -> None:
 
 
 def new_file(path: Path) -> Path:
-    """The path, or with a number behind it where it is taken."""
+    """Returns the path, or with a number added if it exists."""
     number, free = 1, path
     while free.exists():
         number += 1
@@ -197,20 +199,22 @@ def new_file(path: Path) -> Path:
 
 
 def safe_names(names: Iterable[str], max_bytes: int = 200) -> dict[str, str]:
-    """Makes file names (without suffix) from any text: for each its own, whatever the system, and itself if it can be.
+    """Makes distinct file names (without suffix) from any texts, valid on every system.
+
+    A text that is a valid file name stays as it is.
 
     Args:
         names: Distinct texts, such as names of classes.
-        max_bytes: Longest file name to make, in UTF-8; leaves room for a suffix.
+        max_bytes: Longest file name in UTF-8 bytes; leaves room for a suffix.
 
     Returns:
-        The file name by text. Names that differ only in upper and lower case, or in what had to be replaced, get
-        numbers.
+        The file name for each text. Names that would differ only in upper and lower case, or in replaced
+        characters, get numbers.
     """
     stems = {name: _UNSAFE.sub("_", name).encode()[:max_bytes].decode(errors="ignore") or "_" for name in names}
     safe: dict[str, str] = {}
     taken: set[str] = set()
-    for name, stem in sorted(stems.items(), key=lambda pair: pair[0] != pair[1]):  # those that can stay choose first
+    for name, stem in sorted(stems.items(), key=lambda pair: pair[0] != pair[1]):  # names that can stay come first
         stem = f"_{stem}" if _RESERVED.fullmatch(stem) else stem
         number, free = 1, stem
         while (folded := unicodedata.normalize("NFC", free).casefold()) in taken:

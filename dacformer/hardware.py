@@ -1,4 +1,4 @@
-"""What the processor at hand computes natively. Nothing here is guessed from a model's name."""
+"""Detects what the processor computes natively, by asking or measuring, never by a model's name."""
 
 import functools
 import platform
@@ -9,16 +9,17 @@ import torch
 
 @functools.cache
 def computes_in_bfloat16(device_type: str = "cpu") -> bool:
-    """Whether products of bfloat16 matrices are faster than those of float32 on a device.
+    """Tells whether matrix products are faster in bfloat16 than in float32 on a device.
 
-    A processor without such instructions emulates them, up to 60 times slower. An x86 processor is asked for the
-    instructions, as far as torch uses them (`ATEN_CPU_CAPABILITY` can forbid that). Any other is measured.
+    A processor without bfloat16 instructions emulates them, up to 60 times slower. On x86 the answer is
+    whether the processor has the instructions and torch uses them (`ATEN_CPU_CAPABILITY` can forbid
+    that). On other processors it is measured.
 
     Args:
         device_type: `cpu`, `cuda` or `mps`.
 
     Returns:
-        True where bfloat16 pays. Always False on `mps`, where nobody has measured it.
+        True if bfloat16 is faster. Always False on `mps`, which was not measured.
     """
     if device_type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -32,7 +33,7 @@ def computes_in_bfloat16(device_type: str = "cpu") -> bool:
 
 
 def _product_seconds(dtype: torch.dtype, size: int = 256) -> float:
-    """The least time of five products of two square matrices."""
+    """Times the product of two square matrices: the shortest of five runs, in seconds."""
     matrix = torch.ones(size, size, dtype=dtype)
     times = []
     for _ in range(5):

@@ -1,4 +1,7 @@
-"""Loops compiled by numba, where torch's overhead or its temporary tensors would cost more than the work."""
+"""Decorators for functions compiled by numba, and a parallel loop to run them in.
+
+Compiled functions are used where torch's overhead or its temporary tensors cost more than the work itself.
+"""
 
 import functools
 import itertools
@@ -11,12 +14,12 @@ from numba import njit
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles on first use; sums may be reordered, and other threads run meanwhile. The result is kept on disk."""
+    """Compiles a function on first use, with reordered sums and without Python's lock; keeps the result on disk."""
     return _compiled(function, {"reassoc", "contract", "nsz"})
 
 
 def compiled_in_order(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `compiled`, for arithmetic whose rounding counts: nothing is reordered."""
+    """Compiles as `compiled` does, but reorders no sums, for arithmetic whose rounding matters."""
     return _compiled(function, {"contract", "nsz"})
 
 
@@ -24,19 +27,20 @@ def _compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[...,
     options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package's folder nor the user's own can be written to
+    except RuntimeError:  # neither the package's folder nor the user's cache folder is writable
         return njit(**options)(function)
 
 
 def in_parallel(work: Callable[[slice], object], length: int, at_least: int) -> None:
-    """Does work on `range(length)`, in as many parts as torch has threads, none of them shorter than `at_least`.
+    """Splits `range(length)` into slices and calls `work(slice)` on each, in parallel.
 
-    numba's own parallel loops must not be entered by two threads at once, as two players would.
+    There are at most `torch.get_num_threads()` slices. (numba's own parallel loops are not safe when two
+    threads enter them at once, as two live engines would.)
 
     Args:
-        work: Is called with each part, from several threads at once.
-        length: How much there is.
-        at_least: What pays a thread's start.
+        work: Called with each slice, from several threads at once.
+        length: Number of items.
+        at_least: Fewest items of a slice; with fewer, starting a thread does not pay.
     """
     num_parts = max(1, min(torch.get_num_threads(), length // at_least))
     bounds = [length * i // num_parts for i in range(num_parts + 1)]

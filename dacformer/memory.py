@@ -1,4 +1,4 @@
-"""Memory: how much there is, and the system's allocator, told to keep what is needed again at once."""
+"""Memory: how much is free, and a setting of the system's allocator."""
 
 import ctypes
 import sys
@@ -7,15 +7,15 @@ from pathlib import Path
 import psutil
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # names and numbers of glibc's malloc.h
-_GROUP = Path("/sys/fs/cgroup")  # where a container's limit is told
+_GROUP = Path("/sys/fs/cgroup")  # holds a container's limit
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep the memory of freed tensors for the next ones.
+    """Makes glibc keep the memory of freed tensors for the next ones, in the whole process.
 
-    Left alone it hands every large block back to the system and gets it again, zeroed page by page, at once: a fifth
-    of a training step on a CPU, a third of decoding and encoding (docs/log.md). Where there is no glibc, nothing
-    happens.
+    By default glibc returns every large block to the system and gets it back at once, zeroed page by
+    page. On a CPU that takes a fifth of a training step and a third of decoding and encoding
+    (docs/log.md). Without glibc this does nothing.
     """
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
         ctypes.CDLL(None).mallopt(_M_MMAP_MAX, 0)
@@ -23,7 +23,7 @@ def keep_freed_memory() -> None:
 
 
 def available_memory() -> int:
-    """Bytes that can be allocated now: of the machine, or of the container that this runs in."""
+    """Returns the bytes that can be allocated now, on the machine or in the container that this runs in."""
     available = psutil.virtual_memory().available
     try:
         limit, used = ((_GROUP / name).read_text() for name in ("memory.max", "memory.current"))

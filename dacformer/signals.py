@@ -6,23 +6,40 @@ save first. Both leave alone what is ignored on purpose (`nohup`), and do nothin
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+AGAIN_SECONDS = 0.05
 
 
 @contextlib.contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """Turns the signals into `SystemExit`, so that clean-up code runs; the exit code is 128 + the signal's number."""
+    """Turns the signals into `SystemExit`, so that clean-up code runs; the exit code is 128 + the signal's number.
+
+    Python swallows an exception inside a finalizer or a weak reference's callback, where a signal may well arrive: it
+    is then raised once more, a moment later.
+    """
 
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    with _handled_by(end):
-        yield
+    def swallowed(unraisable: Any) -> None:
+        error = unraisable.exc_value
+        if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code - 128 in STOP_SIGNALS:
+            threading.Timer(AGAIN_SECONDS, signal.raise_signal, (error.code - 128,)).start()
+        else:
+            usual(unraisable)
+
+    usual, sys.unraisablehook = sys.unraisablehook, swallowed
+    try:
+        with _handled_by(end):
+            yield
+    finally:
+        sys.unraisablehook = usual
 
 
 class StopRequest:

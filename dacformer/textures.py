@@ -1,9 +1,9 @@
 """Procedural sound textures: labelled sound without recordings.
 
 Eight textures in the manner of the Syntex set (Wyse & Ravikumar, "Syntex: parametric audio texture datasets for
-conditional training of instrumental interfaces", NIME 2022). Each has one parameter in [0, 1] that can be heard
-and measured (`dacformer.evaluation.descriptors.TEXTURE_DESCRIPTORS`), and is otherwise random and stationary, so
-that any excerpt of a clip is as good an example as the whole.
+conditional training of instrumental interfaces", NIME 2022). Each has one parameter in [0, 1] that is audible
+and measurable (`dacformer.evaluation.descriptors.TEXTURE_DESCRIPTORS`), and is otherwise random and stationary, so
+any excerpt of a clip represents the whole.
 
     audio = synthesize("rain", 0.3, seconds=5.0, seed=1)  # (220500,) float32
 
@@ -21,10 +21,10 @@ from scipy.interpolate import CubicSpline
 from scipy.signal import butter, lfilter, oaconvolve, sosfilt
 
 MIN_SAMPLE_RATE = 16_000
-"""Hz. The textures have partials up to 7.5 kHz, which a lower rate could not hold."""
+"""Lowest sample rate in Hz: the textures have partials up to 7.5 kHz."""
 
 LEAD_SECONDS = 1.5
-"""Rendered before every clip and thrown away: the events, rings and echoes of a sound that was already going on."""
+"""Seconds rendered before every clip and cut off, so that a clip begins amid events, rings and echoes."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Texture:
     Attributes:
         name: The class name.
         parameter: The name of its parameter, a number in [0, 1].
-        description: What is heard, and what the two ends of the parameter sound like.
+        description: How it sounds, and how the two ends of the parameter sound.
         render: `(value, num_samples, sample_rate, rng) -> audio (num_samples,)`, RMS around 0.1, unlimited peak. It
-            begins cold, out of silence; `synthesize` renders a lead-in and removes it.
+            starts from silence; `synthesize` renders a lead-in and removes it.
     """
 
     name: str
@@ -53,7 +53,8 @@ def synthesize(name: str, value: float, seconds: float = 5.0, sample_rate: int =
         value: The texture's parameter, in [0, 1].
         seconds: Duration, greater than 0.
         sample_rate: Hz, at least `MIN_SAMPLE_RATE`.
-        seed: Not negative. The same arguments give the same samples; any other seed, or value, an independent excerpt.
+        seed: Not negative. The same arguments give the same samples; another seed or value gives an
+            independent excerpt.
 
     Returns:
         `(round(seconds * sample_rate),)` float32, RMS around 0.1 (quieter where the sound itself is), peak below 1.
@@ -71,12 +72,12 @@ def synthesize(name: str, value: float, seconds: float = 5.0, sample_rate: int =
         raise ValueError(f"sample_rate = {sample_rate} Hz; the textures need at least {MIN_SAMPLE_RATE} Hz")
     if seed < 0:
         raise ValueError(f"seed = {seed}; give a seed that is not negative")
-    # The value is part of the seed: clips of one seed and two values share no noise that could leak from a
-    # training into a validation set.
+    # The value is part of the seed, so clips of one seed and two values share no noise that could leak from
+    # training into validation.
     rng = np.random.default_rng([seed, zlib.crc32(f"{name} {float(value)!r}".encode())])
     num_samples, lead = round(seconds * sample_rate), round(LEAD_SECONDS * sample_rate)
     audio = TEXTURES[name].render(value, lead + num_samples, sample_rate, rng)
-    # A struck body pushes one way first, so that many strokes a second would add up to an offset.
+    # A struck body first moves one way, so many strokes a second would add up to an offset.
     audio = sosfilt(butter(2, 30, "highpass", fs=sample_rate, output="sos"), audio)[lead:]
     return (0.99 * np.tanh(audio)).astype(np.float32)
 
@@ -85,12 +86,12 @@ def synthesize(name: str, value: float, seconds: float = 5.0, sample_rate: int =
 
 
 def _log_range(value: float, low: float, high: float) -> float:
-    """Maps [0, 1] to [low, high] in equal ratios, as pitch, rate and number are heard."""
+    """Maps [0, 1] to [low, high] in equal ratios, as pitch, rate and number are perceived."""
     return low * (high / low) ** value
 
 
 def _modes(frequencies: np.ndarray, decays: np.ndarray, gains: np.ndarray, sample_rate: int) -> np.ndarray:
-    """A struck body: decaying sines. Hz, time constants in seconds, amplitudes, all `(M,)` -> `(L,)`."""
+    """Renders a struck body, decaying sines: Hz, time constants in seconds, amplitudes, all `(M,)` -> `(L,)`."""
     impulse = np.zeros(int(6 * decays.max() * sample_rate))
     impulse[0] = 1.0
     ring = np.zeros_like(impulse)
@@ -104,7 +105,7 @@ def _modes(frequencies: np.ndarray, decays: np.ndarray, gains: np.ndarray, sampl
 def _burst(
     low_hz: float, high_hz: float, decay: float, sample_rate: int, rng: np.random.Generator, attack: float = 0.001
 ) -> np.ndarray:
-    """Band-passed noise with a soft attack and an exponential decay (time constants in seconds) -> `(L,)`."""
+    """Renders band-passed noise with a soft attack and exponential decay (seconds) -> `(L,)`."""
     time = np.arange(int((attack + 7 * decay) * sample_rate)) / sample_rate
     band = butter(1, [low_hz, high_hz], "bandpass", fs=sample_rate, output="sos")
     envelope = (1 - np.exp(-time / attack)) * np.exp(-time / decay) * np.linspace(1, 0, len(time))
@@ -118,9 +119,9 @@ def _unit_energy(kernel: np.ndarray) -> np.ndarray:
 def _place(
     onsets: np.ndarray, gains: np.ndarray, choice: np.ndarray, kernels: list[np.ndarray], num_samples: int
 ) -> np.ndarray:
-    """Adds `gains[i] * kernels[choice[i]]` at sample `onsets[i]` for every event `i`; what lies outside is cut off.
+    """Adds `gains[i] * kernels[choice[i]]` at sample `onsets[i]` for every event `i`; cuts off what lies outside.
 
-    A loop over events of slice additions is several times faster here than scattering impulses and convolving.
+    Adding slices in a loop over events is several times faster here than convolving impulses.
     """
     out = np.zeros(num_samples + max(map(len, kernels)))
     inside = (onsets >= 0) & (onsets < num_samples)
@@ -133,7 +134,7 @@ def _place(
 def _noise(
     num_samples: int, sample_rate: int, rng: np.random.Generator, gain: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Stationary noise of RMS 1 whose amplitude spectrum is `gain(frequencies in Hz)` -> `(num_samples,)`."""
+    """Renders stationary noise of RMS 1 with amplitude spectrum `gain(Hz)` -> `(num_samples,)`."""
     length = 1 << (num_samples - 1).bit_length()
     frequencies = np.fft.rfftfreq(length, 1 / sample_rate)
     spectrum = gain(frequencies) * rng.standard_normal(2 * len(frequencies)).view(complex)
@@ -142,9 +143,9 @@ def _noise(
 
 
 def _wander(num_samples: int, sample_rate: int, rate_hz: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth random curve, mean 0 and deviation about 0.8, with `rate_hz` new turns a second -> `(num_samples,)`."""
-    # A random offset keeps the knots from standing at the same place in every clip. The spline is evaluated at a
-    # tenfold rate and then joined by straight lines, which costs a fifth of evaluating it at every sample.
+    """Renders a smooth random curve with `rate_hz` knots a second, mean 0, deviation about 0.8 -> `(num_samples,)`."""
+    # A random offset moves the knots to another place in every clip. The spline is evaluated at ten times the
+    # knots' rate and joined by straight lines, which costs a fifth of evaluating it at every sample.
     span = num_samples / sample_rate * rate_hz
     knots = CubicSpline(np.arange(math.ceil(span) + 4), rng.standard_normal(math.ceil(span) + 4))
     positions = np.arange(0, span + 0.2, 0.1)
@@ -343,4 +344,4 @@ TEXTURES: dict[str, Texture] = {
         Texture("rain", "density", "Drops over a soft bed: from 8 a second to a downpour of 500.", _rain),
     )
 }
-"""Every texture by its name."""
+"""All textures by name."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import typer
 
 from dacformer import __version__, cli
 from dacformer.audio import loudness_db, write_audio
@@ -81,10 +82,25 @@ def test_info_does_without_dac(tmp_path: Path, dataset_path: Path) -> None:
     assert "numpy" in modules and not {"dac", "audiotools", "torchaudio"} & modules
 
 
-@pytest.mark.parametrize("command", ["encode", "decode", "textures", "train", "generate", "evaluate", "info"])
-def test_every_command_has_help(run: Run, command: str) -> None:
+COMMANDS: dict[str, Any] = getattr(typer.main.get_command(cli.app), "commands")  # noqa: B009, it is a group
+
+
+def test_commands_are_those_of_the_documentation() -> None:
+    assert set(COMMANDS) == {
+        "encode", "decode", "textures", "train", "init", "generate", "evaluate", "evaluate-codec", "info",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_explains_it_and_each_of_its_parameters(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("TERMINAL_WIDTH", "400")
     code, out, _ = run(command, "--help")
-    assert code == 0 and command in out
+    assert code == 0 and COMMANDS[command].help.splitlines()[0] in out
+    for parameter in COMMANDS[command].params:
+        assert parameter.name.upper() in out or parameter.opts[0] in out
+        assert parameter.help and parameter.help in out
 
 
 def test_a_folder_is_encoded_told_of_and_decoded(run: Run, sounds: Path, tmp_path: Path) -> None:
@@ -126,10 +142,10 @@ def test_info_counts_frames_without_opening_files(run: Run, sounds: Path, tmp_pa
 
 
 def test_a_codec_is_measured(run: Run, sounds: Path, tmp_path: Path) -> None:
-    code, out, _ = run("evaluate", sounds, "--codec", "small", "--exclude", "rain", "--report", tmp_path / "report")
+    code, out, _ = run("evaluate-codec", sounds, "--exclude", "rain", "--report", tmp_path / "report")
     assert code == 0 and "K=4" in out and "perplexity_4" in out
     assert (tmp_path / "report" / "codec.png").is_file()
-    code, _, err = run("evaluate", sounds, "--codec", "small", "--opus", "twelve")
+    code, _, err = run("evaluate-codec", sounds, "--opus", "twelve")
     assert code == 2 and "'twelve' is no list of bit rates" in err
 
 
@@ -215,7 +231,7 @@ BAD = {
     "no finite number": (["evaluate", "none", "--minutes", "nan"], "--minutes"),
     "share of nan": (["encode", "sounds", "set", "--validation", "nan"], "--validation"),
     "too many values": (["textures", "set", "--values", "1002"], "--values"),
-    "bit rate of nan": (["evaluate", "sounds", "--codec", "small", "--opus", "nan"], "is no list of bit rates"),
+    "bit rate of nan": (["evaluate-codec", "sounds", "--opus", "nan"], "is no list of bit rates"),
     "report in a file": (["evaluate", "none", "--report", "p.yaml"], "p.yaml is a file, not a folder"),
     "unknown texture": (["textures", "set", "--classes", "snow"], "Unknown texture 'snow'"),
     "texture seed": (["textures", "set", "--seed", "-1"], "--seed"),
@@ -223,7 +239,7 @@ BAD = {
     "unknown setting": (["train", "p.yaml", "training.stepz=3"], "Did you mean 'training.steps'"),
     "wrong setting": (["train", "p.yaml", "training.steps=none"], "'training.steps'"),
     "no override": (["train", "p.yaml", "steps"], "Expected key=value"),
-    "no data set": (["train", "p.yaml", "data.path=empty"], "is no data set"),
+    "no data set": (["train", "p.yaml", "data.path=empty"], "is no dataset"),
     "no run": (["generate", "none"], "none"),
     "info on nothing": (["info", "none"], "There is no file and no folder none"),
     "info on no sound": (["info", "none.wav"], "There is no file and no folder none.wav"),
@@ -443,3 +459,10 @@ def test_shell_completion_offers_the_commands() -> None:
         [sys.executable, "-m", "dacformer"], env=os.environ | asked, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["textures", "train"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_can_be_shown_for_each_shell(monkeypatch: pytest.MonkeyPatch, run: Run, shell: str) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # the shell is named, as a person may
+    code, out, _ = run("--show-completion", shell)
+    assert code == 0 and "_DACFORMER_COMPLETE" in out and "dacformer" in out

@@ -4,9 +4,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
+from dacformer.codec.training.config import CodecTrainingConfig, SoundSource
 from dacformer.config import (
-    CodecTrainingConfig,
     Config,
     SamplingConfig,
     Settings,
@@ -213,6 +214,19 @@ def test_codec_training_round_trip_is_exact(tmp_path: Path) -> None:
     assert load_config(tmp_path / "c.yaml", kind=CodecTrainingConfig) == config
     assert "!!" not in (tmp_path / "c.yaml").read_text()
     assert yaml.safe_load((tmp_path / "c.yaml").read_text())["speeds"] == list(config.speeds)
+
+
+@pytest.mark.parametrize("kind", [Config, CodecTrainingConfig, SoundSource, LiveMapping])
+def test_every_setting_says_what_it_is(kind: type[Settings]) -> None:
+    """Notebooks show the text, and the documentation site does."""
+
+    def undocumented(section: type[BaseModel]) -> list[str]:
+        found = [f"{section.__name__}.{name}" for name, field in section.model_fields.items() if not field.description]
+        below = [field.annotation for field in section.model_fields.values()]
+        sections = [each for each in below if isinstance(each, type) and issubclass(each, BaseModel)]
+        return found + [name for each in sections for name in undocumented(each)]
+
+    assert undocumented(kind) == []
 
 
 def test_sections_refuse_unknown_keys_everywhere() -> None:

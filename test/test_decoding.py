@@ -75,7 +75,7 @@ LIES: dict[str, tuple[str, Callable[[], bytes], int | str]] = {
 
 
 @pytest.mark.parametrize(("name", "make", "said"), LIES.values(), ids=LIES)
-def test_what_is_there_counts_and_not_what_is_stated(
+def test_length_is_counted_not_taken_from_header(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[], bytes], said: int | str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -91,7 +91,7 @@ def test_what_is_there_counts_and_not_what_is_stated(
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
-def test_a_cut_mp3_is_as_long_as_what_is_left_of_it(tmp_path: Path, share: float) -> None:
+def test_truncated_mp3_has_length_of_remainder(tmp_path: Path, share: float) -> None:
     soundfile.write(tmp_path / "a.mp3", NOISE, RATE)
     whole = sound.read_audio(tmp_path / "a.mp3", RATE)
     os.truncate(tmp_path / "a.mp3", round(share * (tmp_path / "a.mp3").stat().st_size))
@@ -106,7 +106,7 @@ def test_a_cut_mp3_is_as_long_as_what_is_left_of_it(tmp_path: Path, share: float
 @pytest.mark.parametrize(
     "subtype", ["GSM610", "IMA_ADPCM", "MS_ADPCM", "G721_32", "ULAW", "PCM_24", "PCM_U8", "DOUBLE"]
 )
-def test_codecs_that_cannot_seek_and_all_others_are_read(tmp_path: Path, subtype: str) -> None:
+def test_open_sound_reads_codecs_that_cannot_seek(tmp_path: Path, subtype: str) -> None:
     wave = 0.5 * np.sin(2 * np.pi * 200 * np.arange(16000) / 8000)
     soundfile.write(tmp_path / "a.wav", wave, 8000, subtype=subtype)
     read = sound.read_audio(tmp_path / "a.wav", 8000)
@@ -115,7 +115,7 @@ def test_codecs_that_cannot_seek_and_all_others_are_read(tmp_path: Path, subtype
 
 
 @pytest.mark.parametrize("rate", [1, 8, RATES[0] - 1, RATES[1] + 1, 2_000_000_000])
-def test_an_impossible_rate_is_refused_at_once(tmp_path: Path, rate: int) -> None:
+def test_open_sound_refuses_impossible_rate(tmp_path: Path, rate: int) -> None:
     (tmp_path / "a.wav").write_bytes(wav(rate=rate))
     started = time.perf_counter()
     with pytest.raises(UserError, match=f"sample rate of {rate} Hz. Expected 1000 to 1000000 Hz"):
@@ -124,13 +124,13 @@ def test_an_impossible_rate_is_refused_at_once(tmp_path: Path, rate: int) -> Non
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_the_lowest_and_the_highest_rate_are_taken(tmp_path: Path, rate: int) -> None:
+def test_open_sound_accepts_lowest_and_highest_rate(tmp_path: Path, rate: int) -> None:
     (tmp_path / "a.wav").write_bytes(wav(rate=rate))
     assert len(sound.read_audio(tmp_path / "a.wav", RATE)) == pytest.approx(30000 * RATE / rate, abs=1)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "loop", "dangling link", "no permission"])
-def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+def test_open_sound_refuses_non_files_without_waiting(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.wav"
     with socket.socket(socket.AF_UNIX) as server:
         if kind == "pipe":
@@ -149,7 +149,7 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, kind: s
                 ask(path)
 
 
-def test_more_than_bytes_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mono_blocks_refuse_more_frames_than_bytes_can_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.flac"
     soundfile.write(path, np.zeros(20 * RATE), RATE)
     assert measure(path).frames == 20 * RATE
@@ -160,9 +160,7 @@ def test_more_than_bytes_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest
         measure(path)
 
 
-def test_a_large_file_is_described_by_its_header_where_that_is_possible(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_describe_file_uses_header_of_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dacformer.audio._COUNTED_BYTES", 1000)
     (tmp_path / "a.flac").write_bytes(flac(0))
@@ -196,7 +194,7 @@ LEVELS: dict[str, tuple[np.ndarray, str, str | None]] = {
 
 
 @pytest.mark.parametrize(("audio", "subtype", "said"), LEVELS.values(), ids=LEVELS)
-def test_what_cannot_be_heard_is_said(tmp_path: Path, audio: np.ndarray, subtype: str, said: str | None) -> None:
+def test_problem_names_unusable_sound(tmp_path: Path, audio: np.ndarray, subtype: str, said: str | None) -> None:
     soundfile.write(tmp_path / "a.wav", audio, RATE, subtype=subtype)
     problem = measure(tmp_path / "a.wav").problem()
     assert problem is None if said is None else problem is not None and re.search(said, problem)

@@ -24,7 +24,7 @@ from dacformer.files import (
 )
 
 
-def test_a_sound_that_is_there_is_not_overwritten_unasked(tmp_path: Path) -> None:
+def test_new_file_adds_number_to_existing_name(tmp_path: Path) -> None:
     names = []
     for _ in range(3):
         names.append(new_file(tmp_path / "take.wav").name)
@@ -39,7 +39,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def test_written_files_have_the_permissions_of_the_umask(tmp_path: Path, umask: int) -> None:
+def test_replacing_uses_permissions_of_umask(tmp_path: Path, umask: int) -> None:
     write_text(tmp_path / "text", "a")
     write_safetensors(tmp_path / "weights", {"a": torch.zeros(2, 3).T})
     assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
@@ -49,12 +49,12 @@ def test_written_files_have_the_permissions_of_the_umask(tmp_path: Path, umask: 
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "é" * 127 + "x"])
-def test_the_longest_name_is_written(tmp_path: Path, name: str) -> None:
+def test_replacing_writes_longest_name(tmp_path: Path, name: str) -> None:
     write_text(tmp_path / name, "a")
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_fails_leaves_nothing_and_what_was_there(tmp_path: Path) -> None:
+def test_replacing_keeps_old_file_on_failure(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "old")
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a") as part:
         part.write_text("half")
@@ -65,7 +65,7 @@ def test_what_fails_leaves_nothing_and_what_was_there(tmp_path: Path) -> None:
 # The folder of a training
 
 
-def test_a_folder_takes_one_training_at_a_time(tmp_path: Path) -> None:
+def test_training_folder_takes_one_training_at_a_time(tmp_path: Path) -> None:
     with training_folder(tmp_path / "run"):
         with pytest.raises(UserError, match="Another training is writing to"), training_folder(tmp_path / "run"):
             pass
@@ -75,7 +75,7 @@ def test_a_folder_takes_one_training_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_process_that_is_killed_leaves_no_lock(tmp_path: Path) -> None:
+def test_training_folder_lock_ends_with_killed_process(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from dacformer.files import training_folder\n"
         "with training_folder(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
@@ -89,7 +89,7 @@ def test_a_process_that_is_killed_leaves_no_lock(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("run", "problem"), [("file", "File exists"), ("file/below", "Not a directory"), ("x" * 300, "File name too long")]
 )
-def test_what_cannot_be_a_folder_is_one_line(tmp_path: Path, run: str, problem: str) -> None:
+def test_training_folder_refuses_impossible_folder_in_one_line(tmp_path: Path, run: str, problem: str) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(UserError, match=f"cannot be written \\({problem}\\).*run=runs/NAME"),
@@ -98,7 +98,7 @@ def test_what_cannot_be_a_folder_is_one_line(tmp_path: Path, run: str, problem: 
         pass
 
 
-def test_a_disk_that_is_full_is_one_line(tmp_path: Path) -> None:
+def test_full_disk_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"\(No space left on device\).*Make room"), training_folder(tmp_path / "run"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -142,14 +142,14 @@ def fill(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["folder", "file/x", "file/y/x", "a" * 300, "pipe", "a\0b"])
-def test_what_cannot_be_written_is_refused_before(tmp_path: Path, name: str) -> None:
+def test_check_writable_refuses_impossible_file(tmp_path: Path, name: str) -> None:
     fill(tmp_path)
     with pytest.raises(UserError, match=r"^Cannot write [^\n]*\.$"):
         check_writable(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["file", "new", "new/er/x", "folder/x", "🐝", "a" * 255])
-def test_what_can_be_written_is_let_be(tmp_path: Path, name: str) -> None:
+def test_check_writable_changes_nothing(tmp_path: Path, name: str) -> None:
     fill(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     check_writable(tmp_path / name)
@@ -157,7 +157,7 @@ def test_what_can_be_written_is_let_be(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_what_may_not_be_changed_is_refused(tmp_path: Path) -> None:
+def test_check_writable_refuses_read_only_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch(mode=0o400)
     with pytest.raises(UserError, match="may not be changed"):
         check_writable(tmp_path / "file")
@@ -166,7 +166,7 @@ def test_what_may_not_be_changed_is_refused(tmp_path: Path) -> None:
         check_writable(tmp_path / "new")
 
 
-def test_the_system_is_asked_why_in_one_line(tmp_path: Path) -> None:
+def test_write_error_has_reason_of_system(tmp_path: Path) -> None:
     fill(tmp_path)
     with (
         pytest.raises(UserError, match=r"Cannot write .*file/x: (Not a directory|File exists)"),

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @given(st.integers(0, 100), st.integers(1, 40), st.integers(1, 5))
-def test_parts_cover_everything_once_and_are_as_long_as_asked(length: int, at_least: int, threads: int) -> None:
+def test_in_parallel_slices_cover_range_once(length: int, at_least: int, threads: int) -> None:
     parts: list[slice] = []
     with patch.object(torch, "get_num_threads", return_value=threads):
         in_parallel(parts.append, length, at_least)
@@ -28,7 +28,7 @@ def test_parts_cover_everything_once_and_are_as_long_as_asked(length: int, at_le
     assert len(parts) <= threads
 
 
-def test_what_fails_in_another_thread_is_raised() -> None:
+def test_in_parallel_raises_exception_of_thread() -> None:
     def work(part: slice) -> None:
         if part.start:
             raise ValueError("the second part")
@@ -61,7 +61,7 @@ for module in (compiled, snake):
 
 
 @pytest.mark.heavy
-def test_under_make_test_avx2_no_kernel_holds_a_512_bit_instruction(tmp_path: Path) -> None:
+def test_avx2_kernels_hold_no_512_bit_instruction(tmp_path: Path) -> None:
     settings = re.search(r"^AVX2 :=((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert settings is not None
     pairs = dict(word.split("=", 1) for word in settings[1].replace("\\\n", " ").split())

@@ -1,14 +1,19 @@
 """The notebooks hold calls and prose, run from top to bottom as they are, and take parameters."""
 
 import ast
+import base64
+import io
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
+import soundfile
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -60,9 +65,20 @@ def execute(clone: Path, name: str, **parameters: Any) -> Any:
     )
 
 
-def html_of(notebook: Any) -> list[str]:
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    return ["".join(output.data["text/html"]) for output in outputs if "text/html" in output.get("data", {})]
+def sounds_by_cell(notebook: Any) -> dict[str, int]:
+    """How many sounds each cell shows; every `<audio>` of a page must hold one that can be played and is not silent."""
+    counts: dict[str, int] = {}
+    for cell in notebook.cells:
+        shown = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
+        page = "".join(map("".join, shown))
+        sources = re.findall(r'<audio controls[^>]* src="data:audio/flac;base64,([^"]+)"', page)
+        assert len(sources) == page.count("<audio"), f"{cell.id}: a player without a sound"
+        for source in sources:
+            audio, rate = soundfile.read(io.BytesIO(base64.b64decode(source)))
+            assert rate == 44100 and len(audio) > 0.1 * rate and np.abs(audio).max() > 1e-4, cell.id
+        if sources:
+            counts[cell.id] = len(sources)
+    return counts
 
 
 @pytest.mark.heavy
@@ -70,7 +86,7 @@ def html_of(notebook: Any) -> list[str]:
 def test_train_runs_from_top_to_bottom(clone: Path) -> None:
     done = execute(clone, "Train.ipynb", overrides=QUICK, clips_per_class=1, seconds=0.5)
     assert (clone / "runs" / "sm" / "checkpoints" / "step_0000004").is_dir()
-    assert sum("<audio" in page for page in html_of(done)) >= 3  # real clips, live samples, takes
+    assert sounds_by_cell(done) == {"listen-data": 4, "train": 4, "hear": 4}  # clips, samples, takes of four classes
     errors = [out.text for cell in done.cells for out in cell.get("outputs", []) if out.get("name") == "stderr"]
     assert not any("Warning" in text for text in errors), errors
 
@@ -82,7 +98,9 @@ def test_ckpt_runs_on_its_own_and_trains_what_is_missing(clone: Path) -> None:
     assert {path.name for path in (clone / "runs" / "sm" / "takes").iterdir()} == {
         "take", "take.dac", "take.wav", "kept.wav",
     }  # fmt: skip
-    assert sum("<audio" in page for page in html_of(done)) >= 5  # take, decoded, sweep, morph, stream
+    assert sounds_by_cell(done) == {
+        "take": 1, "decode": 2, "sweep": 10, "morph": 1, "go-on": 6, "loop": 2, "stream": 1, "live-take": 1,
+    }  # fmt: skip
     outputs = [out for cell in done.cells for out in cell.get("outputs", [])]
     assert sum("application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in outputs) >= 2  # both panels
 

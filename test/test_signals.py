@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -35,6 +37,24 @@ def test_ending_cleanly_runs_cleanup_and_exits_with_128_and_the_number(received:
         finally:
             cleaned.append(True)
     assert stopped.value.code == 128 + number and cleaned and not received
+
+
+class Finalized:
+    """Sends a signal when it is freed, where Python swallows what its handler raises."""
+
+    def __del__(self) -> None:
+        send(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("received")
+def test_ending_cleanly_ends_although_a_finalizer_swallowed_the_exit() -> None:
+    usual = sys.unraisablehook
+    with pytest.raises(SystemExit) as stopped, ending_cleanly():
+        Finalized()
+        for _ in range(500):
+            time.sleep(0.01)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert sys.unraisablehook is usual
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

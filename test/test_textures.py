@@ -25,7 +25,7 @@ def faulty(audio: np.ndarray) -> np.ndarray:
     return audio
 
 
-def test_names_and_parameters():
+def test_textures_have_names_and_parameters():
     parameters = {name: texture.parameter for name, texture in TEXTURES.items()}
     assert parameters == {
         "pistons": "rate",
@@ -41,7 +41,7 @@ def test_names_and_parameters():
 
 
 @pytest.mark.parametrize("name", TEXTURES)
-def test_same_arguments_same_samples(name):
+def test_synthesize_is_reproducible(name):
     first = synthesize(name, 0.5, 0.3, seed=1)
     assert np.array_equal(first, synthesize(name, 0.5, 0.3, seed=1))
     for other in (synthesize(name, 0.5, 0.3, seed=2), synthesize(name, 0.6, 0.3, seed=1)):
@@ -50,7 +50,7 @@ def test_same_arguments_same_samples(name):
 
 @pytest.mark.parametrize("name", TEXTURES)
 @pytest.mark.parametrize("value", [0, 1])
-def test_level(name, value):
+def test_synthesize_level(name, value):
     audio = synthesize(name, value, 4.0)
     assert 0.04 < np.sqrt(np.mean(audio**2)) < 0.25
     assert np.abs(audio).max() < 1
@@ -58,7 +58,7 @@ def test_level(name, value):
 
 
 @pytest.mark.parametrize("name", TEXTURES)
-def test_stationary(name):
+def test_synthesize_is_stationary(name):
     """The beginning and the end are as loud as the middle, on average over many excerpts."""
     clips = np.stack([synthesize(name, 0.5, 2.0, 16_000, seed) for seed in range(16)])
     power = np.mean(clips.reshape(16, 4, -1) ** 2, axis=(0, 2))  # in each half second
@@ -73,7 +73,7 @@ def test_stationary(name):
     sample_rate=st.sampled_from([MIN_SAMPLE_RATE, 22_050, 24_000, 44_100, 48_000]),
     seed=st.integers(0, 2**31),
 )
-def test_any_arguments(name, value, seconds, sample_rate, seed):
+def test_synthesize_accepts_any_valid_arguments(name, value, seconds, sample_rate, seed):
     audio = synthesize(name, value, seconds, sample_rate, seed)
     assert audio.shape == (round(seconds * sample_rate),)
     assert audio.dtype == np.float32
@@ -91,7 +91,7 @@ def test_any_arguments(name, value, seconds, sample_rate, seed):
         ({"seed": -1}, "seed = -1"),
     ],
 )
-def test_errors_say_what_to_do(arguments, message):
+def test_synthesize_errors_say_what_to_do(arguments, message):
     with pytest.raises(ValueError, match=message):
         synthesize(**{"name": "rain", "value": 0.5} | arguments)
 

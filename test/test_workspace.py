@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dacformer.config import CodecTrainingConfig, Config, load_config
+from dacformer.codec.training.config import CodecTrainingConfig
+from dacformer.config import Config, load_config
 from dacformer.errors import UserError
 from dacformer.workspace import find_settings, shipped_settings, write_workspace
 

@@ -63,8 +63,10 @@ def replay(file: Annotated[Path, typer.Argument(help="In runs/torture/findings."
         from torture.campaign import Unit
 
         campaign._bench = bench
-        for found in do_unit(Unit(finding.kind, range(finding.number, finding.number + 1)))[1]:
+        again = do_unit(Unit(finding.kind, range(finding.number, finding.number + 1)))[1]
+        for found in again:
             print(found.error, found.where, found.detail, sep="\n")
+        print(f"Found again: {len(again)}.")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from dacformer import audio as sound
-from dacformer import cli
 from dacformer.checkpoint import load_checkpoint, load_state
+from dacformer.cli.commands import info
 from dacformer.codec import load_codec, read_dac, write_dac
-from dacformer.config import CodecTrainingConfig, Config, TrainingConfig, load_config, save_config
+from dacformer.codec.training.config import CodecTrainingConfig
+from dacformer.config import Config, TrainingConfig, load_config, save_config
 from dacformer.data.batches import TrainingCrops, ValidationSegments
 from dacformer.data.check import check_sounds
 from dacformer.data.dataset import load_dataset
@@ -50,7 +51,7 @@ def try_mapping(path: Path, workshop: Workshop) -> None:
 
 def try_dac(path: Path, workshop: Workshop) -> None:
     """Tells of a `.dac` file, decodes it, writes it again."""
-    cli.info(path)
+    info(path)
     file = read_dac(path)
     assert file.codes.min() >= 0, "a negative code"
     again = read_dac(write_dac(path.with_name("again.dac"), file))
@@ -69,7 +70,7 @@ def try_sound(path: Path, workshop: Workshop) -> None:
     _perturb(0)
     assert np.array_equal(first, second), "read twice, it is not the same sound: memory that nobody wrote"
     assert np.isfinite(first).all(), "NaN or infinity came through"
-    cli.info(path)
+    info(path)
     check_sounds(path)
     encode_file(path, workshop.codec)
 
@@ -92,7 +93,7 @@ def try_labels(path: Path, workshop: Workshop) -> None:
 def try_dataset(path: Path, workshop: Workshop) -> None:
     """Tells of a data set, and draws from it."""
     folder = path.parent
-    cli.info(folder)
+    info(folder)
     dataset = load_dataset(folder)
     crops = TrainingCrops(dataset, 8, TrainingConfig(), 4)
     segments = ValidationSegments(dataset, 8, 4)
@@ -106,7 +107,7 @@ def try_dataset(path: Path, workshop: Workshop) -> None:
 def try_checkpoint(path: Path, workshop: Workshop) -> None:
     """Tells of a run, and loads its model."""
     run = path.parents[2]
-    cli.info(run)
+    info(run)
     load_checkpoint(run, "last")
 
 
@@ -148,11 +149,11 @@ def try_metrics(path: Path, workshop: Workshop) -> None:
 def try_take(path: Path, workshop: Workshop) -> None:
     """Opens a take, shows it, goes on with it, cuts it, saves it again."""
     if path.suffix == ".wav":
-        cli.info(path)
+        info(path)
         return
     place = path if path.suffix == ".dac" else path.parent
     if path.suffix == ".dac":
-        cli.info(path)
+        info(path)
     take = workshop.synth.load_take(place)
     repr(take)
     take.history._repr_html_()

@@ -1,4 +1,4 @@
-"""Loading a codec, and what a codec does: `encode`, `decode`, and both in pieces."""
+"""The codec: load it, encode audio into codes, decode codes into audio, in one piece or in chunks."""
 
 import hashlib
 import json
@@ -26,38 +26,40 @@ if TYPE_CHECKING:
     from dac.model.dac import DAC
 
 EMBEDDED = {"small": Path(__file__).parent / "weights" / "small.safetensors"}
-"""Codecs whose weights are in the package."""
+"""Weight files of the codecs in the package, by name."""
 
 PRETRAINED = ("44khz", "24khz", "16khz")
 """Codecs whose weights `descript-audio-codec` downloads on first use."""
 
 PIECE_CHANNELS = 172 * 1536
-"""Longer codes are decoded piece by piece, so many frames times channels at once: 2 s with the full-size codec, which
-needs 100 MB for each second, and 12 s with `small`, which is narrower."""
+"""Longest chunk that is decoded at once, in frames times decoder channels.
+
+This is 2 s for the full-size codec, which needs 100 MB for each second, and 12 s for the narrower `small`.
+"""
 
 
 class Codec:
-    """Waveform <-> codes.
+    """Turns audio into codes and codes into audio.
 
     Attributes:
         model: The `dac.DAC` behind it, in evaluation mode, rebuilt by `optimize_for_inference`.
-        identity: Name and SHA-256 of the weights. Codes of one identity are noise to every other.
+        identity: Name and start of the weights' SHA-256. Codes of one identity are noise to every other.
         sample_rate: In Hz.
         hop_length: Samples per frame.
-        num_codebooks: Codebooks used, `K`.
-        codebook_size: Entries of each, `V`.
+        num_codebooks: Codebooks in use, `K`.
+        codebook_size: Size of a codebook, `V`.
     """
 
     def __init__(
         self, model: "DAC", identity: str, num_codebooks: int | None = None, precision: torch.dtype = torch.float32
     ) -> None:
-        """Wraps a model; `load_codec` is the usual way.
+        """Wraps a model and optimizes it for inference, in place. `load_codec` calls this.
 
         Args:
             model: A `dac.DAC`.
             identity: Name and hash of its weights.
-            num_codebooks: Use only the first so many; all of them if None.
-            precision: Of the decoder. The encoder keeps float32: codes must not depend on it.
+            num_codebooks: Use only the first `num_codebooks`; all of them if None.
+            precision: Dtype of the decoder. The encoder stays in float32, so codes do not depend on it.
         """
         keep_freed_memory()
         self.model = optimize_for_inference(model.eval().requires_grad_(False))
@@ -75,11 +77,11 @@ class Codec:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.model.parameters()).device
 
     def to(self, device: str | torch.device) -> "Codec":
-        """Moves the weights; returns itself.
+        """Moves the weights to a device and returns this codec.
 
         Raises:
             UserError: There is no such device here.
@@ -106,22 +108,22 @@ class Codec:
         return self.model.encode(audio, self.num_codebooks)[1]
 
     def encode_blocks(self, blocks: Iterable[np.ndarray], chunk_frames: int = 860) -> Iterator[np.ndarray]:
-        """Encodes a sound of any length in bounded memory, to the codes it has when encoded in one piece.
+        """Encodes a sound of any length in bounded memory; the codes equal those of `encode` on the whole.
 
         Args:
-            blocks: Pieces `(n,)` float32 of the sound, at `sample_rate`.
+            blocks: Consecutive pieces `(n,)` float32 of the sound, at `sample_rate`.
             chunk_frames: Frames encoded together.
 
         Yields:
-            Codes `(K, t)` int64, to be laid end to end.
+            Consecutive codes `(K, t)` int64.
         """
         context = _encoder_context_frames(self.model.encoder)
         hop = self.hop_length
         held = np.zeros(0, np.float32)
-        left = 0  # frames at the head of `held` that are only context
+        left = 0  # frames at the start of `held` that are only context
         for block in blocks:
             held = np.concatenate([held, block])
-            # Encode once a chunk and the context on its right are there.
+            # Encode as soon as a chunk and its right context are there.
             while len(held) >= (left + chunk_frames + context) * hop:
                 codes = self._encode_mono(held[: (left + chunk_frames + context) * hop])
                 yield codes[:, left : left + chunk_frames]
@@ -138,7 +140,7 @@ class Codec:
         """Turns codes into audio.
 
         Args:
-            codes: `(B, K, T)` integers in `[0, V)`; `K` may be any number up to the codec's own.
+            codes: `(B, K, T)` integers in `[0, V)`; `K` may be smaller than the codec's.
 
         Returns:
             `(B, 1, T * hop_length)` float32.
@@ -153,13 +155,13 @@ class Codec:
 
     @torch.inference_mode()
     def latents(self, codes: Tensor) -> Tensor:
-        """What the decoder makes sound of: the sum of the codes' vectors.
+        """Computes the latents of codes: the sum of their codebook vectors, the decoder's input.
 
         Args:
             codes: As in `decode`.
 
         Returns:
-            `(B, D, T)`, of the decoder's precision.
+            `(B, latent_dim, T)`, in the decoder's dtype.
         """
         return decoder_input(self.model, codes.to(self.device))
 
@@ -169,7 +171,7 @@ class Codec:
         return lag_frames(self.model.decoder)
 
     def stream_decoder(self, batch_size: int = 1) -> StreamDecoder:
-        """Starts decoding a stream: `push` codes, get the audio that they complete; `flush` at its end."""
+        """Starts decoding a stream: `push` codes to get the audio that they complete; `flush` at the end."""
         return StreamDecoder(self.model, batch_size, self.hop_length)
 
     @torch.inference_mode()
@@ -204,7 +206,7 @@ class Codec:
             try:
                 chunks = codes.split(file.chunk_length, dim=-1)
                 audio = torch.cat([self._decode(chunk).cpu() for chunk in chunks], dim=-1)
-            except RuntimeError as error:  # of a convolution that is wider than what it is given
+            except RuntimeError as error:  # raised by a convolution that is wider than its input
                 raise UserError(
                     f"The file's chunks are of {file.chunk_length} frames, the last of {chunks[-1].shape[-1]}: too "
                     f"short for {self.identity}. It is damaged, or of another codec."
@@ -222,7 +224,7 @@ class Codec:
 
 
 def describe_origin(file: DacFile) -> str:
-    """What a file says of where its codes come from, where it does not say which codec made them."""
+    """Says what is known of the codes' origin, for a file that does not name its codec."""
     form = f"one sequence of {file.num_frames} frames" if file.padding else f"chunks of {file.chunk_length} frames"
     return (
         f"The file does not say which codec made it (K={file.num_codebooks}, codes up to {file.codes.max()}, {form}, "
@@ -238,9 +240,10 @@ def load_codec(
     Args:
         name: `small` (in the package), `44khz`, `24khz` or `16khz` (downloaded once by `descript-audio-codec`), or
             the path of a weight file: `.safetensors` of `dacformer.codec.train`, or `.pth` of `dac`.
-        num_codebooks: Use only the first so many codebooks; all of them if None.
-        precision: Of the decoder. `torch.bfloat16` is 1.5 to 2 times faster on a CPU that computes with it, at an error
-            of about 1 %; `torch.float32`, exact to 1e-5, is the default, as it is fast enough to play with `small`.
+        num_codebooks: Use only the first `num_codebooks`; all of them if None.
+        precision: Dtype of the decoder. `torch.bfloat16` is 1.5 to 2 times faster on a CPU that has
+            instructions for it, at an error of about 1 %. `torch.float32` is exact to 1e-5 and fast enough
+            to play live with `small`.
 
     Returns:
         The codec, on the CPU.
@@ -263,7 +266,7 @@ def load_codec(
     try:
         if config.n_codebooks > len(weights):
             raise ValueError(f"{config.n_codebooks} codebooks in {len(weights)} tensors")
-        with torch.device("meta"):  # no memory for sizes that may be a lie
+        with torch.device("meta"):  # allocates nothing for sizes that may be false
             states = build_model(config).state_dict()
         if {key: value.shape for key, value in states.items()} != {key: value.shape for key, value in weights.items()}:
             raise ValueError("other tensors, or of other shapes")
@@ -287,10 +290,10 @@ def build_model(config: CodecConfig) -> "DAC":
 
 
 def save_weights(path: str | Path, config: CodecConfig, weights: dict[str, Tensor]) -> None:
-    """Writes a codec as `.safetensors`: the weights, and the sizes as metadata. Refuses sizes that do not fit them.
+    """Writes a codec as `.safetensors`: the weights, and the sizes as metadata.
 
     Raises:
-        UserError: The weights are not those of a codec of these sizes; nothing is written.
+        UserError: The weights do not fit the sizes; nothing is written.
     """
     try:
         build_model(config).load_state_dict(weights)
@@ -315,14 +318,14 @@ def _read_safetensors(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
 
 
 def _read_pth(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
-    """A weight file as `dac` publishes it: `{"state_dict": ..., "metadata": {"kwargs": sizes}}`."""
+    """Reads a weight file as `dac` publishes it: `{"state_dict": ..., "metadata": {"kwargs": sizes}}`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a file that is none, torch has much to say
+            warnings.simplefilter("ignore")  # torch warns at length about a file that is no checkpoint
             contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         sizes = dict(contents["metadata"]["kwargs"])
         weights = dict(contents["state_dict"])
-    except Exception as error:  # of a file that is no pickle, or a hostile one, torch's reader raises anything
+    except Exception as error:  # for a broken or hostile pickle, torch's reader raises anything
         raise UserError(
             f"{path} is not a weight file of descript-audio-codec, or is damaged. Give one of "
             f"{', '.join([*EMBEDDED, *PRETRAINED])}, or a file of weights: .safetensors or .pth."
@@ -343,7 +346,7 @@ def _download(name: str) -> Path:
 
 
 def _encoder_context_frames(encoder: nn.Module) -> int:
-    """A bound on the frames on either side that a code depends on: the reach of all layers, both sides together."""
+    """Bounds the encoder's receptive field in frames to either side (by both sides together)."""
     step, reach = 1, 0  # in samples of the input
     for module in encoder.modules():
         if isinstance(module, nn.Conv1d):

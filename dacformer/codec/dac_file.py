@@ -1,8 +1,8 @@
-"""The `.dac` file: as `python -m dac` writes it, read without executing what it contains.
+"""`.dac` files, as `python -m dac` writes them, read without executing what they contain.
 
-A `.dac` file is a NumPy `.npy` file whose one element is a pickled dict: `codes` and `metadata`. A pickle is a
-program; ours is run by an unpickler that knows NumPy arrays and scalars, dicts, lists and strings, and
-refuses every other name.
+A `.dac` file is a NumPy `.npy` file whose one element is a pickled dict with `codes` and `metadata`. A
+pickle can run code. The unpickler here knows NumPy arrays and scalars, dicts, lists and strings, and
+refuses everything else.
 """
 
 import io
@@ -21,32 +21,33 @@ from dacformer.files import replacing
 DAC_SUFFIX = ".dac"
 
 DAC_VERSION = "1.0.0"
-"""The version that descript-audio-codec writes into its files and demands when reading."""
+"""Version that descript-audio-codec writes into its files and requires when it reads them."""
 
 MOST_RATE, MOST_DB, MOST_SAMPLES = 1_000_000, 200.0, 2**53
-"""No sound has a higher sample rate in Hz, or a level further from 0 dB: decoding would fill the memory with it."""
+"""Largest sample rate in Hz, distance of a level from 0 dB, and length in samples. Larger values are refused,
+because decoding them would fill the memory."""
 
 _MAGIC = b"\x93NUMPY"
 _SOUNDS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b"ID3", b".snd", b"caff", b"\xff\xfb")
-"""What sound files begin with."""
+"""First bytes of sound files."""
 
 
 @dataclass(frozen=True)
 class DacFile:
-    """Codes and what is needed to turn them back into the sound they were.
+    """Codes, and what is needed to decode them to the original length, rate and level.
 
     Attributes:
         codes: `(channels, K, T)` int64 in `[0, V)`.
-        sample_rate: Of the original sound, in Hz.
-        original_length: Of the original sound, in samples at `sample_rate`.
-        input_db: The original loudness in LUFS; decoding restores it.
+        sample_rate: Sample rate of the original sound, in Hz.
+        original_length: Length of the original sound, in samples at `sample_rate`.
+        input_db: Loudness of the original in LUFS; decoding restores it.
         chunk_length: Frames that are decoded together.
-        channels: Of the original sound.
-        padding: True: the codes are one sequence in time, one frame per hop. False (written by `python -m dac`
-            for sounds longer than its window): chunks that overlap, to be decoded one by one without padding.
-        gain_db: What the sound was amplified by before it was encoded; 0 where it is not known.
-        codec: Identity of the codec that made the codes; '' where it is not known (files of `python -m dac`).
-        recipe: How generated codes came about, as JSON; '' for encoded ones.
+        channels: Channels of the original sound.
+        padding: True: the codes are one sequence, one frame per hop. False (`python -m dac` on sounds
+            longer than its window): chunks that overlap, to be decoded one by one without padding.
+        gain_db: Gain applied before encoding; 0 if not known.
+        codec: Identity of the codec that made the codes; '' if not known (files of `python -m dac`).
+        recipe: How generated codes were made, as JSON; '' for encoded ones.
     """
 
     codes: np.ndarray
@@ -62,20 +63,20 @@ class DacFile:
 
     @property
     def num_codebooks(self) -> int:
-        """Codebooks per frame, `K`."""
+        """Number of codebooks, `K`."""
         return self.codes.shape[1]
 
     @property
     def num_frames(self) -> int:
-        """Frames, `T`."""
+        """Number of frames, `T`."""
         return self.codes.shape[2]
 
 
 def same_codec(one: str, other: str) -> bool:
-    """Whether two identities are of one codec.
+    """Tells whether two identities are of one codec.
 
-    An identity is a name and a hash of the weights. Of codes that were imported without the weights only the name is
-    known, such as `44khz`; it stands for the published weights of that name.
+    An identity is a name and a hash of the weights. For codes that were imported without the weights it is
+    only a name, such as `44khz`, which stands for the published weights.
     """
     names = {one.rpartition("-")[0], other.rpartition("-")[0]} - {""}
     return one == other or bool({one, other} & names)
@@ -85,14 +86,14 @@ def write_dac(path: str | Path, file: DacFile) -> Path:
     """Writes a `.dac` file that `python -m dac decode` reads too; whole or not at all.
 
     Args:
-        path: Where to; must end in `.dac`.
-        file: What to write.
+        path: Path of the file; must end in `.dac`.
+        file: Contents.
 
     Returns:
         The path.
 
     Raises:
-        UserError: It could not be read again: impossible contents. Nothing is written.
+        UserError: The contents are impossible, so the file could not be read again. Nothing is written.
     """
     path = Path(path)
     try:
@@ -131,7 +132,7 @@ def dac_bytes(file: DacFile) -> bytes:
 
 
 def read_dac(path: str | Path) -> DacFile:
-    """Reads a `.dac` file, ours or one of `python -m dac`, without executing pickles.
+    """Reads a `.dac` file of dacformer or `python -m dac`, without executing its pickle.
 
     Args:
         path: The file.
@@ -215,7 +216,7 @@ def _check(file: DacFile) -> None:
 
 
 def _unpickle_npy(data: bytes) -> dict[str, Any]:
-    """The one object in an object-typed `.npy` file; raises on anything else."""
+    """Returns the dict in an object-typed `.npy` file; raises on anything else."""
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -230,14 +231,14 @@ def _unpickle_npy(data: bytes) -> dict[str, Any]:
 
 
 class _ArrayType:
-    """Stands for `numpy.ndarray` in a pickle, which may name the type, but not make one of any size."""
+    """Stands for `numpy.ndarray` in a pickle, which may name the type but not make an array of any size."""
 
     def __init__(self, *_: object) -> None:
         raise pickle.UnpicklingError("it makes an array without contents: refused")
 
 
 def _empty_array(kind: type, shape: tuple[int, ...], _: bytes) -> np.ndarray:
-    """`numpy.core.multiarray._reconstruct` as NumPy's own pickles call it: empty, before its state is set."""
+    """Replaces `numpy.core.multiarray._reconstruct`: makes only the empty array that NumPy's own pickles make."""
     if kind is not _ArrayType or shape != (0,):
         raise pickle.UnpicklingError(f"it makes an array of shape {shape} without contents: refused")
     return np.empty(0)
@@ -246,10 +247,11 @@ def _empty_array(kind: type, shape: tuple[int, ...], _: bytes) -> np.ndarray:
 class _NumpyUnpickler(pickle._Unpickler):
     """Unpickles NumPy arrays and scalars in plain containers, and nothing that could run code.
 
-    It is Python's own unpickler in Python: the one in C cannot be looked into, and allocates what a file claims.
+    It extends Python's pure-Python unpickler, which is slow. The one in C cannot be extended this far and
+    allocates whatever size a file claims.
     """
 
-    # NumPy 1 and 2 name the same functions differently. None of them executes what it is given.
+    # NumPy 1 and 2 name the same functions differently. None of them runs code from the pickle.
     _ALLOWED = frozenset(
         (module, name)
         for module, names in {
@@ -273,7 +275,7 @@ class _NumpyUnpickler(pickle._Unpickler):
     append: Callable[[Any], None]
 
     def _load_build(self) -> None:
-        """Sets an object's state. A type whose state lies about itself would have NumPy take data for pointers."""
+        """Sets an object's state. A false state of a dtype would make NumPy read data as pointers."""
         state, target = self.stack[-1], self.stack[-2]
         if isinstance(target, np.dtype):
             own = target.__reduce__()[2]
@@ -287,7 +289,7 @@ class _NumpyUnpickler(pickle._Unpickler):
         pickle._Unpickler.dispatch[pickle.BUILD[0]](self)  # pyright: ignore[reportArgumentType]
 
     def _load_bytearray8(self) -> None:
-        """Reads an array of bytes; Python's own way allocates whatever length the file claims."""
+        """Reads an array of bytes. Python's own method allocates whatever length the file claims."""
         length = int.from_bytes(self.read(8), "little")
         data = self.read(length)
         if len(data) != length:

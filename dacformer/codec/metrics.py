@@ -1,4 +1,4 @@
-"""How near a codec comes to what it was given: the measures of its training and of its report.
+"""Metrics of a codec, for its training and its report: spectral distances, level, perplexity.
 
 `K` codebooks, `V` codebook size, `T` frames, `N` samples.
 """
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from dacformer import audio as sound
 
 LEVEL_RMS = 0.1
-"""Root mean square that recordings are brought to, in training and in measurements."""
+"""Root mean square of recordings after normalization, in training and in measurements."""
 
 
 def load_recording(path: Path, sample_rate: int, speed: float = 1.0) -> np.ndarray:
-    """Reads a recording for training or measuring: trailing silence cut, brought to `LEVEL_RMS`.
+    """Reads a recording, cuts trailing silence, and scales it to `LEVEL_RMS`.
 
     Args:
         path: A sound file.
         sample_rate: In Hz.
-        speed: 2 is an octave higher and half as long.
+        speed: Playback speed; 2 is an octave higher and half as long.
 
     Returns:
         `(N,)` float32.
@@ -33,12 +33,12 @@ def load_recording(path: Path, sample_rate: int, speed: float = 1.0) -> np.ndarr
 
 
 def at_level(audio: np.ndarray) -> np.ndarray:
-    """Brings audio `(N,)` to `LEVEL_RMS`; silence stays silence."""
+    """Scales audio `(N,)` to `LEVEL_RMS`; silence stays silence."""
     return (audio * (LEVEL_RMS / max(float(np.sqrt(np.mean(audio**2))), 1e-5))).astype(np.float32)
 
 
 def mel_loss() -> nn.Module:
-    """The seven-scale mel distance that descript-audio-codec trains with (arXiv:2306.06546, section 3.4)."""
+    """Makes the seven-scale mel distance of descript-audio-codec (arXiv:2306.06546, section 3.4)."""
     from dac.nn.loss import MelSpectrogramLoss
 
     return MelSpectrogramLoss(
@@ -53,21 +53,21 @@ def mel_loss() -> nn.Module:
 
 
 def stft_loss() -> nn.Module:
-    """The two-scale spectral distance of descript-audio-codec, magnitudes and their logarithms."""
+    """Makes the two-scale spectral distance of descript-audio-codec: magnitudes and their logarithms."""
     from dac.nn.loss import MultiScaleSTFTLoss
 
     return MultiScaleSTFTLoss()
 
 
 def make_comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict[str, float]]:
-    """Makes what compares a sound with its original.
+    """Makes a function that compares a decoded sound with its original.
 
     Args:
         sample_rate: In Hz.
 
     Returns:
-        `(decoded (N,), original (N,)) -> result`: `mel` and `stft`, distances, 0 for the same sound; `level_db`, RMS
-        over RMS.
+        `(decoded (N,), original (N,)) -> result`, with the distances `mel` and `stft` (0 for equal sounds)
+        and `level_db`, the RMS of the decoded over that of the original.
     """
     from audiotools import AudioSignal
 
@@ -85,7 +85,7 @@ def make_comparison(sample_rate: int) -> Callable[[np.ndarray, np.ndarray], dict
 
 
 def perplexity(codes: Tensor, codebook_size: int) -> Tensor:
-    """How many entries of each codebook are in use: the exponential of the entropy of its codes.
+    """Computes how many codes of each codebook are in use: the exponential of their entropy.
 
     Args:
         codes: `(B, K, T)`.

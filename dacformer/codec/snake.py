@@ -1,4 +1,7 @@
-"""DAC's activation in one pass over memory: in torch's parts it takes half the time of a small decoder."""
+"""Snake, DAC's activation, in one pass over memory.
+
+As five torch operations it takes half of a small decoder's time.
+"""
 
 import math
 
@@ -8,11 +11,11 @@ from torch import Tensor, nn
 
 from dacformer.jit import compiled_in_order, in_parallel
 
-_TILE = 1024  # numbers worked on at a time: they stay in the nearest cache
+_TILE = 1024  # numbers computed at a time: they stay in the first-level cache
 _TILES_WORTH_A_THREAD = 64
 _C0, _C1, _C2, _C3, _C4, _C5, _C6, _C7 = (
     np.float32((-1) ** n * 2 ** (2 * n + 1) / math.factorial(2 * n + 2)) for n in range(8)
-)  # sin(r)^2 / r^2 as a series in r^2; what follows is less than 3e-8 for |r| <= pi / 2
+)  # series of sin(r)^2 / r^2 in r^2; the remainder is below 3e-8 for |r| <= pi / 2
 _PI_HIGH = np.float32(3.140625)  # so few bits that its small multiples are exact (Cody & Waite)
 _PI_LOW = np.float32(math.pi - 3.140625)
 _ONE_OVER_PI = np.float32(1.0 / math.pi)
@@ -25,7 +28,7 @@ class Snake(nn.Module):
     inverse: Tensor
 
     def __init__(self, alpha: Tensor) -> None:
-        """Takes the slopes `(1, channels, 1)`."""
+        """Makes the activation with slopes `alpha` `(1, channels, 1)`."""
         super().__init__()
         self.register_buffer("alpha", alpha)
         self.register_buffer("inverse", (alpha + 1e-9).reciprocal())
@@ -35,7 +38,7 @@ class Snake(nn.Module):
         ]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Works on `(B, channels, N)`; the input is left as it is."""
+        """Applies the activation to `x` `(B, channels, N)`; leaves `x` unchanged."""
         samples_first = x.mT
         fit = x.device.type == "cpu" and x.dtype in _IN_ONE_PASS and samples_first.is_contiguous()
         if fit and not x.requires_grad:
@@ -43,7 +46,7 @@ class Snake(nn.Module):
         return (x * self.alpha).sin_().square_().mul_(self.inverse).add_(x)
 
     def _in_one_pass(self, x: Tensor) -> Tensor:
-        """Works on `(B, N, channels)`, as the decoder's convolutions lay it out."""
+        """Applies the activation to a contiguous `(B, N, channels)`, the layout of `fast.Conv`."""
         snake, bits = _IN_ONE_PASS[x.dtype]  # numpy has no bfloat16
         out = torch.empty_like(x)
         numbers, results = x.view(-1).view(bits).numpy(), out.view(-1).view(bits).numpy()
@@ -69,7 +72,7 @@ def _snake_of(x: np.float32, alpha: np.float32, inverse: np.float32) -> np.float
 
 @compiled_in_order
 def _snake_float32(x: np.ndarray, alpha: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
-    """`(n,)` float32; slopes `(t,)` repeat every `t` numbers."""
+    """Applies Snake to `(n,)` float32; slopes `(t,)` repeat every `t` numbers."""
     for start in range(0, len(x), len(alpha)):
         given, made = x[start : start + len(alpha)], out[start : start + len(alpha)]
         for i in range(len(given)):
@@ -78,7 +81,7 @@ def _snake_float32(x: np.ndarray, alpha: np.ndarray, inverse: np.ndarray, out: n
 
 @compiled_in_order
 def _snake_bfloat16(x: np.ndarray, alpha: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
-    """As `_snake_float32`, on the bits of bfloat16, `(n,)` uint16."""
+    """Applies Snake to bfloat16, given as its bits `(n,)` uint16."""
     bits = np.empty(len(alpha), np.uint32)
     numbers = bits.view(np.float32)
     for start in range(0, len(x), len(alpha)):
@@ -87,7 +90,7 @@ def _snake_bfloat16(x: np.ndarray, alpha: np.ndarray, inverse: np.ndarray, out: 
             bits[i] = np.uint32(given[i]) << np.uint32(16)
         for i in range(len(given)):
             numbers[i] = _snake_of(numbers[i], alpha[i], inverse[i])
-        for i in range(len(given)):  # to the nearest, to the even one of two
+        for i in range(len(given)):  # round to nearest, ties to even
             odd = (bits[i] >> np.uint32(16)) & np.uint32(1)
             made[i] = np.uint16((bits[i] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 

@@ -1,10 +1,10 @@
-"""Exact streaming through DAC's convolutions: push pieces, get what is complete so far.
+"""Streaming decoder, exact: codes go in chunk by chunk, and the samples that they complete come out.
 
-A convolution with padding p needs p samples of the future, so a stream lags behind by p per layer. Each layer here
-keeps the left context that its next output needs and nothing else: no sample is computed twice, memory is constant,
-and the pieces laid end to end are the whole-file result.
+A convolution with padding p needs p samples of the future, so a stream lags by p per layer. Each layer
+keeps the left context that its next output needs and nothing else. So no sample is computed twice,
+memory is constant, and the chunks laid end to end are the whole-file result.
 
-All shapes are `(B, channels, n)`; a piece may be of any length, also 0.
+All shapes are `(B, channels, n)`; a chunk may have any length, also 0.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 class StreamLayer(Protocol):
-    """Something that sound flows through."""
+    """A layer that is fed chunk by chunk."""
 
     def push(self, x: Tensor) -> Tensor:
-        """Takes the next piece, gives the output that it completes."""
+        """Feeds the next chunk and returns the output that it completes."""
         ...
 
     def flush(self) -> Tensor | None:
-        """Gives the output that only the end of the stream completes (None: there is none)."""
+        """Ends the stream and returns the remaining output; None if there is none."""
         ...
 
 
 class _Pointwise:
-    """A layer without context: activations."""
+    """Streams a layer without context: an activation."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -45,7 +45,7 @@ class _Pointwise:
 
 
 class _Conv:
-    """A strided or dilated convolution; holds the input that its next output begins with."""
+    """Streams a strided or dilated convolution; keeps the input that its next output begins with."""
 
     def __init__(self, module: Conv, batch_size: int) -> None:
         self.module = module
@@ -66,7 +66,7 @@ class _Conv:
 
 
 class _ConvTranspose:
-    """An upsampling convolution; holds the tail that the next input still adds to."""
+    """Streams a transposed convolution; keeps the tail that the next input adds to."""
 
     def __init__(self, module: ConvTranspose, batch_size: int) -> None:
         self.module = module
@@ -95,7 +95,7 @@ class _ConvTranspose:
 
 
 class _Residual:
-    """`x + block(x)`: holds `x` back until the slower branch has caught up."""
+    """Streams `x + block(x)`; keeps `x` until the block's output for it is complete."""
 
     def __init__(self, block: "_Chain") -> None:
         self.block = block
@@ -116,7 +116,7 @@ class _Residual:
 
 
 class _Chain:
-    """Layers one after the other."""
+    """Streams several layers, one after the other."""
 
     def __init__(self, layers: list[StreamLayer]) -> None:
         self.layers = layers
@@ -137,12 +137,12 @@ class _Chain:
 
 
 def _join(*pieces: Tensor) -> Tensor:
-    """Lays pieces end to end, in the layout of `Conv`, which `torch.cat` would give up."""
+    """Concatenates along time and keeps the memory layout of `Conv`, which `torch.cat` alone would change."""
     return torch.cat([piece.mT for piece in pieces], dim=1).mT
 
 
 def _stream(module: nn.Module, batch_size: int) -> StreamLayer:
-    """The streaming twin of a module of `dac`; shares its weights."""
+    """Makes the streaming form of a module of `dac`; it shares the weights."""
     from dac.model.dac import ResidualUnit
 
     if isinstance(module, Conv):
@@ -158,17 +158,17 @@ def _stream(module: nn.Module, batch_size: int) -> StreamLayer:
 
 
 class StreamDecoder:
-    """Codes in, audio out, frame by frame or in pieces of any size, in constant memory.
+    """Decodes a stream of codes, in chunks of any size and constant memory.
 
-    The pieces laid end to end equal the whole-file decoding of the codes laid end to end.
+    The output chunks laid end to end equal the decoding of all codes in one piece.
 
     Attributes:
-        delay_frames: How far audio lags behind codes: a sample is complete once so many frames that
-            follow its own have been pushed (10 for `44khz`, 11 for `small`).
+        delay_frames: Lag of audio behind codes, in frames: a sample is complete once this many frames
+            after its own have been pushed (10 for `44khz`, 11 for `small`).
     """
 
     def __init__(self, model: "DAC", batch_size: int, hop_length: int) -> None:
-        """Starts a stream.
+        """Starts a stream of codes.
 
         Args:
             model: A `dac.DAC` in evaluation mode, rebuilt by `optimize_for_inference`.
@@ -183,13 +183,13 @@ class StreamDecoder:
 
     @torch.inference_mode()
     def push(self, codes: Tensor) -> Tensor:
-        """Takes the next frames.
+        """Feeds the next frames.
 
         Args:
             codes: `(B, K, t)` integers in `[0, V)`, `t >= 0`.
 
         Returns:
-            `(B, 1, n)` float32: the samples that these frames complete.
+            The samples that these frames complete, `(B, 1, n)` float32.
         """
         if codes.shape[-1] == 0:
             return torch.zeros(len(codes), 1, 0, device=codes.device)
@@ -201,7 +201,7 @@ class StreamDecoder:
         """Ends the stream.
 
         Returns:
-            `(B, 1, n)`: the rest, so that all pieces together are `frames * hop_length` samples.
+            The remaining samples, `(B, 1, n)` float32; all chunks together are `frames * hop_length`.
         """
         rest = self._chain.flush()
         assert rest is not None
@@ -215,7 +215,7 @@ class StreamDecoder:
 
 
 def lag_frames(decoder: nn.Module) -> int:
-    """Frames of the future that an output sample needs, summed over the decoder's layers."""
+    """Computes the look-ahead of an output sample in frames, summed over the decoder's layers."""
     rate, lag = 1.0, 0.0  # samples per frame at the current depth; lag in frames
     for module in decoder.modules():
         if isinstance(module, nn.ConvTranspose1d):

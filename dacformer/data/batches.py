@@ -1,7 +1,7 @@
-"""Excerpts of a data set, as tensors.
+"""Training crops and validation segments of a dataset, as tensors.
 
-Which excerpt is drawn, what is dropped and what is corrupted depends on the seed and the excerpt's number and on
-nothing else: training that is resumed, or shared among processes, sees the same excerpts as training that is not.
+A crop, and what is dropped and replaced in it, depends on the seed and the crop's number and on nothing
+else. So training that is resumed, or shared among processes, sees the same crops as training that is not.
 
 Shapes: `K` codebooks, `T` frames of a segment, `C` width of a condition.
 """
@@ -15,28 +15,28 @@ from dacformer.config import TrainingConfig
 from dacformer.data.dataset import Dataset, evenly_spaced
 
 Batch = dict[str, Tensor]
-"""`codes` and `heard` `(K, T)` int64, `condition` `(T or 1, C)` float32, `mask` `(T,)` bool (True: count it)."""
+"""One item: `codes` and `input_codes` `(K, T)` int64, `condition` `(T or 1, C)` float32, and `mask` `(T,)` bool, True
+where a frame counts in the loss. The loader stacks items along a first axis `B`."""
 
 
 FILES_HELD = 4096
-"""As many files are held in memory; of larger sets the others are read when they are drawn."""
+"""Most files in memory; the files of larger datasets are read when they are drawn."""
 
 
 class TrainingCrops(TorchDataset[Batch]):
-    """Random excerpts of the training files: excerpt number `i` is always the same.
+    """Random crops of the training files; crop number `i` is always the same.
 
-    A file is drawn as often as segments fit into it (at least once), so a short file counts as much as one segment
-    of a long one.
+    The chance of a file is proportional to the number of segments that fit into it (at least one).
     """
 
     def __init__(self, dataset: Dataset, segment_frames: int, training: TrainingConfig, num_excerpts: int) -> None:
-        """Prepares to draw.
+        """Reads the codes of the `train` rows, if they are few enough to stay in memory.
 
         Args:
-            dataset: To draw from; its `train` rows.
-            segment_frames: `T`. Shorter files are padded, and the padding masked.
-            training: Seed, dropouts and corruption.
-            num_excerpts: How many there are.
+            dataset: The dataset; its `train` rows are used.
+            segment_frames: Frames of a crop, `T`. Shorter files are padded, and the padding is masked.
+            training: Seed, dropout, splice and noise settings.
+            num_excerpts: Number of crops.
         """
         self.dataset = dataset
         self.rows = dataset.split("train")
@@ -50,14 +50,14 @@ class TrainingCrops(TorchDataset[Batch]):
         self._files = self.rows["file"].to_numpy()
         self._classes = self.rows["class"].to_numpy()
         self._rows_of = {name: np.flatnonzero(self._classes == name) for name in dataset.conditions.classes}
-        if len(self.rows) <= FILES_HELD:  # now, so that a damaged file is found before anything else happens
+        if len(self.rows) <= FILES_HELD:  # now, so that a damaged file is found before training starts
             for row in range(len(self.rows)):
                 self.codes(row)
         weights = np.ceil(dataset.frames_of(self.rows) / segment_frames)
         self._cumulative = np.cumsum(weights) / weights.sum()
 
     def codes(self, row: int) -> np.ndarray:
-        """The codes of a row, `(K, T)` uint16: two bytes a code, so an hour of sound is 2.5 MB."""
+        """Returns the codes of a row, `(K, T)` uint16: two bytes a code, 2.5 MB for an hour of sound."""
         if row not in self._held:
             if len(self._held) >= FILES_HELD:
                 self._held.clear()
@@ -66,7 +66,7 @@ class TrainingCrops(TorchDataset[Batch]):
 
     @property
     def sample_of_codes(self) -> np.ndarray:
-        """Codes to count, `(K, T)`: of all files, or of as many as are held, spread over them."""
+        """Codes for code statistics, `(K, T)` uint16: of all files, or of `FILES_HELD` evenly spaced ones."""
         return np.concatenate([self.codes(row) for row in evenly_spaced(len(self.rows), FILES_HELD)], axis=1)
 
     def __len__(self) -> int:
@@ -98,7 +98,7 @@ class TrainingCrops(TorchDataset[Batch]):
         }
 
     def _excerpt(self, row: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Codes `(K, T)` from anywhere in a file, and their mask `(T,)`."""
+        """Draws codes `(K, T)` from a random place in a file, and their mask `(T,)`."""
         codes = self.codes(row)
         start = int(rng.integers(0, max(codes.shape[1] - self.segment_frames, 0) + 1))
         return _segment(codes, start, self.segment_frames)
@@ -106,7 +106,7 @@ class TrainingCrops(TorchDataset[Batch]):
     def _splice(
         self, row: int, codes: np.ndarray, mask: np.ndarray, condition: np.ndarray, rng: np.random.Generator
     ) -> None:
-        """Lets an excerpt of a row go over into another file, of its class or of any, at any frame; in place."""
+        """Replaces a crop's end, from a random frame, by a crop of another file, of its class or any; in place."""
         alike = self._rows_of[self._classes[row]]
         other = int(rng.choice(alike) if rng.random() < 0.5 else rng.integers(len(self.rows)))
         next_codes, next_mask = self._excerpt(other, rng)
@@ -115,7 +115,7 @@ class TrainingCrops(TorchDataset[Batch]):
         codes[:, at:], mask[at:], condition[at:] = next_codes[:, :rest], next_mask[:rest], self._conditions[other]
 
     def _corrupt(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Replaces a random share of the frames by random codes, so that the model learns not to trust its past."""
+        """Replaces a random share of the frames by random codes: input noise."""
         share = rng.uniform(0.0, self.training.input_noise)
         replaced = rng.random(codes.shape[1]) < share
         noise = rng.integers(0, self.dataset.info.codebook_size, codes.shape)
@@ -123,20 +123,20 @@ class TrainingCrops(TorchDataset[Batch]):
 
 
 class ValidationSegments(TorchDataset[Batch]):
-    """The validation files (the training files, if there are none), cut into segments; nothing is random."""
+    """Validation files cut into segments, without randomness; training files if there are no validation files."""
 
     def __init__(self, dataset: Dataset, segment_frames: int, limit: int) -> None:
-        """Cuts.
+        """Reads the files and cuts them into segments.
 
         Args:
-            dataset: Its `val` rows.
-            segment_frames: `T`.
-            limit: At most so many segments, taken from the files in turn.
+            dataset: The dataset; its `val` rows are used.
+            segment_frames: Frames of a segment, `T`.
+            limit: Most segments, taken from the files in turn.
         """
         rows = dataset.split("val")
         rows = rows if len(rows) else dataset.split("train")
         rows = rows.iloc[evenly_spaced(len(rows), limit)]
-        # Round after round, one segment from each file, so that a limit leaves no class out.
+        # Segments are taken in rounds, one from each file, so that a limit leaves no class out.
         rounds: dict[int, list[Batch]] = {}
         for _, row in rows.iterrows():
             codes = dataset.codes(row["file"])
@@ -151,7 +151,7 @@ class ValidationSegments(TorchDataset[Batch]):
 
     @property
     def codes(self) -> np.ndarray:
-        """All codes that are measured, `(K, T)` int64."""
+        """All codes that count in the validation loss, `(K, T)` int64."""
         return np.concatenate([item["codes"][:, item["mask"]].numpy() for item in self.items], axis=1)
 
     def __len__(self) -> int:
@@ -162,7 +162,7 @@ class ValidationSegments(TorchDataset[Batch]):
 
 
 def _segment(codes: np.ndarray, start: int, segment_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts `(K, T)` int64 from `start`, padded with zeros, and the mask `(T,)` of what is no padding."""
+    """Cuts `(K, T)` int64 from `start`, padded with zeros, and its mask `(T,)`, False in the padding."""
     piece = codes[:, start : start + segment_frames].astype(np.int64)
     missing = segment_frames - piece.shape[1]
     return np.pad(piece, ((0, 0), (0, missing))), np.arange(segment_frames) < piece.shape[1]

@@ -1,4 +1,4 @@
-"""Sounds that look broken, before anything is made of them."""
+"""Checks recordings for defects before they are encoded."""
 
 import hashlib
 from pathlib import Path
@@ -9,22 +9,22 @@ import pandas as pd
 from dacformer import audio as sound
 from dacformer.errors import UserError
 
-CLIPPED_SHARE = 1e-4  # of samples that stand still at the largest value, where that is near full scale
-STILL = 4  # samples in a row
-OFFSET = 0.02  # of full scale
+CLIPPED_SHARE = 1e-4  # share of samples that rest at the largest value, if that is near full scale
+STILL = 4  # samples at the largest value in a row
+OFFSET = 0.02  # mean, as a share of full scale
 SHORTEST_SECONDS = 0.1
 
 
 def check_sounds(folder: str | Path) -> pd.DataFrame:
-    """Looks through a folder for sounds that are broken or suspicious.
+    """Finds sounds in a folder that are broken or suspicious.
 
     Args:
         folder: Searched with all its subfolders.
 
     Returns:
-        A row per sound: `file` (below the folder), `seconds`, `peak`, and `problem`, what is wrong, or empty: cannot be
-        read, holds nothing to hear (see `Measured.problem`), is very short, clipped, off centre (a constant is added to
-        it), or the same sound as another.
+        One row per sound: `file` (relative to the folder), `seconds`, `peak`, and `problem`, empty if there is none. A
+        problem is: unreadable, without usable sound (see `Measured.problem`), very short, clipped, off centre (a
+        constant offset), or the same samples as another sound.
 
     Raises:
         UserError: The folder does not exist, or holds no sound.
@@ -48,7 +48,7 @@ def check_sounds(folder: str | Path) -> pd.DataFrame:
 
 
 def _look_at(path: Path) -> tuple[float, float, list[str], str]:
-    """Length in seconds, peak, what is wrong, and a digest of the samples; in bounded memory."""
+    """Measures length in seconds, peak, problems, and a digest of the samples; in bounded memory."""
     digest, total, measured = hashlib.sha256(), 0.0, sound.Measured()
     for block in sound.read_blocks(path, None, measured=measured):
         digest.update(np.clip(np.round(block * 2**15), -(2**15), 2**15 - 1).astype(np.int16).tobytes())
@@ -68,7 +68,7 @@ def _look_at(path: Path) -> tuple[float, float, list[str], str]:
 
 
 def _still(largest: np.ndarray) -> int:
-    """How many samples begin a run of `STILL` at the largest value: a clipped wave rests there."""
+    """Counts the samples that begin a run of `STILL` at the largest value, as clipping makes them."""
     if len(largest) < STILL:
         return 0
     return int(np.lib.stride_tricks.sliding_window_view(largest, STILL).all(axis=1).sum())

@@ -1,4 +1,4 @@
-"""A data set on disk: `dataset.yaml` (facts), `manifest.csv` (rows) and `.dac` files."""
+"""Dataset on disk: `dataset.yaml` (what all files share), `manifest.csv` (a row per file) and `.dac` files."""
 
 import csv
 import os
@@ -22,27 +22,27 @@ INFO_FILE, MANIFEST_FILE = "dataset.yaml", "manifest.csv"
 SPLITS = ("train", "val")
 COLUMNS = ("file", "class", "split")
 FRAMES_COLUMN = "frames"
-"""The manifest's own columns, `frames` may be missing; every other is a parameter."""
+"""The manifest's own columns; `frames` may be missing. Every other column is a parameter."""
 
 
 Decibels = Annotated[float, Field(ge=-200.0, le=200.0)]
 
 
 class DatasetInfo(Settings):
-    """What all files of a data set have in common; travels into every checkpoint."""
+    """Properties that all files of a dataset share; stored in every checkpoint."""
 
     codec: str
     """Identity of the codec that made the codes."""
     codec_name: str
-    """What `load_codec` finds it by."""
+    """Name by which `load_codec` finds the codec."""
     sample_rate: PositiveInt
     hop_length: PositiveInt
     num_codebooks: PositiveInt
     codebook_size: PositiveInt
     made_by: str = ""
-    """The command that made the data set."""
+    """Command that made the dataset."""
     level_offset_db: dict[str, Decibels] = {}
-    """How much louder the codes of each class sound than its recordings, in the mean; taken back at generation."""
+    """Mean loudness of each class's codes minus that of its recordings, in dB; subtracted at generation."""
 
     @property
     def frame_rate(self) -> float:
@@ -52,13 +52,13 @@ class DatasetInfo(Settings):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set, opened.
+    """An open dataset.
 
     Attributes:
         path: Its folder.
         info: From `dataset.yaml`.
         rows: From `manifest.csv`: `file`, `class`, `split` and a column per parameter (NaN: unknown).
-        conditions: Classes and parameters, with the ranges that the training rows span.
+        conditions: Classes and parameters, with their ranges in the training rows.
     """
 
     path: Path
@@ -67,21 +67,21 @@ class Dataset:
     conditions: Conditions
 
     def split(self, name: str) -> pd.DataFrame:
-        """The rows of one split, `train` or `val`."""
+        """Returns the rows of one split, `train` or `val`."""
         return self.rows[self.rows["split"] == name].reset_index(drop=True)
 
     def read(self, file: str) -> DacFile:
-        """Reads one of its `.dac` files, and checks that it fits the facts.
+        """Reads a `.dac` file of the dataset and checks it against `info` and the manifest.
 
         Args:
-            file: As in the manifest.
+            file: Path in the manifest.
 
         Returns:
-            The file.
+            The contents of the file.
 
         Raises:
-            UserError: The file is missing, damaged, or has codes of another shape than the data set or the manifest
-                states.
+            UserError: The file is missing or damaged, or its codec, codebooks or length differ from what the dataset
+                or the manifest states.
         """
         contents = read_dac(self.path / file)
         if contents.num_frames != self._stated_frames.get(file, contents.num_frames):
@@ -91,64 +91,63 @@ class Dataset:
             )
         if contents.codec and not same_codec(contents.codec, self.info.codec):
             raise UserError(
-                f"{self.path / file} holds codes of {contents.codec}, but the data set is of {self.info.codec}. "
+                f"{self.path / file} holds codes of {contents.codec}, but the dataset is of {self.info.codec}. "
                 f"Encode it again."
             )
         if contents.num_codebooks < self.info.num_codebooks or contents.codes.max() >= self.info.codebook_size:
             raise UserError(
                 f"{self.path / file} has {contents.num_codebooks} codebooks and codes up to {contents.codes.max()}, "
-                f"but the data set is of K={self.info.num_codebooks}, V={self.info.codebook_size}. Encode it again."
+                f"but the dataset is of K={self.info.num_codebooks}, V={self.info.codebook_size}. Encode it again."
             )
         return contents
 
     @cached_property
     def _stated_frames(self) -> dict[str, int]:
-        """Frames by file, where the manifest has them."""
+        """Frames by file; empty if the manifest does not state them."""
         if FRAMES_COLUMN not in self.rows:
             return {}
         return dict(zip(self.rows["file"], self.rows[FRAMES_COLUMN], strict=True))
 
     def codes(self, file: str) -> np.ndarray:
-        """The codes of one file, `(K, T)` int64 (the first channel's)."""
+        """Reads the codes of one file (the first channel's), `(K, T)` int64."""
         return self.read(file).codes[0, : self.info.num_codebooks]
 
     def condition(self, row: "pd.Series[float]") -> np.ndarray:
-        """The condition of one row, `(1, C)` float32."""
+        """Makes the condition of one row, `(1, C)` float32."""
         return self.encode_rows(row.to_frame().T)
 
     def encode_rows(self, rows: pd.DataFrame) -> np.ndarray:
-        """The conditions of rows, `(len(rows), C)` float32."""
+        """Makes the conditions of rows, `(len(rows), C)` float32."""
         check_classes(self, rows)
         weights = {name: (rows["class"] == name).to_numpy(float) for name in self.conditions.classes}
         values = {name: rows[name].to_numpy(float) for name in self.conditions.parameters}
         return self.conditions.encode(weights, values)
 
     def frames_of(self, rows: pd.DataFrame) -> np.ndarray:
-        """How long rows are, `(len(rows),)` int64; read from the files where the manifest does not say."""
+        """Returns the number of frames of rows, `(len(rows),)` int64; from the files if the manifest lacks them."""
         if FRAMES_COLUMN in rows:
             return rows[FRAMES_COLUMN].to_numpy(np.int64)
         return np.array([self.codes(file).shape[1] for file in rows["file"]])
 
 
 def load_dataset(path: str | Path) -> Dataset:
-    """Opens a data set.
+    """Opens a dataset.
 
     Args:
         path: Its folder.
 
     Returns:
-        The data set; codes are read when they are asked for.
+        The dataset; codes are read on demand.
 
     Raises:
-        UserError: The folder or one of its two tables is missing or broken, a row names a file that is not
-            there, or there is nothing to train on.
+        UserError: The folder, `dataset.yaml` or the manifest is missing or broken, a row names a file that does not
+            exist, or there are no training rows.
     """
     path = Path(path)
     manifest = path / MANIFEST_FILE
     if not manifest.is_file() or not (path / INFO_FILE).is_file():
         raise UserError(
-            f"{path} is no data set (it needs {INFO_FILE} and {MANIFEST_FILE}). "
-            f"Make one: dacformer encode SOUNDS {path}"
+            f"{path} is no dataset (it needs {INFO_FILE} and {MANIFEST_FILE}). Make one: dacformer encode SOUNDS {path}"
         )
     info = load_config(path / INFO_FILE, kind=DatasetInfo)
     rows, parameters = _read_manifest(manifest)
@@ -164,15 +163,15 @@ def load_dataset(path: str | Path) -> Dataset:
 
 
 def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The rows, checked, and which of their columns are parameters."""
+    """Reads and checks the rows; returns them and the names of their parameter columns."""
     try:
         rows = pd.read_csv(manifest, dtype=str, keep_default_na=False).fillna("")  # as text: a class may be called None
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            # pandas gives other names to columns without one, or with the same.
+            # pandas renames columns with no name or the same name.
             header = next(filter(None, csv.reader(file)))
     except (pd.errors.ParserError, pd.errors.EmptyDataError, csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{manifest} cannot be read as a table: {error}") from error
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes cells beyond the header's for names of rows
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes extra cells as names of rows
         raise UserError(f"{manifest} has rows with more cells than its {len(header)} columns. Remove them.")
     for name in header:
         if not name.strip() or header.count(name) > 1:
@@ -192,9 +191,9 @@ def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
     for name in rows["class"].unique():
         check_name(name, "class", str(manifest))
     _refuse(manifest, rows["split"], ~rows["split"].isin(SPLITS), f"is no split. Expected one of: {', '.join(SPLITS)}")
-    away = rows["file"].str.contains(r"^[/\\]|\.\.|:")  # may lead away; a path for each of a million rows takes long
+    away = rows["file"].str.contains(r"^[/\\]|\.\.|:")  # may lead away; a million paths take long to make
     away[away] = rows["file"][away].map(_leads_away)
-    _refuse(manifest, rows["file"], away, "leads out of the data set's folder")
+    _refuse(manifest, rows["file"], away, "leads out of the dataset's folder")
     twice = rows["file"].duplicated(keep=False)
     if twice.any():
         numbers = " and ".join(str(row + 2) for row in np.flatnonzero(rows["file"] == rows["file"][twice].iloc[0]))
@@ -203,7 +202,7 @@ def _read_manifest(manifest: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _numbers(manifest: Path, column: "pd.Series[str]") -> "pd.Series[float]":
-    """The numbers of a column, NaN where a cell is empty."""
+    """Converts a column to numbers, NaN for an empty cell."""
     numbers = pd.to_numeric(column, errors="coerce").astype(float)
     known = ~column.str.strip().str.lower().isin(["", "nan"])
     _refuse(manifest, column, known & numbers.isna(), "is no number")
@@ -212,23 +211,25 @@ def _numbers(manifest: Path, column: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _refuse(manifest: Path, column: "pd.Series[str]", wrong: "pd.Series[bool]", problem: str) -> None:
-    """Names the first row whose cell is wrong, as a spreadsheet counts."""
+    """Raises a `UserError` that names the first row with a wrong cell, counted as in a spreadsheet."""
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise UserError(f"{manifest}, row {row + 2}: {column.name} '{column.iloc[row]}' {problem}.")
 
 
 def _leads_away(file: str) -> bool:
-    """Whether a path is no path below a folder, on any system."""
-    path = PureWindowsPath(file)  # knows both kinds of slashes
+    """Tells whether a path could lead out of its folder, on any system."""
+    path = PureWindowsPath(file)  # accepts both kinds of slashes
     return bool(path.root) or ".." in path.parts or bool(Path(file).drive)
 
 
 def _missing(path: Path, files: "pd.Series[str]") -> list[str]:
-    """Those that are not there. Each folder is listed once: a million questions would take minutes on a network.
+    """Returns the files that do not exist.
+
+    It lists each folder once; asking for a million files one by one takes minutes on a network.
 
     Raises:
-        UserError: One is a link that leads out of the data set's folder.
+        UserError: A file is a link that leads out of the dataset's folder.
     """
     there: dict[str, set[str]] = {}
     missing = []
@@ -242,7 +243,7 @@ def _missing(path: Path, files: "pd.Series[str]") -> list[str]:
 
 
 def _names_in(path: Path, folder: str) -> set[str]:
-    """What is in a folder of a data set."""
+    """Returns the names in a folder of a dataset; refuses links that lead out of it."""
     root = path.resolve()
     if not (path / folder).is_dir():
         return set()
@@ -251,13 +252,13 @@ def _names_in(path: Path, folder: str) -> set[str]:
     for target in [folder, *(f"{folder}/{name}" for name, is_link in names.items() if is_link)]:
         if not (path / target.lstrip("/")).resolve().is_relative_to(root):
             raise UserError(
-                f"{path / target.lstrip('/')} leads out of the data set's folder. Put the file itself there."
+                f"{path / target.lstrip('/')} leads out of the dataset's folder. Put the file itself there."
             )
     return set(names)
 
 
 def conditions_in(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
-    """Classes and parameter ranges of the training rows (a class only in `val` could never be learned)."""
+    """Returns classes and parameter ranges of the training rows; a class only in `val` cannot be learned."""
     train = rows[rows["split"] == "train"]
     ranges = {}
     for name in parameters:
@@ -272,15 +273,15 @@ def conditions_in(rows: pd.DataFrame, parameters: list[str]) -> Conditions:
 
 
 def evenly_spaced(count: int, limit: int) -> np.ndarray:
-    """At most `limit` of the numbers from 0 to `count - 1`, evenly spread: `(min(count, limit),)` int64, in order."""
+    """Returns at most `limit` evenly spaced integers from 0 to `count - 1`: `(min(count, limit),)` int64, in order."""
     return np.linspace(0, count - 1, min(count, limit)).round().astype(int)
 
 
 def check_classes(dataset: Dataset, rows: pd.DataFrame) -> None:
-    """Refuses rows of classes that training does not have.
+    """Refuses rows of classes that have no training rows.
 
     Raises:
-        UserError: Such a row; its file is named.
+        UserError: There is such a row; the message names its file.
     """
     unknown = rows[~rows["class"].isin(dataset.conditions.classes)]
     if len(unknown):
@@ -292,15 +293,15 @@ def check_classes(dataset: Dataset, rows: pd.DataFrame) -> None:
 
 
 def unigram_nll(train: np.ndarray, measured: np.ndarray, codebook_size: int) -> np.ndarray:
-    """How well one could do without listening: by knowing only how often each code is used.
+    """Computes the NLL of a unigram model, which predicts each code by how often it is used.
 
     Args:
-        train: `(K, T)`, codes to count.
-        measured: `(K, T')`, codes to predict.
+        train: Codes to count, `(K, T)`.
+        measured: Codes to predict, `(K, T')`.
         codebook_size: `V`.
 
     Returns:
-        `(K,)`, mean negative log-likelihood in nats per code, one added to every count.
+        Mean NLL of each codebook in nats per code, `(K,)`; counts are smoothed by adding one.
     """
     counts = np.stack([np.bincount(row, minlength=codebook_size) for row in train]) + 1.0  # (K, V)
     log_probability = np.log(counts / counts.sum(axis=1, keepdims=True))

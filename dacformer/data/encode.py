@@ -1,4 +1,4 @@
-"""From a folder of sounds to a data set: label, split, encode, write. Can be interrupted and repeated."""
+"""Makes a dataset from a folder of sounds: label, split, encode, write. It can be interrupted and repeated."""
 
 import warnings
 from dataclasses import dataclass
@@ -23,16 +23,16 @@ __all__ = ["EncodingReport", "encode_file", "encode_folder", "split_recordings"]
 
 @dataclass(frozen=True)
 class EncodingReport:
-    """What became of a folder of sounds.
+    """Result of encoding a folder of sounds.
 
     Attributes:
-        encoded: How many `.dac` files were made now.
-        reused: How many were there already.
-        skipped: Sounds that could not be encoded, and why.
-        renewed: How many of `encoded` had been made before, of other bytes or with other settings, or were damaged.
-        gone: How many sounds have left the folder since, and the data set with it.
-        kept: How many rows of the data set are of other folders.
-        left_out: What else is in the folder, in words.
+        encoded: Number of `.dac` files made now.
+        reused: Number of `.dac` files that existed already.
+        skipped: Sounds that could not be encoded, with the reasons.
+        renewed: Number of `encoded` that replaced files of other bytes or settings, or damaged ones.
+        gone: Number of sounds that have left the folder since, and now the dataset.
+        kept: Number of rows of the dataset that are of other folders.
+        left_out: Other files in the folder, in words.
     """
 
     encoded: int
@@ -44,10 +44,10 @@ class EncodingReport:
     left_out: str = ""
 
     def remarks(self) -> list[str]:
-        """What else is worth knowing, a sentence each."""
+        """Returns remarks for the user, one sentence each."""
         sentences = [
             (self.renewed, f"encoded again, as sound or settings have changed or codes were damaged: {self.renewed}"),
-            (self.gone, f"no longer in the folder, and taken out of the data set: {self.gone}"),
+            (self.gone, f"no longer in the folder, and taken out of the dataset: {self.gone}"),
             (self.kept, f"of other folders, and left as they are: {self.kept}"),
             (self.left_out, f"left out: {self.left_out}"),
         ]
@@ -67,31 +67,31 @@ def encode_folder(
     shifts: int = 1,
     root: str | Path | None = None,
 ) -> EncodingReport:
-    """Turns a folder of sounds into a data set, or adds it to one.
+    """Makes a dataset of a folder of sounds, or adds the folder to a dataset.
 
-    A sound that was encoded before, of the same bytes and with the same settings, is not encoded again: interrupted
-    work goes on. Rows of other folders stay as they are. What of this folder is no longer there leaves the manifest.
+    A sound that was encoded before, with the same bytes and settings, is not encoded again, so interrupted
+    work continues. Rows of other folders stay as they are. Sounds that have left this folder leave the manifest.
 
     Args:
         sounds: The folder; nested folders are searched.
-        output: The data set's folder.
-        codec: What to encode with.
-        codec_name: What `load_codec` finds it by.
-        labels: A table of labels; else names and folders speak (see `label_files`).
+        output: The folder of the dataset.
+        codec: The codec that encodes.
+        codec_name: Name by which `load_codec` finds it.
+        labels: A table of labels; without one, file names and folders give the labels (see `label_files`).
         validation: Share of each class's recordings kept for validation, in [0, 1).
-        seed: Chooses which.
+        seed: Seed of the split.
         trim: Cut the digital silence at the sounds' ends.
         strict: Make a broken file an error instead of skipping it.
-        shifts: Encode each sound for training so many times, each time a fraction of a frame later. To the codec that
-            is another sound, to the ear the same: few recordings become more to learn from.
+        shifts: How many times to encode each training sound, each time from a fraction of a frame later. The codes
+            differ, the sound does not: an augmentation for small sets.
         root: The folder that names are relative to, `sounds` if not given; `sounds` lies in it.
 
     Returns:
-        What was done.
+        The numbers of files, and what was skipped.
 
     Raises:
-        UserError: No sound, a label that is missing, a data set of another codec or codes of unknown origin in the
-            way, no room to write, or (`strict`) a broken file.
+        UserError: No sound, a missing label, a dataset of another codec or codes of unknown origin in the way, a full
+            disk, or (`strict`) a broken file.
     """
     sounds, output = Path(sounds), Path(output)
     root = Path(root) if root is not None else sounds if sounds.is_dir() else sounds.parent
@@ -118,7 +118,7 @@ def encode_folder(
     encoded, skipped = encoder.encode_all(todo, strict)
     skipped = nameless | skipped
     if not encoded:
-        reason = next(iter(skipped.values()), "all lie in the data set's own folder")
+        reason = next(iter(skipped.values()), "all lie in the dataset's own folder")
         raise UserError(f"None of the {len(todo) + len(nameless)} sounds in {sounds} could be encoded: {reason}")
     encoder.sources.save()
     _train_all_classes(encoded, kept)
@@ -138,12 +138,12 @@ def encode_folder(
 
 
 def split_recordings(files: list[tuple[Path, Label]], validation: float, seed: int) -> list[str]:
-    """Sides for training and validation: class by class, and pieces of one recording on one side.
+    """Splits files into training and validation, class by class; parts of one recording stay on one side.
 
     Args:
         files: Paths and labels.
-        validation: Share of each class's recordings for validation; a class of one recording keeps it for training.
-        seed: Chooses which.
+        validation: Share of each class's recordings for validation; a single recording is for training.
+        seed: Seed of the split.
 
     Returns:
         `train` or `val` for each file.
@@ -162,19 +162,19 @@ def split_recordings(files: list[tuple[Path, Label]], validation: float, seed: i
 
 
 def _within_dataset(path: Path, output: Path, root: Path) -> bool:
-    """Whether a sound lies in the data set's own folder, where that is inside the folder of sounds."""
+    """Tells whether a sound lies in the dataset's own folder, if that is inside the folder of sounds."""
     home, top = output.resolve(), root.resolve()
     return home != top and home.is_relative_to(top) and (top / path.relative_to(root)).is_relative_to(home)
 
 
 def _open(output: Path, codec: Codec) -> tuple[DatasetInfo | None, pd.DataFrame]:
-    """The facts and rows of a data set that is to be gone on with; None and no rows where there is none."""
+    """Reads info and rows of a dataset to add to; None and no rows if there is none."""
     facts_file, manifest = output / INFO_FILE, output / MANIFEST_FILE
     if output.exists() and not output.is_dir():
-        raise UserError(f"{output} is a file. Give the folder of the data set to make.")
+        raise UserError(f"{output} is a file. Give the folder of the dataset to make.")
     if not facts_file.is_file():
         if manifest.exists():
-            raise UserError(f"{manifest} is of no data set: there is no {INFO_FILE}. Choose another folder.")
+            raise UserError(f"{manifest} is of no dataset: there is no {INFO_FILE}. Choose another folder.")
         return None, pd.DataFrame(columns=list(COLUMNS))
     info = load_config(facts_file, kind=DatasetInfo)
     if info.codec != codec.identity:
@@ -201,12 +201,12 @@ def _info(codec: Codec, codec_name: str, made_by: str) -> DatasetInfo:
         hop_length=codec.hop_length,
         num_codebooks=codec.num_codebooks,
         codebook_size=codec.codebook_size,
-        made_by=made_by.encode(errors="backslashreplace").decode(),  # a path may be no Unicode
+        made_by=made_by.encode(errors="backslashreplace").decode(),  # a path may be invalid Unicode
     )
 
 
 def _joined(info: DatasetInfo, before: DatasetInfo, gains: dict[str, float], others: set[str]) -> DatasetInfo:
-    """The facts, with the gains of its classes and what is kept of those before: the other classes of the data set."""
+    """Merges the new info and level offsets with those that are kept for the dataset's other classes."""
     kept = {name: gain for name, gain in before.level_offset_db.items() if name in others}
     made_by = info.made_by
     if others:
@@ -215,7 +215,7 @@ def _joined(info: DatasetInfo, before: DatasetInfo, gains: dict[str, float], oth
 
 
 def _train_all_classes(encoded: list[EncodedFile], kept: pd.DataFrame) -> None:
-    """Moves a class to the training side whose sounds of that side were all skipped: else it could not be learned."""
+    """Moves a class to training if all of its training sounds were skipped, so that it can be learned."""
     trained = {one.row["class"] for one in encoded if one.row["split"] == "train"}
     trained |= set(kept[kept["split"] == "train"]["class"])
     for one in encoded:
@@ -235,7 +235,7 @@ def _write_manifest(output: Path, kept: pd.DataFrame, encoded: list[EncodedFile]
 def _gains(
     output: Path, encoded: list[EncodedFile], kept: pd.DataFrame, sources: Sources, codec: Codec, strict: bool
 ) -> dict[str, float]:
-    """The gains of all classes that were encoded now; what of them is of other folders counts, too."""
+    """Measures the level offsets of the classes that were encoded now, with their files of other folders."""
     files = [
         Leveled(one.row["class"], one.gain_db, output / one.row["file"], None if one.shift else one.sound.path)
         for one in encoded

@@ -1,4 +1,4 @@
-"""Encodes sounds one after the other, and remembers what each was encoded from."""
+"""Encodes sounds one after the other and records the source of each `.dac` file."""
 
 import contextlib
 import errno
@@ -22,12 +22,12 @@ from dacformer.data.sources import Source, Sources, digest
 from dacformer.errors import UserError
 
 LEVEL_DB = -16.0
-"""Loudness that sounds are brought to before encoding, in LUFS; the same as `python -m dac encode`."""
+"""Loudness of sounds before encoding, in LUFS; the same as in `python -m dac encode`."""
 
 BLOCK_SECONDS = 30.0
-"""How much of a sound is in memory at a time."""
+"""Length of a sound that is in memory at a time."""
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # what ends the work, as no other file could be written either
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # end the work, because no other file could be written either
 
 
 def encode_file(path: Path, codec: Codec, trim: bool = True, skip_samples: int = 0) -> DacFile:
@@ -37,16 +37,16 @@ def encode_file(path: Path, codec: Codec, trim: bool = True, skip_samples: int =
         path: The sound.
         codec: The codec.
         trim: Cut the digital silence at its end.
-        skip_samples: Begin so many samples of the codec's rate later, if that leaves anything.
+        skip_samples: Samples at the codec's rate to leave out at the beginning; at least one sample stays.
 
     Returns:
         Codes and metadata; `input_db` restores the level when decoded.
 
     Raises:
-        UserError: The sound is broken, empty, or nothing can be heard in it (`Measured.problem`).
+        UserError: The sound is broken, empty, or without usable sound (`Measured.problem`).
     """
     level, peak, length, original_rate = _survey(path, codec.sample_rate, trim)
-    gain = min(10.0 ** ((LEVEL_DB - level) / 20.0), 1.0 / peak)  # as `dac` does: to its level, but never clipped
+    gain = min(10.0 ** ((LEVEL_DB - level) / 20.0), 1.0 / peak)  # as `dac` does: to its level, but without clipping
     first = min(skip_samples, length - 1)
 
     def prepared() -> Iterator[np.ndarray]:
@@ -68,7 +68,7 @@ def encode_file(path: Path, codec: Codec, trim: bool = True, skip_samples: int =
 
 
 def _survey(path: Path, sample_rate: int, trim: bool) -> tuple[float, float, int, int]:
-    """A first pass: loudness in LUFS, peak, the length in samples that is to be encoded, and the sound's own rate."""
+    """Reads a sound once and measures loudness in LUFS, peak, the length to encode in samples, and its own rate."""
     peak, length, loud_until, measured = 0.0, 0, 0, sound.Measured()
 
     def blocks() -> Iterator[np.ndarray]:
@@ -88,7 +88,7 @@ def _survey(path: Path, sample_rate: int, trim: bool) -> tuple[float, float, int
 
 @dataclass(frozen=True)
 class PlannedSound:
-    """A sound to encode: its path as given, its absolute one, what it is, and the name of its codes."""
+    """A sound to encode: its path as given and absolute, its label, its split, and the name of its codes."""
 
     path: Path
     place: Path
@@ -99,7 +99,7 @@ class PlannedSound:
 
 @dataclass(frozen=True)
 class EncodedFile:
-    """A file of codes: its row in the manifest, and how it came about ('new', 'renewed' or 'reused')."""
+    """An encoded file: its row in the manifest, and `how` it was made: `new`, `renewed` or `reused`."""
 
     sound: PlannedSound
     shift: int
@@ -110,7 +110,7 @@ class EncodedFile:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encodes the sounds below an absolute folder into a data set, those that are not there as they should be."""
+    """Encodes the sounds below the absolute folder `root` into the dataset `output`; keeps codes that are current."""
 
     output: Path
     root: Path
@@ -122,7 +122,7 @@ class Encoder:
     def plan(
         self, paths: list[Path], root: Path, labels: list[Label], sides: list[str], manifest: pd.DataFrame
     ) -> list[PlannedSound]:
-        """Gives each sound the name of its codes; raises `UserError` where codes of unknown origin are in the way."""
+        """Names the codes of each sound; raises `UserError` if codes of unknown origin are in the way."""
         places = [self.root / path.relative_to(root) for path in paths]
         class_of = {place: label.class_name for place, label in zip(places, labels, strict=True)}
         classes = dict(zip(manifest["file"], manifest["class"], strict=True))
@@ -145,7 +145,7 @@ class Encoder:
         for one in progress:
             try:
                 encoded += self._encode(one)
-            except Exception as error:  # of whatever library: it is a matter of this file
+            except Exception as error:  # of any library: it concerns this file alone
                 if isinstance(error, OSError) and error.errno in _NO_ROOM:
                     problem = f"{self.output} cannot be written: {os.strerror(error.errno)}."
                     raise UserError(f"{problem} Make room and run it again: it goes on.") from error
@@ -157,7 +157,7 @@ class Encoder:
         return encoded, skipped
 
     def _encode(self, one: PlannedSound) -> list[EncodedFile]:
-        """The codes of a sound and of its shifts: all of them, or an exception."""
+        """Encodes a sound and its shifts; returns all of them or raises."""
         sha256, encoded = digest(one.place), []
         for shift in range(self.shifts if one.split == "train" else 1):
             skip = shift * self.codec.hop_length // self.shifts
@@ -171,11 +171,11 @@ class Encoder:
             )
             target, before = self.output / record.file, self.sources.of_file(record.file)
             with contextlib.suppress(FileNotFoundError):
-                os.lstat(target)  # a name that is too long is noticed before the work
+                os.lstat(target)  # raises before the work if the name is too long
             file, how = self._encoded_before(target, record), "reused"
             if file is None:
                 file, how = encode_file(one.path, self.codec, self.trim, skip), "new" if before is None else "renewed"
-                target.unlink(missing_ok=True)  # else, killed here, the new row would vouch for the old codes
+                target.unlink(missing_ok=True)  # otherwise a kill here would leave the new row with the old codes
                 self.sources.add(record)
                 write_dac(target, file)
             row = {"file": record.file, "class": one.label.class_name, "split": one.split}
@@ -184,7 +184,7 @@ class Encoder:
         return encoded
 
     def _encoded_before(self, target: Path, record: Source) -> DacFile | None:
-        """What a sound was encoded to before; None where it or a setting has changed, or the codes are damaged."""
+        """Returns a sound's codes of an earlier run; None if it or a setting has changed, or the codes are damaged."""
         before = self.sources.of_file(record.file)
         if before is None or (before.sha256, before.settings) != (record.sha256, record.settings):
             return None
@@ -194,13 +194,13 @@ class Encoder:
             return None
         if file.codec != self.codec.identity:
             return None
-        if before != record:  # the same sound, found by way of another folder
+        if before != record:  # the same sound, reached through another folder
             self.sources.add(record)
         return file
 
 
 def names_no_table_can_keep(paths: Iterable[Path]) -> dict[str, str]:
-    """The paths that are not UTF-8 or hold a carriage return, and what to do about each."""
+    """Returns the paths that are not UTF-8 or hold a carriage return, each with what to do."""
     return {
         str(path): f"{path} has a name that no table can keep (not UTF-8, or a line break). Rename it."
         for path in paths
@@ -209,10 +209,10 @@ def names_no_table_can_keep(paths: Iterable[Path]) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """Text on one line: what no terminal shows is written as its escape sequence."""
+    """Returns text on one line, with unprintable characters as escape sequences."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _say(error: Exception) -> str:
-    """What a library says is wrong, or at least its kind."""
+    """Returns the message of an exception, or its type if it has none."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

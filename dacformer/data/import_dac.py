@@ -1,7 +1,7 @@
-"""From a folder of `.dac` files that are there already to a data set: label, compare with the codec, split, copy.
+"""Makes a dataset from a folder of existing `.dac` files: label, compare with the codec, split, copy.
 
-DACSynthformer's users have such folders, with a table of labels. Their codes are taken as they are. `python -m dac`
-does not write into a file which codec made it, so the person says it, and what the file says of itself must fit.
+Users of DACSynthformer have such folders, with a table of labels. Their codes are used as they are. A file of
+`python -m dac` does not name its codec, so the user names it, and the file's sizes must fit that codec.
 """
 
 import logging
@@ -34,18 +34,18 @@ from dacformer.files import replacing, write_text
 logger = logging.getLogger(__name__)
 
 MOST_CODEBOOKS = 4
-"""A data set uses so many codebooks, as `load_codec` does, or as many as its files have."""
+"""Most codebooks of a dataset, as in `load_codec`; fewer if its files have fewer."""
 
 LEVEL_FILES, LEVEL_SECONDS, MOST_DB = 8, 20.0, 60.0
-"""How many files of a class are decoded, how much of each, to learn how much louder they are than the recordings."""
+"""Level measurement: files decoded per class, seconds of each, and the largest difference in dB that counts."""
 
 MOST_OVERLAP = 1.5
-"""Chunks of `python -m dac` overlap: together they have up to so many times the frames of the sound."""
+"""Most frames of a chunked file relative to its sound: the chunks of `python -m dac` overlap."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a codec's codes look like: Hz, samples per frame, `K` at most, and `V`."""
+    """Sizes of a codec: sample rate in Hz, samples per frame, most codebooks `K`, and `V`."""
 
     sample_rate: int
     hop_length: int
@@ -58,19 +58,19 @@ PUBLISHED = {
     "24khz": Sizes(24_000, 320, 32, 1024),
     "16khz": Sizes(16_000, 320, 12, 1024),
 }
-"""Those of descript-audio-codec, known without their weights."""
+"""Sizes of descript-audio-codec's published codecs, known without their weights."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of a folder of codes: how many files were taken, and which were skipped, and why."""
+    """Result of an import: the number of files taken, and the skipped files with the reasons."""
 
     taken: int
     skipped: dict[str, str]
 
 
 def find_codes(folder: str | Path) -> list[Path]:
-    """Lists the `.dac` files below a folder that holds no sounds; none where it holds sounds, too, with a warning."""
+    """Lists the `.dac` files below a folder; none, with a warning, if the folder holds sounds as well."""
     folder = Path(folder)
     if not folder.is_dir():
         return []
@@ -79,7 +79,7 @@ def find_codes(folder: str | Path) -> list[Path]:
     if codes and any(path.suffix.lower() in sound.AUDIO_SUFFIXES and path.is_file() for path in visible):
         warnings.warn(
             f"{folder} holds sounds and {len(codes)} .dac files: the sounds are encoded, the .dac files left out. "
-            "Put these in a folder of their own to make a data set of them",
+            "Put these in a folder of their own to make a dataset of them",
             stacklevel=2,
         )
         return []
@@ -96,24 +96,24 @@ def import_folder(
     strict: bool = False,
     device: str = "cpu",
 ) -> ImportReport:
-    """Turns a folder of `.dac` files into a data set.
+    """Makes a dataset of a folder of `.dac` files.
 
     Args:
         folder: The folder; nested folders are searched.
-        output: The data set's folder; `folder` itself, to use the files where they are.
-        codec_name: What made the codes, as `load_codec` takes it; None if the person did not say.
-        labels: A table of labels; else names and folders speak (see `label_files`).
+        output: The folder of the dataset; `folder` itself, to use the files where they are.
+        codec_name: The codec that made the codes, as in `load_codec`; None if the user did not name it.
+        labels: A table of labels; without one, file names and folders give the labels (see `label_files`).
         validation: Share of each class's recordings kept for validation, in [0, 1).
-        seed: Chooses which.
+        seed: Seed of the split.
         strict: Make a broken file an error instead of skipping it.
-        device: Where a few files are decoded, to learn their level.
+        device: Device that decodes a few files, to measure their level.
 
     Returns:
-        What was done.
+        The number of files taken, and the skipped ones.
 
     Raises:
-        UserError: No `.dac` file, a label that is missing, codes of more than one codec, of another one than named,
-            or of an unknown one where none is named; another data set in the way; or (`strict`) a broken file.
+        UserError: No `.dac` file, a missing label, codes of more than one codec, of another codec than the named one,
+            or of an unnamed one; another dataset in the way; or (`strict`) a broken file.
     """
     folder, output = Path(folder), Path(output)
     paths = [path for path in find_codes(folder) if folder == output or not path.is_relative_to(output)]
@@ -146,15 +146,15 @@ def import_folder(
 
 
 def _check_places(folder: Path, output: Path, made_by: str) -> None:
-    """Refuses to make a data set of a data set, or in the place of another one."""
+    """Refuses a source that is a dataset already, and an output folder that holds another one."""
     for place in (folder, output):
         info = place / INFO_FILE
         if info.is_file() and (made := load_config(info, kind=DatasetInfo).made_by) != made_by:
-            raise UserError(f"{place} is a data set already (made by '{made}'). Choose another folder, or delete it.")
+            raise UserError(f"{place} is a dataset already (made by '{made}'). Choose another folder, or delete it.")
 
 
 def _read_all(paths: Sequence[Path], strict: bool) -> tuple[dict[Path, DacFile], dict[str, str]]:
-    """The files that can be read, and the problems of the others."""
+    """Reads all files; returns those that can be read, and the problems of the others."""
     files: dict[Path, DacFile] = {}
     skipped: dict[str, str] = {}
     for path in tqdm(paths, desc="reading", unit="file", file=sys.stderr):
@@ -168,12 +168,12 @@ def _read_all(paths: Sequence[Path], strict: bool) -> tuple[dict[Path, DacFile],
 
 
 def _stated_codec(files: dict[Path, DacFile], codec_name: str | None) -> str:
-    """The one codec that files state; '' where none does and the person has named it."""
+    """Returns the one codec that the files state; '' if they state none and the user has named it."""
     by_codec = {file.codec: path for path, file in files.items()}
     stated = sorted(set(by_codec) - {""})
     if len(stated) > 1:
         one, other = (f"'{by_codec[name]}' of {name}" for name in stated[:2])
-        raise UserError(f"The .dac files are of more than one codec: {one}, {other}. Make a data set of each.")
+        raise UserError(f"The .dac files are of more than one codec: {one}, {other}. Make a dataset of each.")
     if "" in by_codec and codec_name is None:
         raise UserError(
             f"{by_codec['']} does not say which codec made its codes, and with another one they are noise. Name it: "
@@ -183,7 +183,7 @@ def _stated_codec(files: dict[Path, DacFile], codec_name: str | None) -> str:
 
 
 def _load(name: str, device: str) -> tuple[Codec | None, Sizes]:
-    """The codec and its sizes; None for a published one whose weights cannot be had, as codes do without them."""
+    """Loads the codec; returns None and the known sizes for a published one whose weights cannot be downloaded."""
     try:
         codec = load_codec(name, None).to(device)
     except UserError as error:
@@ -197,7 +197,7 @@ def _load(name: str, device: str) -> tuple[Codec | None, Sizes]:
 def _drop_misfits(
     files: dict[Path, DacFile], skipped: dict[str, str], sizes: Sizes, identity: str, strict: bool
 ) -> None:
-    """Moves what cannot be of the codec from the files to the skipped, and names all of these."""
+    """Moves files that cannot be of the codec from `files` to `skipped`, and logs them."""
     for path in list(files):
         if problem := _misfit(files[path], sizes):
             skipped[str(path)] = f"{path} does not fit {identity}: {problem}."
@@ -211,7 +211,7 @@ def _drop_misfits(
 
 
 def _misfit(file: DacFile, sizes: Sizes) -> str:
-    """What in a file cannot be of a codec; '' if nothing."""
+    """Says why a file cannot be of a codec; '' if it can."""
     if file.num_codebooks > sizes.num_codebooks or file.codes.max() >= sizes.codebook_size:
         return (
             f"it has {file.num_codebooks} codebooks and codes up to {file.codes.max()}, "
@@ -230,7 +230,7 @@ def _misfit(file: DacFile, sizes: Sizes) -> str:
 def _gains_db(
     kept: Sequence[tuple[Path, Label]], files: dict[Path, DacFile], codec: Codec, num_codebooks: int
 ) -> dict[str, float]:
-    """How much louder the codes of each class sound than the recordings, in the mean over a few files."""
+    """Measures the level offset of each class in dB, over a few of its files."""
     of_class: dict[str, list[DacFile]] = defaultdict(list)
     for path, label in kept:
         of_class[label.class_name].append(files[path])
@@ -241,7 +241,7 @@ def _gains_db(
             frames = math.ceil(LEVEL_SECONDS * codec.frame_rate)
             codes = torch.from_numpy(file.codes[:1, :num_codebooks, :frames])
             level = sound.loudness_db(codec.decode(codes)[0, 0].cpu().numpy(), codec.sample_rate)
-            if min(level, file.input_db) > sound.MIN_LOUDNESS_DB:  # it is not silent
+            if min(level, file.input_db) > sound.MIN_LOUDNESS_DB:  # neither is silent
                 louder.append(np.clip(level - file.input_db, -MOST_DB, MOST_DB))
         gains[name] = round(float(np.mean(louder)), 2) if louder else 0.0
     return gains
@@ -255,7 +255,7 @@ def _write(
     files: dict[Path, DacFile],
     sides: Sequence[str],
 ) -> None:
-    """Copies the files, and writes the manifest when all are there."""
+    """Copies the files, then writes `dataset.yaml` and the manifest."""
     rows: list[dict[str, Any]] = []
     chunked = [path for path, _ in kept if not files[path].padding]
     if chunked:

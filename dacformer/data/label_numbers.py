@@ -1,6 +1,6 @@
-"""Numbers as people write them: with points or commas, with units, with n/a where they do not know.
+"""Reads numbers as people write them: with points or commas, with units, with n/a for unknown values.
 
-The values of a parameter are read together: `1,234` alone may be two numbers, beside `0,5` it is one.
+The values of a parameter are read together: `1,234` alone is ambiguous, beside `0,5` it is not.
 """
 
 import math
@@ -22,10 +22,10 @@ _UNITS = re.compile(
     r"[%‰°]|°[CFK]|dB(FS|A)?|LU(FS)?|[kM]?Hz|[mµμu]?s|sec|min|[cmk]?m|m/s|km/h|mph|kn|kg|[kh]?Pa|bar|mV|"
     r"[Bb][Pp][Mm]|rpm|st|ct|cents?|oct"
 )
-"""Without those of one letter (A, C, g) that most often tell takes apart: 2A, 2C."""
+"""Units; without those of one letter (A, C, g), which usually number takes: 2A, 2C."""
 
 _SCALED = re.compile(r"[%‰]|true or false|[kMmµμuch].+")
-"""Units beside which a bare number may mean another one: 0.5 beside 50%, 440 beside 1 kHz."""
+"""Units beside which a bare number is ambiguous: 0.5 beside 50%, 440 beside 1 kHz."""
 
 _SPELLINGS = str.maketrans("−–－＋．，٫٬’\u00a0\u202f\u2009", "---+.,.''   ")
 _NUMBER = re.compile(r"(?P<body>[+-]?[\d.,'_ ]*?\d[.]?)(?P<exponent>[eE][+-]?\d+)?(?P<unit> ?[^\d\s.,'_+-]\S*)?")
@@ -35,12 +35,12 @@ _DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}\.?([T ]\d.*)?|\d{1,2}:\d{2}.
 _DOUBTFUL = re.compile(r"[+-]?(inf|infinity|∞|\.?\d[\d.,/'_ ]*)", re.IGNORECASE)
 
 Style = Literal["", "point", "comma", "point or group", "comma or group"]
-"""What a spelling tells of its decimal mark: nothing, for certain, or either that or a mark between thousands."""
+"""Decimal mark that a spelling shows: none, a certain one, or one that may also separate thousands."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One number, as far as it can be understood alone: its value, its unit ('' if none), and how it is spelled."""
+    """A number as far as it can be understood alone: value, unit ('' if none), and style of spelling."""
 
     value: float
     unit: str = ""
@@ -48,7 +48,7 @@ class Reading:
 
 
 def read_number(cell: Cell) -> Reading | None:
-    """Reads one number; None where it is none. `1.000` and `1,000` are read with a decimal mark, and say so."""
+    """Reads one number, or returns None. `1.000` and `1,000` are read with a decimal mark; their style says so."""
     if isinstance(cell, bool):
         return Reading(float(cell), "true or false")
     if isinstance(cell, int | float):
@@ -78,7 +78,7 @@ def read_number(cell: Cell) -> Reading | None:
 
 
 def is_unknown(cell: Cell) -> bool:
-    """Whether a cell says that a value is not known."""
+    """Tells whether a cell stands for an unknown value."""
     if isinstance(cell, float):
         return math.isnan(cell)
     return cell is None or (isinstance(cell, str) and _UNKNOWN.fullmatch(cell.strip()) is not None)
@@ -89,15 +89,15 @@ def read_numbers(cells: Sequence[Cell], sources: Sequence[str], name: str) -> li
 
     Args:
         cells: Its values.
-        sources: Where each stands, for messages: a file, or a table and a row.
-        name: The parameter's.
+        sources: Place of each value, for messages: a file, or a table and a row.
+        name: Name of the parameter.
 
     Returns:
-        A number for each cell, NaN where it is not known; or None where all that is there is text.
+        A number for each cell, NaN if unknown; or None if all known cells are text.
 
     Raises:
-        UserError: Numbers beside text or in different units, a spelling that may mean two numbers, or a number that
-            is infinite or larger than float32 holds.
+        UserError: Numbers are mixed with text or have different units, a spelling is ambiguous, or a number is
+            infinite or too large for float32.
     """
     known = [i for i, cell in enumerate(cells) if not is_unknown(cell)]
     readings = {i: reading for i in known if (reading := read_number(cells[i])) is not None}
@@ -130,7 +130,7 @@ def read_numbers(cells: Sequence[Cell], sources: Sequence[str], name: str) -> li
 
 
 def _settled(reading: Reading, styles: set[Style]) -> float | None:
-    """The value, given the spellings of all values beside it; None where it may be two numbers."""
+    """Returns the value, given the styles of all values of the parameter; None if it is ambiguous."""
     commas, points = "comma" in styles, "point" in styles
     if reading.style == "comma or group" and not (commas and not points):
         return reading.value * 1000 if points and not commas else None
@@ -140,7 +140,7 @@ def _settled(reading: Reading, styles: set[Style]) -> float | None:
 
 
 def _is_doubtful(cell: Cell) -> bool:
-    """Whether a cell looks like a number that is not understood, as 1/2 and inf do; dates and times are text."""
+    """Tells whether a cell resembles a number but cannot be read, as 1/2 and inf; dates and times are text."""
     text = str(cell).translate(_SPELLINGS).strip()
     return not isinstance(cell, Unreadable) and bool(_DOUBTFUL.fullmatch(text)) and not _DATE.fullmatch(text)
 

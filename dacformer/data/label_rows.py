@@ -1,4 +1,4 @@
-"""What a label is, and which row of a table is whose: a table may spell paths in its own way."""
+"""Labels, and matching a table's rows to sounds, however the table writes their paths."""
 
 import itertools
 import unicodedata
@@ -10,12 +10,12 @@ from dacformer.audio import AUDIO_SUFFIXES
 from dacformer.errors import UserError
 
 LABELLED_SUFFIXES = AUDIO_SUFFIXES | {".dac", ".npy"}
-"""What a name in a table may end in without being another sound: DACSynthformer's tables name codes."""
+"""Suffixes that do not matter in a table's file names; DACSynthformer's tables name files of codes."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A class, and the parameters that are known, in their own units; `source` says where it was read."""
+    """Label of a sound: its class, its known parameters in their own units, and the `source` it was read from."""
 
     class_name: str
     parameters: dict[str, float] = field(default_factory=dict)
@@ -23,18 +23,18 @@ class Label:
 
 
 def find_labels(paths: Sequence[Path], root: Path, labels: Mapping[str, Label]) -> list[Label | None]:
-    """Finds the row of each sound.
+    """Finds the table row of each sound.
 
-    A row fits by the path below the root or by as much of a path as both have, from the end: folders above the root,
-    drives, capitals, the suffix, and the kind of slashes do not matter. What fits better goes first.
+    A row fits if its path and the sound's agree from the end, as far as both go. Folders above the root, drives,
+    upper and lower case, the suffix and the kind of slashes do not matter. The best fit counts.
 
     Args:
         paths: The sounds, all below `root`.
-        root: The folder that was given.
-        labels: As `read_label_table` gives them.
+        root: The folder of sounds.
+        labels: Labels by row, as from `read_label_table`.
 
     Returns:
-        For each path its label, or None.
+        The label of each path, or None.
 
     Raises:
         UserError: Two rows with different labels fit a sound equally well, or a row fits two sounds.
@@ -69,7 +69,7 @@ def find_labels(paths: Sequence[Path], root: Path, labels: Mapping[str, Label]) 
 def _best_rows(
     file: str, above: tuple[str, ...], by_stem: Mapping[str, Sequence[tuple[str, tuple[str, ...]]]]
 ) -> list[str]:
-    """The rows that fit a sound best, and equally well, given the rows by their names' stems."""
+    """Returns the rows that fit a sound best, all equally well; `by_stem` holds the rows by file stem."""
     own = _parts(file)
     ranked = [
         ((tail, _is_end(row, file), _is_end(row.casefold(), file.casefold())), row)
@@ -81,7 +81,7 @@ def _best_rows(
 
 
 def portable(file: str) -> str:
-    """A path as tables of any system write it: slashes, no `./` in front, one form of each letter."""
+    """Normalizes a path from any system: slashes, no leading `./`, Unicode NFC."""
     path = unicodedata.normalize("NFC", file).replace("\\", "/")
     while path.startswith("./"):
         path = path[2:].lstrip("/")
@@ -89,19 +89,19 @@ def portable(file: str) -> str:
 
 
 def _parts(file: str, suffix: bool = False) -> tuple[str, ...]:
-    """Folders and name in small letters; the name without a known suffix, unless `suffix` is to stay."""
+    """Splits a path into folders and name, in lower case; drops a known suffix unless `suffix`."""
     *folders, name = [part for part in file.casefold().split("/") if part not in ("", ".")] or [""]
     stem, dot, last = name.rpartition(".")
     return (*folders, stem if stem and not suffix and dot + last in LABELLED_SUFFIXES else name)
 
 
 def _shared_tail(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """How many parts are the same, from the end."""
+    """Counts the equal parts, from the end."""
     pairs = zip(reversed(one), reversed(other), strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _is_end(one: str, other: str) -> bool:
-    """Whether one of two paths is the end of the other."""
+    """Tells whether one of two paths is the end of the other."""
     long, short = (one, other) if len(one) > len(other) else (other, one)
     return long == short or long.endswith(f"/{short}")

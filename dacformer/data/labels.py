@@ -1,4 +1,4 @@
-"""What a sound is: its class and parameters, from a table, from its name, or from its folder."""
+"""Labels of sounds (class and parameters), from a table, from file names, or from folders."""
 
 import itertools
 import math
@@ -19,9 +19,9 @@ from dacformer.errors import UserError
 from dacformer.files import write_text
 
 FILE_COLUMNS, CLASS_COLUMNS = ("file", "full file name"), ("class", "class name")
-"""Ours, and those of DACSynthformer's tables; capitals do not matter."""
+"""Names of the two columns, here and in DACSynthformer's tables; upper and lower case are equal."""
 
-# A part `name-value` of a file's name, whose value begins as a number does; which it may turn out not to be.
+# A part `name-value` of a file name whose value begins like a number; it may still be none.
 _PART = re.compile(
     r"--(?P<name>[^\W\d](?:(?!--).)*?)-(?P<value>(?:[+−-]?[.,٫]?\d|(?:inf|nan)\b)[^-]*(?:-[^-]+)*)(?=--|\Z)",
     re.IGNORECASE,
@@ -34,14 +34,14 @@ def label_files(paths: Sequence[Path], root: Path, table: Path | None = None) ->
     Args:
         paths: The sounds, all below `root`.
         root: The folder that was given.
-        table: A `.csv` or `.xlsx` with a row per sound; without one, names and folders speak.
+        table: A `.csv` or `.xlsx` with a row per sound; without one, file names and folders give the labels.
 
     Returns:
-        A label for each path. A warning names what looks like a label and is not used.
+        A label for each path. A warning names what looks like a label but is not used.
 
     Raises:
-        UserError: The table cannot be read or lacks a column or a row; a label that may mean two things; or a class
-            or parameter whose name cannot be kept.
+        UserError: The table cannot be read or lacks a column or a row, a label is ambiguous, or a class or parameter
+            has an impossible name.
     """
     for path in paths:
         name = str(path.relative_to(root))
@@ -66,7 +66,7 @@ def labels_from_names(paths: Sequence[Path], root: Path) -> list[Label]:
         root: The folder that was given.
 
     Returns:
-        A label for each. The class of a sound whose name has no such parts is that of its folder.
+        A label for each sound. A sound whose name has no such parts has the class of its folder.
 
     Raises:
         UserError: See `label_files`.
@@ -118,14 +118,14 @@ def read_label_table(path: Path) -> dict[str, Label]:
 
     Args:
         path: `.csv` or `.xlsx`, see `read_table`. Columns: `file` (or `Full File Name`), `class` (or `Class Name`);
-            every other column with numbers is a parameter, an empty cell or n/a means that it is unknown. A warning
-            names columns of text, which are left out.
+            every other column with numbers is a parameter; an empty cell or n/a is an unknown value. A warning names
+            columns of text, which are left out.
 
     Returns:
-        Label by file, with slashes and without a leading `./`.
+        Labels by file, with slashes and without a leading `./`.
 
     Raises:
-        UserError: Not a table, or one of the two columns is missing, or a row that is not understood; it is named.
+        UserError: The file is no table, lacks one of the two columns, or has a row that cannot be understood.
     """
     table = read_table(path, _is_header, "a column 'file' (or 'Full File Name') and a column 'class' (or 'Class Name')")
     roles = [_role(name) for name in table.header]
@@ -149,7 +149,7 @@ def read_label_table(path: Path) -> dict[str, Label]:
 
 
 def _role(column: str) -> str:
-    """`file`, `class`, or '' for any other column."""
+    """Returns the role of a column: `file`, `class`, or '' for any other."""
     name = column.casefold()
     return "file" if name in FILE_COLUMNS else "class" if name in CLASS_COLUMNS else ""
 
@@ -160,7 +160,7 @@ def _is_header(names: list[str]) -> bool:
 
 
 def _read_parameters(path: Path, table: Table, sources: list[str], not_these: list[int]) -> dict[str, list[float]]:
-    """The columns of numbers, by name; NaN is unknown."""
+    """Reads the columns of numbers, by name; an unknown value is NaN."""
     parameters: dict[str, list[float]] = {}
     left_out: list[str] = []
     seen: dict[str, str] = {table.header[i].casefold(): table.header[i] for i in not_these}
@@ -187,14 +187,14 @@ def _read_parameters(path: Path, table: Table, sources: list[str], not_these: li
 
 
 def _name(cell: Cell, source: str) -> str:
-    """The text of a cell that holds a name."""
+    """Returns the clean text of a cell that holds a name."""
     if isinstance(cell, Unreadable):
         raise UserError(f"{source}: '{cell}' is no name, but {cell.reason}.")
     return clean_name(_text(cell))
 
 
 def _text(cell: Cell) -> str:
-    """What a spreadsheet shows: 1 for 1.0, TRUE for True."""
+    """Returns the text that a spreadsheet shows: 1 for 1.0, TRUE for True."""
     if isinstance(cell, bool):
         return str(cell).upper()
     if isinstance(cell, float) and cell.is_integer():
@@ -224,17 +224,17 @@ def _labels_from_table(paths: Sequence[Path], root: Path, table: Path) -> list[L
 
 
 def write_label_table(path: str | Path, labels: Mapping[str, Label]) -> Path:
-    """Writes a table that `read_label_table` reads back. What was there is kept beside it, under a name of its own.
+    """Writes a table that `read_label_table` reads back. An older table is kept as a backup.
 
     Args:
         path: A `.csv` file.
-        labels: By the sound's path below its folder.
+        labels: Labels by the sound's path relative to its folder.
 
     Returns:
         The path.
 
     Raises:
-        UserError: Not a `.csv`, or a class or parameter whose name cannot be kept, see `label_files`.
+        UserError: The path is no `.csv`, or a class or parameter has an impossible name; see `label_files`.
     """
     path = Path(path)
     if path.suffix != ".csv":
@@ -256,7 +256,7 @@ def _backup(path: Path, number: int) -> Path:
 
 
 def _is_text(text: str) -> bool:
-    """Whether a name can be written as UTF-8; on Linux it may be any bytes."""
+    """Tells whether a file name is valid UTF-8; on Linux it may be any bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:

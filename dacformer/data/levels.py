@@ -1,4 +1,4 @@
-"""How much louder the codes of a class sound than its recordings: what generation takes back."""
+"""Level offsets: the loudness of a class's codes minus that of its recordings. Generation subtracts them."""
 
 import logging
 import math
@@ -16,18 +16,18 @@ from dacformer.errors import UserError
 logger = logging.getLogger(__name__)
 
 LEVEL_FILES, LEVEL_SECONDS, MOST_LOST_DB = 8, 5.0, 20.0
-"""How many files of a class are decoded again, how much of each, to learn how much softer the codec makes them; what it
-takes beyond that is not level, but a sound that it does not know."""
+"""Codec level calibration: files decoded per class, seconds of each, and the largest loudness loss in dB that counts. A
+larger loss means that the codec failed on the sound."""
 
 
 class Leveled(NamedTuple):
-    """One file of codes and its level.
+    """An encoded file and its level.
 
     Attributes:
         class_name: Its class.
-        gain_db: What its sound was amplified by.
-        codes: The `.dac` file.
-        recording: Its sound; None for a shift of it, or where the sound is not at hand.
+        gain_db: Gain applied before encoding.
+        codes: Path of the `.dac` file.
+        recording: Path of its sound; None for a shift of it, or if the sound is missing.
     """
 
     class_name: str
@@ -37,15 +37,15 @@ class Leveled(NamedTuple):
 
 
 def class_gains(files: Sequence[Leveled], codec: Codec, strict: bool = False) -> dict[str, float]:
-    """How much louder the codes of each class sound than its recordings, in the mean.
+    """Measures the level offset of each class: the mean loudness of its codes minus that of its recordings.
 
     Args:
         files: All files of the classes.
-        codec: What they were encoded with.
-        strict: Make a recording that can no longer be read an error; else it is named and left out.
+        codec: The codec that encoded them.
+        strict: Make a recording that can no longer be read an error; otherwise it is logged and left out.
 
     Returns:
-        In dB, by class.
+        Level offsets in dB, by class.
 
     Raises:
         UserError: A recording cannot be read, if `strict`.
@@ -60,12 +60,12 @@ def class_gains(files: Sequence[Leveled], codec: Codec, strict: bool = False) ->
 
 
 def _lost_db(pairs: list[tuple[Path, Path]], codec: Codec, strict: bool) -> float:
-    """How much softer the codec makes the beginnings of a few sounds, in the mean, given sounds and their codes."""
+    """Measures the codec's mean loudness loss in dB, on the beginnings of a few sounds; `pairs` of sound and codes."""
     lost = []
     for path, target in pairs[:: math.ceil(len(pairs) / LEVEL_FILES) or 1]:
         try:
             start, file = sound.read_start(path, codec.sample_rate, LEVEL_SECONDS), read_dac(target)
-        except UserError as error:  # it was there when it was encoded
+        except UserError as error:  # it could be read when it was encoded
             if strict:
                 raise
             logger.warning("not compared with its codes: %s", error)
@@ -73,6 +73,6 @@ def _lost_db(pairs: list[tuple[Path, Path]], codec: Codec, strict: bool) -> floa
         codes = torch.from_numpy(file.codes[..., : math.ceil(len(start) / codec.hop_length)])
         decoded = codec.decode(codes)[0, 0, : len(start)].cpu().numpy()
         before, after = (sound.loudness_db(audio, codec.sample_rate) for audio in (start, decoded))
-        if min(before, after) > sound.MIN_LOUDNESS_DB:  # it does not begin with silence
+        if min(before, after) > sound.MIN_LOUDNESS_DB:  # neither beginning is silent
             lost.append(np.clip(before + file.gain_db - after, -MOST_LOST_DB, MOST_LOST_DB))
     return float(np.mean(lost)) if lost else 0.0

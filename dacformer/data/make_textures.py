@@ -1,4 +1,4 @@
-"""The procedural textures as a folder of sounds, or as a data set."""
+"""Writes the procedural textures as a folder of sounds, or as a dataset."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from dacformer.errors import UserError
 from dacformer.textures import TEXTURES, synthesize
 
 MOST_VALUES = 1001
-"""Names hold a parameter's value, from 0 to 1, with three decimals."""
+"""Most values of a parameter: file names hold a value from 0 to 1 with three decimals."""
 
 
 def write_textures(
@@ -29,24 +29,24 @@ def write_textures(
     seed: int = 0,
     sample_rate: int = 44_100,
 ) -> list[Path]:
-    """Writes sounds `<class>/<class>--<parameter>-<value>--take<n>.flac`. What is there already is not made again.
+    """Writes sounds `<class>/<class>--<parameter>-<value>--take<n>.flac`. Existing ones stay.
 
-    Each sound's comment says how it was made; one that was made otherwise is replaced.
+    The comment of each file says how it was made. A file that was made with other arguments is replaced.
 
     Args:
-        folder: Where to.
-        names: Which textures; all if empty.
-        values: Values of the parameter, evenly from 0 to 1.
+        folder: Folder to write to.
+        names: Names of textures; all if empty.
+        values: Number of values of the parameter, evenly spaced from 0 to 1.
         takes: Takes of each value.
-        seconds: Length of each.
-        seed: Another seed, other takes.
+        seconds: Length of each take.
+        seed: Seed of all takes.
         sample_rate: In Hz.
 
     Returns:
-        The files.
+        Paths of all files.
 
     Raises:
-        UserError: An unknown texture, or more values than names can tell apart.
+        UserError: An unknown texture, or more than `MOST_VALUES` values.
     """
     if values > MOST_VALUES:
         raise UserError(f"{values} values of a parameter are more than names can tell apart. Ask for {MOST_VALUES}.")
@@ -92,13 +92,13 @@ def make_texture_dataset(
 ) -> None:
     """Writes textures and encodes them; the arguments are those of `write_textures` and `encode_folder`.
 
-    The sounds lie in `<output>/.sounds` until all are encoded, so that interrupted work goes on. Classes that are in
-    the data set already and not among `names` stay as they are.
+    The sounds stay in `<output>/.sounds` until all are encoded, so interrupted work can continue. Classes of the
+    dataset that are not among `names` stay as they are.
     """
     sounds = output / ".sounds"
     before = load_config(output / INFO_FILE, kind=DatasetInfo).made_by if (output / INFO_FILE).is_file() else ""
     written = write_textures(sounds, names, values, takes, seconds, seed, codec.sample_rate)
-    for stray in set(sounds.rglob("*.flac")) - set(written):  # of a run with other settings that was interrupted
+    for stray in set(sounds.rglob("*.flac")) - set(written):  # left by an interrupted run with other settings
         stray.unlink()
     for name in sorted(set(names or TEXTURES)):
         encode_folder(sounds / name, output, codec, codec_name, validation=validation, seed=seed, root=sounds)

@@ -1,4 +1,4 @@
-"""Names of classes and parameters: any text that a person can read and type, and never a path."""
+"""Names of classes and parameters: any text that can be read and typed, except paths."""
 
 import re
 import unicodedata
@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from dacformer.errors import UserError
 
 RESERVED_COLUMNS = ("file", "class", "split", "frames")
-"""The manifest's own columns; no parameter may be called so, in capitals or not."""
+"""The manifest's own columns; no parameter may have such a name, in upper or lower case."""
 
 MAX_NAME_BYTES = 200
-"""A name with a suffix must fit into a file name, which holds 255 bytes."""
+"""Longest name in bytes: with a suffix it must fit into a file name of 255 bytes."""
 
-# Direction marks, soft hyphens, byte order marks: nobody sees or types them, but they make two names of one.
+# Direction marks, soft hyphens, byte order marks: invisible, but they make two names of one.
 _INVISIBLE = re.compile("[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def clean_name(text: str) -> str:
-    """Brings the spellings of one name to one form: Unicode NFC, no invisible marks, no space around it."""
+    """Normalizes the spelling of a name: Unicode NFC, no invisible marks, no space around it."""
     return unicodedata.normalize("NFC", _INVISIBLE.sub("", text)).strip()
 
 
@@ -25,14 +25,14 @@ def class_name(text: str, where: str) -> str:
     """Cleans and checks the name of a class.
 
     Args:
-        text: As it is written in a table, a file's name or a folder's.
-        where: The file and row that it comes from, for the message.
+        text: The name as written in a table or in the name of a file or folder.
+        where: Its file and row, for the message.
 
     Returns:
         The clean name.
 
     Raises:
-        UserError: It is empty, too long, part of a path, or holds characters that cannot be shown.
+        UserError: The name is empty, too long, part of a path, or holds unprintable characters.
     """
     name = clean_name(text)
     check_name(name, "class", where)
@@ -43,7 +43,7 @@ def parameter_name(text: str, where: str) -> str:
     """Cleans and checks the name of a parameter; see `class_name`.
 
     Raises:
-        UserError: As for a class; or it is one of `RESERVED_COLUMNS`.
+        UserError: As for a class, or the name is one of `RESERVED_COLUMNS`.
     """
     name = clean_name(text)
     check_name(name, "parameter", where)
@@ -53,7 +53,7 @@ def parameter_name(text: str, where: str) -> str:
 
 
 def check_name(name: str, what: str, where: str) -> None:
-    """Refuses a name that is no name; the arguments are those of the message.
+    """Checks a clean name; `what` it names and `where` it stands are for the message.
 
     Raises:
         UserError: See `class_name`.
@@ -70,14 +70,14 @@ def check_name(name: str, what: str, where: str) -> None:
         problem = "could be taken for a path"
     else:
         return
-    # `ascii` shows what would break the line or the terminal; a long name is cut off.
+    # `ascii` escapes what would break the line or the terminal; a long name is cut off.
     shown = ascii(name) if kinds & {"Cc", "Cs", "Zl", "Zp"} else f"'{name}'"
     shown = shown if len(shown) <= 60 else f"{shown[:57]}...'"
     raise UserError(f"{where}: the {what} name {shown} {problem}. Rename it.")
 
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
-    """Two names that differ in nothing but capitals, if there are any: most often one name, mistyped."""
+    """Returns two names that differ only in upper and lower case, if there are any: often a typing mistake."""
     seen: dict[str, str] = {}
     for name in sorted(set(names)):
         if name.casefold() in seen:

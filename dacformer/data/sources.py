@@ -1,7 +1,7 @@
-"""What a data set's codes were made from: `sources.csv`, a row per `.dac` file.
+"""`sources.csv`: the sound and the settings that each `.dac` file of a dataset was made from.
 
-A row is appended just before its `.dac` is written, so that work that was killed knows what it has done, and a `.dac`
-without a row is not ours to replace.
+A row is appended just before its `.dac` is written. So work that was killed can continue, and a `.dac` without a
+row is of unknown origin and never replaced.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ from dacformer.files import write_text
 SOURCES_FILE = "sources.csv"
 
 SHIFT_MARK = "--shift"
-"""In the names of codes that begin a fraction of a frame later."""
+"""Mark in the names of shifts: codes that begin a fraction of a frame later."""
 
 
 class Source(NamedTuple):
-    """Where one `.dac` file comes from.
+    """Source of one `.dac` file.
 
     Attributes:
-        file: The codes, below the data set's folder.
-        folder: The folder of sounds, absolute.
-        source: The sound, below that folder.
-        shift: Which of the sound's shifts, '0' the sound as it is.
-        sha256: Of the sound's bytes.
-        settings: What it was encoded with.
+        file: Path of the codes, relative to the dataset's folder.
+        folder: Absolute path of the folder of sounds.
+        source: Path of the sound, relative to that folder.
+        shift: Number of the shift; '0' is the sound itself.
+        sha256: SHA-256 of the sound file.
+        settings: Settings of the encoding.
     """
 
     file: str
@@ -46,18 +46,18 @@ class Source(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The sound."""
+        """Absolute path of the sound."""
         return Path(self.folder, self.source)
 
 
 class Sources:
-    """The sources of a data set; what is added is on disk at once.
+    """Sources of a dataset's files; additions are written to disk at once.
 
     Args:
-        dataset: The data set's folder; need not exist.
+        dataset: The dataset's folder; it need not exist.
 
     Raises:
-        UserError: There is a `sources.csv` that is none.
+        UserError: `sources.csv` exists and cannot be read.
     """
 
     def __init__(self, dataset: Path) -> None:
@@ -77,7 +77,7 @@ class Sources:
             raise UserError(f"{self._file} cannot be read: {error}. Encode into another folder.") from error
         if not lines or lines[0] != list(Source._fields):
             raise UserError(f"{self._file} lacks the columns {', '.join(Source._fields)}. Encode into another folder.")
-        # A last line that was cut off has fewer cells, or a setting that nothing matches.
+        # A truncated last line has fewer cells, or settings that match nothing.
         return [Source(*line) for line in lines[1:] if len(line) == len(Source._fields)]
 
     def _keep(self, record: Source) -> None:
@@ -91,39 +91,39 @@ class Sources:
         return iter(list(self._by_file.values()))
 
     def of_file(self, file: str) -> Source | None:
-        """What a `.dac` file was made from; None where that is not known."""
+        """Returns the source of a `.dac` file, or None if it is not known."""
         return self._by_file.get(file)
 
     def of_sound(self, path: Path, shift: int = 0) -> Source | None:
-        """What was made from a sound, given its absolute path."""
+        """Returns the record of a sound's shift, given the sound's absolute path, or None."""
         return self._by_sound.get((path, str(shift)))
 
     def add(self, record: Source) -> None:
-        """Remembers a source, in memory and on disk."""
+        """Adds a source, in memory and on disk."""
         self._keep(record)
         with self._file.open("a", encoding="utf-8", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerow(record)
 
     def save(self) -> None:
-        """Writes all of them anew, in order, whole or not at all."""
+        """Rewrites the file, sorted, whole or not at all."""
         text = io.StringIO(newline="")
         csv.writer(text, lineterminator="\n").writerows([Source._fields, *sorted(self._by_file.values())])
         write_text(self._file, text.getvalue())
 
     def adopt(self, paths: list[Path], root: Path, may_move: Callable[[Source, Path], bool]) -> None:
-        """Follows sounds to where they are now: the same bytes at the same place below another folder.
+        """Updates the records of sounds that moved: the same bytes at the same place below another folder.
 
         Args:
-            paths: The sounds, absolute.
-            root: The folder that they are under, absolute.
-            may_move: Whether the source of a `.dac` may become that sound.
+            paths: Absolute paths of the sounds.
+            root: Absolute path of their folder.
+            may_move: Function `(record, sound) -> bool`: whether the record may move to that sound.
         """
         elsewhere = {record.source: record for record in self if record.folder != str(root)}
         for path in paths:
             record = elsewhere.get(path.relative_to(root).as_posix())
             if record is None or self.of_sound(path) or not may_move(record, path):
                 continue
-            with contextlib.suppress(OSError):  # a sound that cannot be read is named when its turn comes
+            with contextlib.suppress(OSError):  # a sound that cannot be read is reported when it is encoded
                 if digest(path) == record.sha256:
                     for shift in itertools.count():
                         if (one := self.of_sound(record.path, shift)) is None:
@@ -131,18 +131,18 @@ class Sources:
                         self.add(one._replace(folder=str(root)))
 
     def name(self, paths: list[Path], root: Path, in_use: Iterable[str]) -> dict[Path, str]:
-        """Names the codes of sounds: as each sound is called, unless another one has the name.
+        """Names the codes of sounds after the sounds, with a number if another one has the name.
 
         Args:
-            paths: The sounds, absolute.
-            root: The folder that they are under, absolute.
-            in_use: Further codes of the data set, below its folder.
+            paths: Absolute paths of the sounds.
+            root: Absolute path of their folder.
+            in_use: Further codes of the dataset, relative to its folder.
 
         Returns:
-            For each a name below the data set's folder; the one that it has already, if it has one.
+            A path relative to the dataset's folder for each sound; the existing one, if the sound has one.
 
         Raises:
-            UserError: There are codes of that name, and nothing says what they were made from.
+            UserError: Codes of that name exist, and their source is not known.
         """
         unknown = {_alike(file) for file in in_use if file not in self._by_file}
         self._used |= unknown
@@ -164,13 +164,13 @@ class Sources:
         return names
 
     def name_shift(self, path: Path, shift: int, file: str) -> str:
-        """Names the codes of a shift of a sound, given the name of the sound's own."""
+        """Names the codes of a shift of a sound, given the name of the sound's own codes."""
         if (record := self.of_sound(path, shift)) is not None:
             return record.file
         return self._free(f"{file.removesuffix('.dac')}{SHIFT_MARK}{shift}.dac") if shift else file
 
     def _free(self, wanted: str) -> str:
-        """The name, or with a number behind it where it is taken."""
+        """Returns the wanted name, with a number added if it is taken, and marks it as taken."""
         stem = wanted.removesuffix(".dac")
         names = itertools.chain([wanted], (f"{stem}.{number}.dac" for number in itertools.count(2)))
         file = next(one for one in names if _alike(one) not in self._used)
@@ -179,7 +179,7 @@ class Sources:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal digits."""
+    """Computes the SHA-256 of a file, in hexadecimal digits."""
     found = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -188,5 +188,5 @@ def digest(path: Path) -> str:
 
 
 def _alike(name: str) -> str:
-    """Equal for names that some file systems take for the same: other case, or another Unicode form."""
+    """Returns a key that is equal for names that some file system takes for the same (case, Unicode form)."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -1,6 +1,6 @@
-"""Tables as people keep them: `.csv` of any program, `.xlsx` with titles above and notes beside.
+"""Reads tables: `.csv` of any program, and `.xlsx` with titles above and notes beside.
 
-What a file is, its first bytes say, not its suffix. Values come as they are; what they mean is not decided here.
+The first bytes of a file decide its format, not its suffix. Values are returned as they are, without interpretation.
 """
 
 import csv
@@ -21,11 +21,11 @@ from dacformer.errors import UserError
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A cell of a spreadsheet that shows something, but holds something else.
+    """A spreadsheet cell whose value cannot be used.
 
     Attributes:
-        text: What it shows, about.
-        reason: What it holds, and what to do.
+        text: About what the spreadsheet shows.
+        reason: What the cell holds, and what to do.
     """
 
     text: str
@@ -36,21 +36,21 @@ class Unreadable:
 
 
 Cell = str | int | float | bool | Unreadable | None
-"""What a table holds in a row and column; None is empty."""
+"""Value of a table's cell; None is empty."""
 
 Row = tuple[int, list[Cell]]
-"""A row's number, as a spreadsheet counts (from 1), and its cells."""
+"""A row: its number, counted from 1 as in a spreadsheet, and its cells."""
 
 IsHeader = Callable[[list[str]], bool]
 
 MAX_BYTES = 128 * 2**20
-"""Of a file, and of what a workbook unpacks to: enough for a million rows."""
+"""Largest file, and largest unpacked workbook, in bytes: enough for a million rows."""
 
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 1024
-"""A spreadsheet's own limit; and more columns than anybody has parameters."""
+"""Most rows (a spreadsheet's own limit) and most columns."""
 
 HEADER_ROWS = 30
-"""The header is looked for in so many rows: titles and remarks may stand above it."""
+"""Number of rows in which the header is searched; titles and remarks may stand above it."""
 
 DELIMITERS = ",;\t|"
 
@@ -65,8 +65,8 @@ class Table:
     """A table with a header.
 
     Attributes:
-        header: The columns' names, clean; '' for a column without one.
-        rows: The rows below that are not blank, each as long as the header.
+        header: Clean names of the columns; '' for a column without a name.
+        rows: The rows below it that are not blank, each as long as the header.
     """
 
     header: list[str]
@@ -78,14 +78,14 @@ def read_table(path: Path, is_header: IsHeader, wanted: str) -> Table:
 
     Args:
         path: The file.
-        is_header: Tells the header from other rows, by the clean names in it.
-        wanted: What the header must have, for the message.
+        is_header: Function that recognises the header by the clean names in it.
+        wanted: Columns that the header must have, in words, for the message.
 
     Returns:
         The table. Of a workbook, the first sheet with such a header; a warning names others that have one.
 
     Raises:
-        UserError: The file cannot be read as a table, or no row of the first `HEADER_ROWS` is such a header.
+        UserError: The file cannot be read as a table, or none of its first `HEADER_ROWS` rows is a header.
     """
     data = _read_bytes(path)
     if data.startswith(b"\xd0\xcf\x11\xe0"):
@@ -122,7 +122,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _header(cells: list[Cell]) -> list[str]:
-    """Clean names; a line break in a cell is a space."""
+    """Returns the clean names in a row; a line break becomes a space."""
     return [" ".join(clean_name(str("" if cell is None else cell)).split()) for cell in cells]
 
 
@@ -146,7 +146,7 @@ def _is_blank(cell: Cell) -> bool:
 
 
 def _solid(rows: Iterator[Row]) -> list[Row]:
-    """The rows that hold anything."""
+    """Returns the rows that are not blank."""
     return [(number, cells) for number, cells in rows if not all(map(_is_blank, cells))]
 
 
@@ -154,7 +154,7 @@ def _solid(rows: Iterator[Row]) -> list[Row]:
 
 
 def _decode(path: Path, data: bytes) -> str:
-    """Text from UTF-8, UTF-16 or UTF-32; others look alike, and a wrong guess would spoil names without a word."""
+    """Decodes UTF-8, UTF-16 or UTF-32. Other encodings are refused, because a wrong guess would spoil names."""
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in data[:2]:  # UTF-16 without a mark: the first letter's other byte
         encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
@@ -169,7 +169,7 @@ def _decode(path: Path, data: bytes) -> str:
 
 
 def _read_text(path: Path, text: str, is_header: IsHeader) -> list[Row]:
-    """All rows, split by the delimiter that shows a header; by the one that splits most where none does."""
+    """Reads all rows with the delimiter that shows a header, or else the one that gives most columns."""
 
     def rows(delimiter: str) -> Iterator[Row]:
         lines = io.StringIO(text, newline="")
@@ -177,7 +177,7 @@ def _read_text(path: Path, text: str, is_header: IsHeader) -> list[Row]:
         for number, cells in enumerate(reader, 1):
             yield number, [*cells]
 
-    hint = re.match(r'sep=([^\w"\r\n])\r?\n', text, re.IGNORECASE)  # Excel's own way to say it
+    hint = re.match(r'sep=([^\w"\r\n])\r?\n', text, re.IGNORECASE)  # Excel's own hint
     best, most = ",", -1
     for delimiter in hint[1] if hint else DELIMITERS:
         head: list[Row] = []
@@ -185,7 +185,7 @@ def _read_text(path: Path, text: str, is_header: IsHeader) -> list[Row]:
             for row in itertools.islice(rows(delimiter), 10 * HEADER_ROWS):
                 head.append(row)
         except csv.Error:
-            pass  # with this delimiter; if it is the right one, the whole says so below
+            pass  # with this delimiter; if it is chosen, the reader below raises again
         head = _solid(iter(head))
         fields = 1000 * (_header_at(head, is_header) is not None) + len(head[0][1] if head else ())
         best, most = (delimiter, fields) if fields > most else (best, most)
@@ -204,12 +204,12 @@ def _read_text(path: Path, text: str, is_header: IsHeader) -> list[Row]:
 
 
 def _read_workbook(path: Path, data: bytes) -> dict[str, list[Row]]:
-    """The visible sheets' rows by title; of merged cells each row has the value."""
+    """Reads the rows of all visible sheets by title; each row of a merged cell has its value."""
     from openpyxl import load_workbook
 
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what openpyxl cannot draw
+            warnings.simplefilter("ignore")  # about parts that openpyxl does not support
             if "[Content_Types].xml" not in archive.namelist():
                 raise UserError(f"{path} is no .xlsx workbook. Save it as .xlsx or .csv.")
             if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
@@ -217,22 +217,22 @@ def _read_workbook(path: Path, data: bytes) -> dict[str, list[Row]]:
             values = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
             formulas = load_workbook(io.BytesIO(data), read_only=True)
             grids = {}
-            sheet: Any  # a read-only one, which openpyxl's types do not know
+            sheet: Any  # a read-only sheet, which openpyxl's types do not cover
             for sheet, unevaluated in zip(values.worksheets, formulas.worksheets, strict=True):
                 if sheet.sheet_state == "visible":
-                    xml = archive.read(sheet._worksheet_path)  # openpyxl reads merged cells only with all else
+                    xml = archive.read(sheet._worksheet_path)  # openpyxl reads merged cells only in its slow mode
                     twin = unevaluated if _FORMULA.search(xml) else None
                     grids[sheet.title] = _fill_merged(_sheet_rows(path, sheet, twin), xml)
             return grids
     except UserError:
         raise
-    except Exception as error:  # openpyxl and zipfile raise whatever their parsers do
+    except Exception as error:  # openpyxl and zipfile raise exceptions of any kind
         raise UserError(f"{path} cannot be read as a workbook ({error}). Save it anew as .xlsx or .csv.") from error
 
 
 def _sheet_rows(path: Path, sheet: Any, formulas: Any | None) -> list[Row]:
-    """The rows of a sheet that hold anything; `formulas` is the same sheet before its formulas were computed."""
-    sheet.reset_dimensions()  # what it claims of its size is often wrong
+    """Reads the rows of a sheet that are not blank; `formulas` is the same sheet with formulas not evaluated."""
+    sheet.reset_dimensions()  # the size that it states is often wrong
     rows = sheet.iter_rows()
     if formulas is not None:
         formulas.reset_dimensions()
@@ -254,7 +254,7 @@ def _sheet_rows(path: Path, sheet: Any, formulas: Any | None) -> list[Row]:
 
 
 def _cell(cell: Any, formula: Any) -> Cell:
-    """What a spreadsheet's cell holds; `formula` is the cell before it was computed."""
+    """Converts a spreadsheet's cell; `formula` is the same cell before evaluation."""
     value = cell.value
     if formula.data_type == "f" and value is None and cell.data_type == "n":
         return Unreadable("=...", "a formula that was not computed: open the file in a spreadsheet and save it")
@@ -266,7 +266,7 @@ def _cell(cell: Any, formula: Any) -> Cell:
 
 
 def _fill_merged(grid: list[Row], xml: bytes) -> list[Row]:
-    """Repeats the value of cells that are merged over several rows in each of them."""
+    """Repeats the value of a vertically merged cell in each of its rows."""
     from openpyxl.utils import column_index_from_string
 
     cells_of = dict(grid)

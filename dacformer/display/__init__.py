@@ -1,1 +1,1 @@
-"""Sound as pictures and as HTML, for notebooks, reports and files."""
+"""Pictures and HTML of sound, for notebooks, reports and files."""

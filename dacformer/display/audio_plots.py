@@ -1,4 +1,4 @@
-"""Pictures of sound: spectrograms, and the controls that steered it."""
+"""Pictures of sound: spectrograms, waveforms, and the controls over time."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ from scipy.signal import ShortTimeFFT
 from scipy.signal.windows import hann
 
 WINDOW_SAMPLES, HOP_SAMPLES = 2048, 512
-MAX_COLUMNS, MAX_ROWS = 1000, 256  # more than that no screen shows, and each costs time
+MAX_COLUMNS, MAX_ROWS = 1000, 256  # more than a screen shows only costs time
 FLOOR_DB = -80.0
 MEL_BANDS = 80
 
 
 def literal(text: str) -> str:
-    """A name as matplotlib shows it: a dollar is no formula, and an underscore at its beginning hides no label."""
+    """Escapes a name for matplotlib, where a dollar begins a formula and a leading underscore hides a label."""
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
@@ -24,10 +24,10 @@ def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str
     """Draws a spectrogram, logarithmic in frequency and level, its loudest point at 0 dB.
 
     Args:
-        axes: Where to.
+        axes: Axes to draw into.
         audio: `(N,)`.
         sample_rate: In Hz.
-        title: Above it.
+        title: Text above the picture.
     """
     audio = np.pad(audio, (0, max(0, WINDOW_SAMPLES - len(audio))))
     hop = max(HOP_SAMPLES, len(audio) // MAX_COLUMNS)
@@ -46,17 +46,17 @@ def draw_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int, title: str
 
 
 def draw_controls(axes: Axes, curves: Mapping[str, np.ndarray], seconds: float) -> None:
-    """Draws what steered a sound of so many seconds: `(T,)` by name, each in its own units."""
+    """Draws the controls of a sound of `seconds`: curves `(T,)` by name, each in its own units."""
     for name, curve in curves.items():
         axes.plot(np.arange(len(curve)) * seconds / len(curve), curve, label=literal(name))
     if curves:
         above = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6, "frameon": False}
-        axes.legend(**above, fontsize="small")  # where it hides no curve
+        axes.legend(**above, fontsize="small")  # above the axes, where it hides no curve
     axes.set(xlim=(0, seconds), xlabel="seconds", ylabel="control")
 
 
 def draw_waveform(axes: Axes, audio: np.ndarray, sample_rate: int) -> None:
-    """Draws the outline of a sound `(N,)`: lowest and highest sample of each of at most 1,000 columns."""
+    """Draws the waveform of audio `(N,)`: lowest and highest sample in each of at most 1,000 columns."""
     step = max(1, len(audio) // MAX_COLUMNS)
     starts = np.arange(0, len(audio), step)
     low, high = np.minimum.reduceat(audio, starts), np.maximum.reduceat(audio, starts)
@@ -69,7 +69,7 @@ def draw_mel_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int) -> Non
     """Draws a spectrogram of `MEL_BANDS` bands, equally wide on the mel scale, its loudest point at 0 dB.
 
     Args:
-        axes: Where to.
+        axes: Axes to draw into.
         audio: `(N,)`.
         sample_rate: In Hz.
     """
@@ -93,7 +93,7 @@ def draw_mel_spectrogram(axes: Axes, audio: np.ndarray, sample_rate: int) -> Non
 
 
 def _hz_to_mel(hz: float) -> float:
-    """O'Shaughnessy, Speech Communication (1987), p. 150."""
+    """Converts Hz to mel (O'Shaughnessy, Speech Communication, 1987, p. 150)."""
     return 2595.0 * float(np.log10(1.0 + hz / 700.0))
 
 
@@ -102,7 +102,7 @@ def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
 
 
 def plot_steered_sound(audio: np.ndarray, sample_rate: int, curves: Mapping[str, np.ndarray]) -> Figure:
-    """Waveform and mel spectrogram of a sound `(N,)`, and the controls `(T,)` that steered it, on one axis of time."""
+    """Plots waveform and mel spectrogram of audio `(N,)` above its controls, curves `(T,)` by name."""
     figure, (wave, spectrum, below) = plt.subplots(
         3, 1, figsize=(9, 5.2), sharex=True, height_ratios=(1, 3, 1), layout="constrained"
     )
@@ -110,20 +110,20 @@ def plot_steered_sound(audio: np.ndarray, sample_rate: int, curves: Mapping[str,
     draw_mel_spectrogram(spectrum, audio, sample_rate)
     draw_controls(below, curves, len(audio) / sample_rate)
     figure.align_ylabels()
-    plt.close(figure)  # shown once, where it is returned
+    plt.close(figure)  # so that a notebook shows it once, as the returned value
     return figure
 
 
 def plot_sounds(sounds: dict[str, np.ndarray], sample_rate: int, columns: int = 4) -> Figure:
-    """A grid of spectrograms.
+    """Plots a grid of spectrograms.
 
     Args:
-        sounds: `(N,)` by title.
+        sounds: Audio `(N,)` by title.
         sample_rate: In Hz.
-        columns: At most so many side by side.
+        columns: Largest number side by side.
 
     Returns:
-        The picture.
+        The figure.
     """
     columns = min(columns, len(sounds))
     rows = -(-len(sounds) // columns)

@@ -1,4 +1,4 @@
-"""Pictures and sounds as HTML that lies in the page: a saved notebook shows and plays them without a kernel."""
+"""Pictures and sounds as HTML with the data inside: a saved notebook shows them without a kernel."""
 
 import base64
 import io
@@ -9,23 +9,23 @@ from matplotlib.figure import Figure
 
 
 def figure_html(figure: Figure, dpi: int = 100) -> str:
-    """A figure as an image that lies in the page."""
+    """Returns a figure as an HTML image with the data inside."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return f'<img style="width: 100%" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
 def audio_html(audio: np.ndarray, sample_rate: int, play: bool = False, loop: bool = False) -> str:
-    """A player whose sound lies in the page, without loss, in half the room of a `.wav`.
+    """Returns audio as an HTML player with the data inside (FLAC, half the size of a `.wav`).
 
     Args:
-        audio: `(N,)`; beyond [-1, 1] it is clipped.
+        audio: `(N,)`; clipped to [-1, 1].
         sample_rate: In Hz.
-        play: Start it.
-        loop: Begin again at the end, for ever.
+        play: Start playing at once.
+        loop: Repeat for ever.
 
     Returns:
-        HTML.
+        HTML text.
     """
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(audio, -1.0, 1.0), sample_rate, format="FLAC")

@@ -1,7 +1,7 @@
 """How good is a codec? Measured on recordings, by class, with all of its codebooks and with fewer, beside Opus.
 
-Every recording is brought to the same level, its trailing silence cut; so figures compare with those of the codec's
-training. `N` samples, `K` codebooks, `T` frames.
+Every recording is brought to the same level, and its trailing silence is cut, as in the codec's training: the figures
+can be compared. `N` samples, `K` codebooks, `T` frames.
 """
 
 import json
@@ -34,7 +34,7 @@ DISTANCES = ["mel", "stft", "level_db"]
 
 @dataclass(frozen=True)
 class CodecResult:
-    """What was measured.
+    """How good a codec is.
 
     Attributes:
         identity: Of the codec.
@@ -84,7 +84,7 @@ def measure_codec(
     seed: int = 0,
     opus: Sequence[float] = (),
 ) -> CodecResult:
-    """Sends recordings through a codec and compares.
+    """Encodes and decodes recordings, and compares them with the originals.
 
     Args:
         codec: Any.
@@ -119,41 +119,67 @@ def measure_codec(
     for path, name in tqdm(list(zip(paths, classes, strict=True)), desc="through the codec", unit="sound"):
         audio = load_recording(path, codec.sample_rate)
         info = {"sound": path.relative_to(root).as_posix(), "class": name}
-        given = torch.from_numpy(audio)[None, None]
-        coded, taken = _timed(lambda given=given: codec.encode(given))
-        codes.append(coded[0])
-        seconds["encoding"] += taken
-        seconds["sound"] += len(audio) / codec.sample_rate
-        decoded = audio
-        for k in range(1, codec.num_codebooks + 1):
-            decoded, taken = _timed(lambda coded=coded, k=k: codec.decode(coded[:, :k]))
-            decoded = decoded[0, 0, : len(audio)].cpu().numpy()
-            rate = k * np.log2(codec.codebook_size) * codec.frame_rate / 1000
-            rows.append(info | {"coder": f"K={k}", "kbit_per_s": rate} | compare(decoded, audio))
-        seconds["decoding"] += taken  # with all codebooks
+        coded, decoded = _send_through(codec, audio, seconds)
+        codes.append(coded)
+        for k, (coder, rate) in enumerate(_coders(codec)):
+            rows.append(info | {"coder": coder, "kbit_per_s": rate} | compare(decoded[k], audio))
         if f"{name}: original" not in pictures:
-            pictures |= {f"{name}: original": audio, f"{name}: decoded": decoded}
+            pictures |= {f"{name}: original": audio, f"{name}: decoded": decoded[-1]}
         for asked in opus:
-            decoded, rate = opus_roundtrip(audio, codec.sample_rate, asked)
-            rows.append(info | {"coder": f"opus {asked:g}", "kbit_per_s": rate} | compare(decoded, audio))
-    used = {name: [c for c, of in zip(codes, classes, strict=True) if of == name] for name in sorted(set(classes))}
-    table = {
-        name: perplexity(torch.cat(each, dim=-1)[None], codec.codebook_size).tolist()
-        for name, each in {**used, "all": codes}.items()
-    }
-    columns = [f"perplexity_{k + 1}" for k in range(codec.num_codebooks)]
+            coarse, rate = opus_roundtrip(audio, codec.sample_rate, asked)
+            rows.append(info | {"coder": f"opus {asked:g}", "kbit_per_s": rate} | compare(coarse, audio))
     return CodecResult(
         identity=codec.identity,
         clips=pd.DataFrame(rows),
-        perplexity=pd.DataFrame.from_dict(table, orient="index", columns=columns),
+        perplexity=_perplexities(codec, codes, classes),
         speed={name: seconds["sound"] / seconds[name] for name in ("encoding", "decoding")},
         pictures=pictures,
         sample_rate=codec.sample_rate,
     )
 
 
+def _coders(codec: Codec) -> list[tuple[str, float]]:
+    """Name and kbit/s of the codec with its first codebook, the first two, and so on."""
+    each = np.log2(codec.codebook_size)
+    return [(f"K={k}", k * each * codec.frame_rate / 1000) for k in range(1, codec.num_codebooks + 1)]
+
+
+def _send_through(codec: Codec, audio: np.ndarray, seconds: dict[str, float]) -> tuple[torch.Tensor, list[np.ndarray]]:
+    """Encodes audio `(N,)` and decodes it with 1 to `K` codebooks.
+
+    Args:
+        codec: Any.
+        audio: `(N,)`.
+        seconds: The length of the audio, and the time of encoding and of decoding with all codebooks, are added.
+
+    Returns:
+        Codes `(K, T)`, and audio `(N,)` by number of codebooks.
+    """
+    given = torch.from_numpy(audio)[None, None]
+    codes, taken = _timed(lambda: codec.encode(given))
+    seconds["encoding"] += taken
+    seconds["sound"] += len(audio) / codec.sample_rate
+    results = []
+    for k in range(1, codec.num_codebooks + 1):
+        decoded, taken = _timed(lambda k=k: codec.decode(codes[:, :k]))
+        results.append(decoded[0, 0, : len(audio)].cpu().numpy())
+    seconds["decoding"] += taken  # with all codebooks
+    return codes[0], results
+
+
+def _perplexities(codec: Codec, codes: Sequence[torch.Tensor], classes: Sequence[str]) -> pd.DataFrame:
+    """Perplexity of each codebook, a row per class and one for `all`, from codes `(K, T)` and their classes."""
+    used = {name: [c for c, of in zip(codes, classes, strict=True) if of == name] for name in sorted(set(classes))}
+    table = {
+        name: perplexity(torch.cat(each, dim=-1)[None], codec.codebook_size).tolist()
+        for name, each in {**used, "all": list(codes)}.items()
+    }
+    columns = [f"perplexity_{k + 1}" for k in range(codec.num_codebooks)]
+    return pd.DataFrame.from_dict(table, orient="index", columns=columns)
+
+
 def opus_roundtrip(audio: np.ndarray, sample_rate: int, kbit_per_s: float) -> tuple[np.ndarray, float]:
-    """Sends audio through Opus and back.
+    """Encodes and decodes audio with Opus.
 
     Args:
         audio: `(N,)`, mono.
@@ -199,7 +225,7 @@ def write_codec_report(result: CodecResult, folder: Path) -> list[Path]:
 
 
 def plot_codec(result: CodecResult) -> Figure:
-    """Distance against bit rate, distance by class, codebooks in use."""
+    """Draws distance against bit rate, distance by class, and codebooks in use."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
     coders = result.by_coder
     for label, chosen in (

@@ -1,51 +1,41 @@
 """Does the sound follow its controls? Measured on free-running audio of the procedural textures.
 
-For each texture, its parameter is asked for at several values, and what is heard is measured by the texture's
-descriptor. A plain classifier, fitted to real textures, says which class it hears. Beside both stand the same
-figures for real textures that went through the codec: the ceiling.
+For each texture, its parameter is requested at several values, and the texture's descriptor is measured. A plain
+classifier, fitted to real textures, predicts the class. The same figures of real textures that went through the codec
+are the ceiling.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
-from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from scipy.stats import linregress, spearmanr
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
-from dacformer.codec import Codec
-from dacformer.errors import UserError
-from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS, TEXTURE_DESCRIPTORS, describe
-from dacformer.files import write_text
+from dacformer.evaluation.classifier import features, fit_to_textures
+from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
+from dacformer.evaluation.parallel import parallel_map
+from dacformer.evaluation.references import CEILING_SEED, codec_roundtrip, known_textures, synthesize_all
+from dacformer.evaluation.tables import summarise_by_source, with_mean, write_result
 from dacformer.generation.synthesizer import Synthesizer
-from dacformer.textures import TEXTURES, synthesize
-
-T = TypeVar("T")
-
-FIT_SEED, CEILING_SEED = 2**30, 2**31
-"""Seeds of the real textures that the classifier is fitted to, and of those that are the ceiling: apart from
-each other and from those of any training set."""
+from dacformer.textures import TEXTURES
 
 
 @dataclass(frozen=True)
 class ControlResult:
-    """What was measured.
+    """How well sound follows its controls.
 
     Attributes:
         clips: One row per clip: `source` (`generated` or `real`), `class`, `asked` (the parameter's value), `seed`,
-            `measured` (the descriptor), `heard` (the class that the classifier names).
+            `measured` (the descriptor), `predicted_class` (by the classifier).
         summary: One row per class: Spearman and Pearson correlation of `asked` and `measured`, the slope of a straight
-            line, and the share of clips whose class was heard, for generated clips and for real ones through the codec.
+            line, and the share of clips whose class was predicted, of generated clips and of real ones through the
+            codec.
     """
 
     clips: pd.DataFrame
@@ -64,7 +54,7 @@ def measure_control(
     seconds: float = 4.0,
     **sampling: Any,
 ) -> ControlResult:
-    """Generates, measures, compares.
+    """Measures generated textures beside real ones.
 
     Args:
         synth: Trained on textures.
@@ -81,7 +71,7 @@ def measure_control(
         UserError: A class that is no texture, or that the model does not know.
     """
     chosen = known_textures(synth, classes)
-    classifier = fit_classifier(list(TEXTURES), synth.codec, num_values, seconds)
+    classifier = fit_to_textures(list(TEXTURES), synth.codec, num_values, seconds)
     rate = synth.info.sample_rate
     rows: list[dict[str, Any]] = []
     for name in tqdm(chosen, desc="measuring", unit="class"):
@@ -95,132 +85,23 @@ def measure_control(
             ("generated", [take.audio for take in takes]),
             ("real", codec_roundtrip(synth.codec, real)),
         ):
-            heard = classifier.predict(features(sounds, rate))
+            predicted = classifier.predict(features(sounds, rate))
             measured = parallel_map(TEXTURE_DESCRIPTORS[name], sounds, rate)
             rows += [
                 {"source": source, "class": name, "asked": value, "seed": seed, "measured": m, "predicted_class": h}
-                for (value, seed), m, h in zip(jobs, measured, heard, strict=True)
+                for (value, seed), m, h in zip(jobs, measured, predicted, strict=True)
             ]
     clips = pd.DataFrame(rows)
     return ControlResult(clips, _summarise(clips))
 
 
-def known_textures(synth: Synthesizer, classes: Sequence[str] = ()) -> list[str]:
-    """The procedural textures among what a model knows, or the given ones.
-
-    Raises:
-        UserError: A class that is no texture, or that the model does not know; or it knows none.
-    """
-    known = [
-        name
-        for name, texture in TEXTURES.items()
-        if name in synth.conditions.classes and texture.parameter in synth.conditions.parameters
-    ]
-    for name in classes:
-        if name not in known:
-            raise UserError(f"'{name}' is no texture that the model knows. It knows: {', '.join(known) or 'none'}.")
-    if not known:
-        raise UserError("The model knows no procedural texture, and the descriptors are theirs. Train one on textures.")
-    return list(classes) or known
-
-
-def fit_classifier(classes: Sequence[str], codec: Codec, num_values: int = 11, seconds: float = 4.0) -> Pipeline:
-    """Fits a plain classifier: standardised descriptors, logistic regression.
-
-    It is fitted to real textures and to what the codec makes of them, so that it hears the class and not the codec.
-
-    Args:
-        classes: Textures.
-        codec: Of the model that is measured.
-        num_values: Values of each parameter.
-        seconds: Length of each clip.
-
-    Returns:
-        The classifier; `predict` takes rows of `features`.
-    """
-    jobs = [
-        (name, float(value), FIT_SEED + 1000 * c + i)
-        for c, name in enumerate(classes)
-        for i, value in enumerate(np.linspace(0.0, 1.0, 2 * num_values))
-    ]
-    real = synthesize_all(tqdm(jobs, desc="fitting the classifier", unit="sound"), seconds, codec.sample_rate)
-    return classify([*real, *codec_roundtrip(codec, real)], 2 * [name for name, *_ in jobs], codec.sample_rate)
-
-
-def classify(sounds: Iterable[np.ndarray], classes: Sequence[str], sample_rate: int) -> Pipeline:
-    """Fits the classifier to sounds `(N,)`, one class for each."""
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return classifier.fit(features(sounds, sample_rate), list(classes))
-
-
-def descriptors_for(synth: Synthesizer, name: str) -> dict[str, Callable[[np.ndarray, int], float]]:
-    """What a class is measured by: a procedural texture by its own descriptor, any other by the standard ones."""
-    if name in TEXTURES and TEXTURES[name].parameter in synth.conditions.parameters:
-        return {TEXTURES[name].parameter: TEXTURE_DESCRIPTORS[name]}
-    return STANDARD_DESCRIPTORS
-
-
-def codec_roundtrip(codec: Codec, audio: np.ndarray) -> np.ndarray:
-    """Sends audio `(B, N)` through a codec and back."""
-    pieces = torch.from_numpy(audio)[:, None].split(8)
-    return torch.cat([codec.decode(codec.encode(p))[:, 0, : audio.shape[1]].cpu() for p in pieces]).numpy()
-
-
-def features(sounds: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
-    """What the classifier hears of sounds, each `(N,)`: all of `describe` but the level, `(len(sounds), F)`."""
-    described = parallel_map(describe, sounds, sample_rate)
-    return np.array([[value for name, value in each.items() if name != "level_db"] for each in described])
-
-
-def parallel_map(measure: Callable[[np.ndarray, int], T], sounds: Iterable[np.ndarray], sample_rate: int) -> list[T]:
-    """What a measure says of each sound `(N,)`."""
-    return list(Parallel(n_jobs=-1)(delayed(measure)(audio, sample_rate) for audio in sounds))
-
-
-def synthesize_all(jobs: Iterable[tuple[str, float, int]], seconds: float, sample_rate: int) -> np.ndarray:
-    """Real textures `(B, N)`, from class, value and seed of each."""
-    calls = (delayed(synthesize)(name, value, seconds, sample_rate, seed) for name, value, seed in jobs)
-    return np.stack(list(Parallel(n_jobs=-1)(calls)))
-
-
 def write_control_report(result: ControlResult, folder: Path) -> list[Path]:
     """Writes `control.csv` (every clip), `control.json` (the summary) and `control.png` (asked against measured)."""
-    return write_figures(folder, "control", result.summary, plot_control(result), {"control": result.clips})
-
-
-def write_figures(
-    folder: Path, name: str, summary: pd.DataFrame, figure: Figure, tables: Mapping[str, pd.DataFrame] | None = None
-) -> list[Path]:
-    """Writes what was measured: each table as `<its name>.csv`, `<name>.json` (the summary) and `<name>.png`.
-
-    Returns:
-        The paths, in this order.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    csvs = {folder / f"{title}.csv": table for title, table in (tables or {}).items()}
-    for path, table in csvs.items():
-        write_text(path, table.to_csv(index=False))
-    paths = [*csvs, folder / f"{name}.json", folder / f"{name}.png"]
-    write_summary(paths[-2], summary)
-    figure.savefig(paths[-1], dpi=90)
-    return paths
-
-
-def with_mean(summary: pd.DataFrame) -> pd.DataFrame:
-    """A summary, a row per class, and a last row with the means."""
-    table = summary.copy()
-    table.loc["mean"] = table.mean(numeric_only=True)
-    return table
-
-
-def write_summary(path: Path, summary: pd.DataFrame) -> None:
-    """Writes a summary, a row per class, as JSON."""
-    rows = summary.round(4).to_dict(orient="index")
-    write_text(path, json.dumps(rows, indent=2))
+    return write_result(folder, "control", result.summary, plot_control(result), {"control": result.clips})
 
 
 def plot_control(result: ControlResult) -> Figure:
-    """Asked against measured, one panel per class, and which class is heard as which."""
+    """Draws requested against measured values, a panel per class, and the confusion matrix of the classes."""
     classes = list(result.summary.index)
     columns = min(4, len(classes) + 1)
     rows = -(-(len(classes) + 1) // columns)
@@ -232,14 +113,14 @@ def plot_control(result: ControlResult) -> Figure:
         axes.set(title=f"{name}: {result.summary.loc[name, 'spearman']:.2f}", xlabel="asked", ylabel="measured")
     grid.flat[0].legend(fontsize="small")
     generated = result.clips[result.clips["source"] == "generated"]
-    heard = [*classes, *sorted({*generated["predicted_class"]} - {*classes})]
+    predicted = [*classes, *sorted({*generated["predicted_class"]} - {*classes})]
     confusion = pd.crosstab(generated["class"], generated["predicted_class"], normalize="index")
-    confusion = confusion.reindex(index=classes, columns=heard, fill_value=0.0)
+    confusion = confusion.reindex(index=classes, columns=predicted, fill_value=0.0)
     last = grid.flat[len(classes)]
     last.imshow(confusion, vmin=0, vmax=1, cmap="Greys")
-    last.set_xticks(range(len(heard)), heard, rotation=60, fontsize="small")
+    last.set_xticks(range(len(predicted)), predicted, rotation=60, fontsize="small")
     last.set_yticks(range(len(classes)), classes, fontsize="small")
-    last.set(title="class asked (rows), heard")
+    last.set(title="class requested (rows), predicted")
     for axes in grid.flat[len(classes) + 1 :]:
         axes.axis("off")
     plt.close(figure)
@@ -247,14 +128,16 @@ def plot_control(result: ControlResult) -> Figure:
 
 
 def _summarise(clips: pd.DataFrame) -> pd.DataFrame:
-    rows = {}
-    for name in clips["class"].unique():
-        row = {}
-        for source, suffix in (("generated", ""), ("real", "_real")):
-            chosen = clips[(clips["class"] == name) & (clips["source"] == source)]
-            line = linregress(chosen["asked"], chosen["measured"])
-            row[f"spearman{suffix}"] = float(spearmanr(chosen["asked"], chosen["measured"]).statistic)
-            row[f"pearson{suffix}"], row[f"slope{suffix}"] = float(line.rvalue), float(line.slope)
-            row[f"class_accuracy{suffix}"] = float((chosen["predicted_class"] == name).mean())
-        rows[name] = row
+    rows = {name: summarise_by_source(own, _follow) for name, own in clips.groupby("class", sort=False)}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _follow(clips: pd.DataFrame) -> dict[str, float]:
+    """How well clips of one class follow their parameter, and the share whose class was predicted."""
+    line = linregress(clips["asked"], clips["measured"])
+    return {
+        "spearman": float(spearmanr(clips["asked"], clips["measured"]).statistic),
+        "pearson": float(line.rvalue),
+        "slope": float(line.slope),
+        "class_accuracy": float((clips["predicted_class"] == clips["class"]).mean()),
+    }

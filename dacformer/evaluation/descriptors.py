@@ -189,7 +189,7 @@ def onset_rate(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def roughness(audio: np.ndarray, sample_rate: int) -> float:
-    """How deeply sound is modulated between 20 and 150 Hz, which is heard as roughness, in [0, about 1].
+    """How deeply sound is modulated between 20 and 150 Hz, in [0, about 1]: listeners call it rough.
 
     The RMS of that part of each octave band's envelope over its mean (Fastl & Zwicker, Psychoacoustics, chapter 11),
     weighted by the bands' shares of the sound. White noise is rough, too: its own envelope moves that fast.
@@ -279,6 +279,14 @@ def describe(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
     Returns:
         Features by name, in a fixed order, all finite.
     """
+    mean_square = np.sum(np.square(audio, dtype=np.float64)) / max(len(audio), 1)
+    features = _spectral_features(audio, sample_rate) | _temporal_features(audio, sample_rate)
+    features["level_db"] = 20 * np.log10(np.sqrt(mean_square) + FLOOR)
+    return {name: float(value) for name, value in features.items()}
+
+
+def _spectral_features(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
+    """Those features of `describe` that are of spectra."""
     power, frequencies, _ = _spectrogram(audio, sample_rate, 0.046, 0.0116)
     power, frequencies = power[:, 1:], frequencies[1:]
     # Frames far below the rest are all floor: they say nothing about the spectrum.
@@ -310,7 +318,11 @@ def describe(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
     for low in OCTAVE_BANDS_HZ:
         band = average[(frequencies >= low) & (frequencies < 2 * low)].sum() / average.sum()
         features[f"band_{low:g}_hz_db"] = 10 * np.log10(band + QUIET)
+    return features
 
+
+def _temporal_features(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
+    """Those features of `describe` that are of the envelope."""
     block = round(0.005 * sample_rate)
     samples = _normalise(audio, 40 * block)
     squares = samples[: len(samples) // block * block].reshape(-1, block) ** 2
@@ -319,6 +331,7 @@ def describe(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
     window = np.hanning(len(envelope))
     modulation = np.abs(np.fft.rfft((envelope / envelope.mean() - 1) * window)) ** 2
     modulation *= 2 / (len(window) * np.sum(window**2))
+    features = {}
     for low, high in pairwise(MODULATION_BANDS_HZ):
         band = modulation[(rates >= low) & (rates < high)].sum()
         features[f"modulation_{low:g}_hz_db"] = 10 * np.log10(band + 1e-6)
@@ -326,12 +339,9 @@ def describe(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
     rise_frames = 6  # 30 ms
     level = 20 * np.log10(envelope + 0.03)  # 30 dB below the RMS is quiet enough
     onsets, _ = find_peaks(level[rise_frames:] - level[:-rise_frames], height=6, distance=rise_frames)
-    features |= {
+    return features | {
         "envelope_kurtosis_nats": np.log(np.mean(envelope**4) / moment**2),
         "envelope_crest_nats": np.log(np.percentile(envelope, 99) / envelope.mean()),
         "evenness": envelope.mean() ** 2 / moment,
         "onsets_per_second": len(onsets) * sample_rate / len(samples),
     }
-    mean_square = np.sum(np.square(audio, dtype=np.float64)) / max(len(audio), 1)
-    features["level_db"] = 20 * np.log10(np.sqrt(mean_square) + FLOOR)
-    return {name: float(value) for name, value in features.items()}

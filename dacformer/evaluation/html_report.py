@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from dacformer.evaluation.control import with_mean
+from dacformer.evaluation.tables import with_mean
 from dacformer.files import write_text
 
 _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(

@@ -4,7 +4,7 @@ Likeness: distances of texture statistics and of codec latents between generated
 between two halves of the held-out clips, the floor that no model can pass. Novelty: how far an excerpt is from the
 nearest one of the training clips, beside the same of held-out clips, which cannot be copies.
 
-Everything is heard through the codec, the real clips as well: what the codec takes away is lost to both.
+All sounds are those of the codec, the real clips as well: what the codec takes away is lost to both.
 
 `F` frames, `D` dimensions of a latent.
 """
@@ -17,21 +17,19 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
-from joblib import Parallel, delayed
 from matplotlib.figure import Figure
 from sklearn.neighbors import NearestNeighbors
 from tqdm import tqdm
 
 from dacformer.audio import find_audio, read_start
-from dacformer.codec import Codec
-from dacformer.conditions.labels import Conditions
+from dacformer.codec.latents import codebook_latents
 from dacformer.data.dataset import Dataset
 from dacformer.data.sources import Sources
 from dacformer.errors import UserError
-from dacformer.evaluation.control import with_mean, write_figures
 from dacformer.evaluation.frechet import frechet_between, frechet_distance
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.parallel import parallel_map
+from dacformer.evaluation.references import load_reference_clip, row_to_controls
+from dacformer.evaluation.tables import with_mean, write_result
 from dacformer.evaluation.texture_statistics import texture_distance, texture_statistics
 from dacformer.generation.synthesizer import Synthesizer
 
@@ -47,13 +45,13 @@ HALVINGS = 20
 
 @dataclass(frozen=True)
 class LikenessResult:
-    """What was measured.
+    """How like its data set a model plays.
 
     Attributes:
         summary: One row per class: `texture`, generated against held-out; `texture_floor`, held-out against held-out,
             as many clips; `texture_ratio`, the one over the other; `frechet` and its 95 % interval `frechet_low`,
             `frechet_high`; `frechet_floor`, between halves of the held-out clips; `novelty`, median distance of
-            generated excerpts to the nearest training excerpt over that of held-out ones (1: as new as the unheard);
+            generated excerpts to the nearest training excerpt over that of held-out ones (1: as new as these);
             `variety`, the same from half of the takes to the other half, over that of held-out clips (below 1: seeds
             sound more alike than recordings do). With an embedding also `embedded` (Fréchet), its interval and floor.
             With the recordings also `recorded_ratio`, texture distance of generated to recorded over recorded to
@@ -89,11 +87,11 @@ def measure_likeness(
         synth: The model.
         dataset: That it was trained on, with clips held out.
         classes: Which; all that have enough clips held out, if empty.
-        seconds: Length of the takes, and what is heard of each clip at most.
+        seconds: Length of the takes; of each clip, at most so much is compared.
         max_clips: Of each class.
         seed: Of the takes, and of the halves.
         embed: A pretrained embedding, for a Fréchet distance in its vectors as well.
-        recordings: The folder that the data set was encoded from, to hear also what the codec takes away.
+        recordings: The folder that the data set was encoded from, to measure also what the codec takes away.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:
@@ -104,7 +102,34 @@ def measure_likeness(
             is not in the folder.
     """
     held_out = dataset.split("val")
-    counts = held_out["class"].value_counts()
+    chosen = _choose_classes(synth, dataset, classes)
+    wanted = held_out[held_out["class"].isin(chosen)]
+    originals = None if recordings is None else _originals(recordings, dataset.path, list(wanted["file"]))
+    summary, kinds, nearest = {}, [], []
+    for name in tqdm(chosen, desc="comparing", unit="class"):
+        rows = held_out[held_out["class"] == name].iloc[:max_clips]
+        controls = [row_to_controls(synth.conditions, row) for _, row in rows.iterrows()]
+        takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
+        frames = takes[0].codes.shape[1]
+        generated = _Clips.of(synth, [take.audio for take in takes], [take.codes for take in takes])
+        real_audio = [load_reference_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
+        real = _Clips.of(synth, real_audio, [dataset.codes(file)[:, :frames] for file in rows["file"]])
+        distances = _training_distances(synth, dataset, name, {"generated": generated, "held out": real})
+        nearest += [{"class": name, "source": source, "distance": d} for source in distances for d in distances[source]]
+        summary[name], by_kind = _compare(generated, real, distances, seed)
+        kinds += [{"class": name, **each} for each in by_kind]
+        if originals is not None:
+            paths = [originals[file] for file in rows["file"]]
+            summary[name] |= _compare_recordings(synth, paths, frames, {"ratio": generated, "codec": real}, seed)
+        if embed is not None:
+            embedded = [_embed(synth, embed, clips.audio) for clips in (generated, real)]
+            summary[name] |= _frechet("embedded", embedded[0], embedded[1], seed)
+    return LikenessResult(pd.DataFrame.from_dict(summary, orient="index"), pd.DataFrame(kinds), pd.DataFrame(nearest))
+
+
+def _choose_classes(synth: Synthesizer, dataset: Dataset, classes: Sequence[str]) -> list[str]:
+    """The classes to compare: those asked for, or all that have enough clips held out."""
+    counts = dataset.split("val")["class"].value_counts()
     enough = [name for name in synth.conditions.classes if counts.get(name, 0) >= MIN_CLIPS]
     for name in classes:
         if name not in enough:
@@ -114,57 +139,74 @@ def measure_likeness(
             )
     if not enough:
         raise UserError(f"{dataset.path} holds out fewer than {MIN_CLIPS} clips of every class that the model knows.")
-    chosen = list(classes) or enough
-    asked = held_out[held_out["class"].isin(chosen)]
-    originals = None if recordings is None else _originals(recordings, dataset.path, list(asked["file"]))
-    summary, kinds, nearest = {}, [], []
-    for name in tqdm(chosen, desc="comparing", unit="class"):
-        rows = held_out[held_out["class"] == name].iloc[:max_clips]
-        controls = [row_to_controls(synth.conditions, row) for _, row in rows.iterrows()]
-        takes = synth.generate_batch(seconds, controls, seed=seed, **sampling)
-        rate, frames = synth.info.sample_rate, takes[0].codes.shape[1]
-        real = [load_reference_clip(dataset, file, synth.codec, seconds) for file in rows["file"]]
-        made_audio = [take.audio for take in takes]
-        of_real, of_made = _statistics(real, rate), _statistics(made_audio, rate)
-        against, floor = _texture(of_made, of_real, seed)
-        kinds += [{"class": name, "kind": kind, "texture": against[kind], "floor": floor[kind]} for kind in against]
-        latents = [codebook_latents(synth.codec, dataset.codes(file)[:, :frames]) for file in rows["file"]]
-        made = [codebook_latents(synth.codec, take.codes) for take in takes]
-        train = dataset.split("train")
-        known = [codebook_latents(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
-        distances = _nearest(made, known), _nearest(latents, known)
-        for source, values in zip(("generated", "held out"), distances, strict=True):
-            nearest += [{"class": name, "source": source, "distance": value} for value in values]
-        summary[name] = {
-            "clips": len(rows),
-            "texture": against["overall"],
-            "texture_floor": floor["overall"],
-            "texture_ratio": against["overall"] / floor["overall"],
-            **_frechet("frechet", made, latents, seed),
-            "novelty": float(np.median(distances[0]) / np.median(distances[1])),
-            "variety": _variety(made) / _variety(latents),
-        }
-        if originals is not None:
-            heard = frames / synth.info.frame_rate
-            of_recorded = _statistics([read_start(originals[file], rate, heard) for file in rows["file"]], rate)
-            for column, sounds in (("recorded_ratio", of_made), ("recorded_codec", of_real)):
-                against, floor = _texture(sounds, of_recorded, seed)
-                summary[name][column] = against["overall"] / floor["overall"]
-        if embed is not None:
-            of_made, of_real = (
-                [np.atleast_2d(embed(audio, rate)) for audio in sounds] for sounds in (made_audio, real)
-            )
-            summary[name] |= _frechet("embedded", of_made, of_real, seed)
-    return LikenessResult(pd.DataFrame.from_dict(summary, orient="index"), pd.DataFrame(kinds), pd.DataFrame(nearest))
+    return list(classes) or enough
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """Clips of one class and source: audio `(N,)`, texture statistics, and latents `(F, D)` of each."""
+
+    audio: list[np.ndarray]
+    statistics: list[Any]
+    latents: list[np.ndarray]
+
+    @classmethod
+    def of(cls, synth: Synthesizer, audio: list[np.ndarray], codes: list[np.ndarray]) -> "_Clips":
+        """Measures clips, given their audio `(N,)` and codes `(K, F)`."""
+        statistics = parallel_map(texture_statistics, audio, synth.info.sample_rate)
+        return cls(audio, statistics, [codebook_latents(synth.codec, each) for each in codes])
+
+
+def _training_distances(
+    synth: Synthesizer, dataset: Dataset, name: str, clips: dict[str, _Clips]
+) -> dict[str, np.ndarray]:
+    """Distances of the clips' excerpts to the nearest training excerpt of the class, by source."""
+    train = dataset.split("train")
+    known = [codebook_latents(synth.codec, dataset.codes(file)) for file in train[train["class"] == name]["file"]]
+    return {source: _nearest(each.latents, known) for source, each in clips.items()}
+
+
+def _compare(
+    generated: _Clips, real: _Clips, distances: dict[str, np.ndarray], seed: int
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """The row of a class in the summary, without embedding and recordings, and its texture distances by kind."""
+    against, floor = _texture(generated.statistics, real.statistics, seed)
+    row = {
+        "clips": len(real.audio),
+        "texture": against["overall"],
+        "texture_floor": floor["overall"],
+        "texture_ratio": against["overall"] / floor["overall"],
+        **_frechet("frechet", generated.latents, real.latents, seed),
+        "novelty": float(np.median(distances["generated"]) / np.median(distances["held out"])),
+        "variety": _variety(generated.latents) / _variety(real.latents),
+    }
+    return row, [{"kind": kind, "texture": against[kind], "floor": floor[kind]} for kind in against]
+
+
+def _compare_recordings(
+    synth: Synthesizer, paths: Sequence[Path], frames: int, clips: dict[str, _Clips], seed: int
+) -> dict[str, float]:
+    """Texture distances of clips to recordings, over those between the recordings: `recorded_<name of the clips>`."""
+    rate, seconds = synth.info.sample_rate, frames / synth.info.frame_rate
+    recorded = parallel_map(texture_statistics, [read_start(path, rate, seconds) for path in paths], rate)
+    ratios = {}
+    for name, each in clips.items():
+        against, floor = _texture(each.statistics, recorded, seed)
+        ratios[f"recorded_{name}"] = against["overall"] / floor["overall"]
+    return ratios
+
+
+def _embed(synth: Synthesizer, embed: Embed, sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [np.atleast_2d(embed(audio, synth.info.sample_rate)) for audio in sounds]
 
 
 def write_likeness_report(result: LikenessResult, folder: Path) -> list[Path]:
     """Writes `likeness.json` (the summary), `likeness_kinds.csv` and `likeness.png`."""
-    return write_figures(folder, "likeness", result.summary, plot_likeness(result), {"likeness_kinds": result.kinds})
+    return write_result(folder, "likeness", result.summary, plot_likeness(result), {"likeness_kinds": result.kinds})
 
 
 def plot_likeness(result: LikenessResult) -> Figure:
-    """Texture distances by kind, generated over floor, and distances to the nearest training excerpt."""
+    """Draws texture distances by kind, generated over floor, and distances to the nearest training excerpt."""
     classes = list(result.summary.index)
     ratios = result.kinds.assign(ratio=result.kinds["texture"] / result.kinds["floor"])
     table = ratios.pivot(index="class", columns="kind", values="ratio").loc[classes, list(ratios["kind"].unique())]
@@ -190,12 +232,6 @@ def plot_likeness(result: LikenessResult) -> Figure:
     return figure
 
 
-def row_to_controls(conditions: Conditions, row: "pd.Series[Any]") -> dict[str, Any]:
-    """What the manifest's row says of a clip, as controls."""
-    parameters = {name: row[name] for name in conditions.parameters if name in row and not pd.isna(row[name])}
-    return {"class": row["class"], **{name: float(value) for name, value in parameters.items()}}
-
-
 def _originals(recordings: Path, dataset: Path, files: Sequence[str]) -> dict[str, Path]:
     """All recordings in a folder, by the names of their codes; each of a data set's files must be among them."""
     found = {path.relative_to(recordings).with_suffix(".dac").as_posix(): path for path in find_audio(recordings)}
@@ -207,10 +243,6 @@ def _originals(recordings: Path, dataset: Path, files: Sequence[str]) -> dict[st
             "Give the folder that the data set was encoded from."
         )
     return found
-
-
-def _statistics(sounds: list[np.ndarray], sample_rate: int) -> list[Any]:
-    return list(Parallel(n_jobs=-1)(delayed(texture_statistics)(audio, sample_rate) for audio in sounds))
 
 
 def _texture(made: list[Any], real: list[Any], seed: int) -> tuple[dict[str, float], dict[str, float]]:
@@ -237,13 +269,6 @@ def _frechet(name: str, made: list[np.ndarray], real: list[np.ndarray], seed: in
 def _variety(clips: list[np.ndarray]) -> float:
     """How far excerpts of every second clip are from the nearest of the others."""
     return float(np.median(_nearest(clips[::2], clips[1::2])))
-
-
-@torch.inference_mode()
-def codebook_latents(codec: Codec, codes: np.ndarray) -> np.ndarray:
-    """The codebooks' own vectors for codes `(K, F)`, side by side: `(F, D)` float32."""
-    whole = torch.from_numpy(codes.astype(np.int64))[None].to(codec.device)
-    return codec.model.quantizer.from_codes(whole)[1][0].T.cpu().numpy()
 
 
 def _nearest(clips: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> np.ndarray:

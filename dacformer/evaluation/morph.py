@@ -10,25 +10,21 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
-from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
-from dacformer.codec import Codec
-from dacformer.data.dataset import Dataset, evenly_spaced
+from dacformer.data.dataset import Dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.control import classify, features, with_mean, write_figures
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.classifier import features, fit_to_dataset
+from dacformer.evaluation.tables import with_mean, write_result
 from dacformer.generation.synthesizer import Synthesizer
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of the second class; the first has the rest."""
-MAX_CLIPS = 40
-"""Of each class, to fit the classifier to."""
 
 
 @dataclass(frozen=True)
 class MorphResult:
-    """What was measured.
+    """What the classes on the way of a morph are.
 
     Attributes:
         clips: One row per clip: `from`, `to`, `weight` (of `to`), `p_from`, `p_to` and `p_other`, the classifier's
@@ -53,7 +49,7 @@ def measure_morph(
     seconds: float = 4.0,
     **sampling: Any,
 ) -> MorphResult:
-    """Morphs each class into the next, and the last into the first; parameters are left open.
+    """Morphs each class into the next, and the last into the first; parameters are left unset.
 
     Args:
         synth: The model.
@@ -73,14 +69,14 @@ def measure_morph(
     if len(chosen) < 2:
         raise UserError(f"A morph needs two classes, and there is only {', '.join(chosen)}.")
     classifier = fit_to_dataset(dataset, synth.conditions.classes, synth.codec, seconds)
-    heard = list(classifier.classes_)
+    predicted = list(classifier.classes_)
     rows: list[dict[str, Any]] = []
     pairs = list(zip(chosen, chosen[1:] + chosen[:1], strict=True))[: 1 if len(chosen) == 2 else None]
     for a, b in tqdm(pairs, desc="morphing", unit="pair"):
         weights = np.repeat(WEIGHTS, num_seeds)
         takes = synth.generate_batch(seconds, [{"class": {a: 1.0 - w, b: float(w)}} for w in weights], **sampling)
         p = classifier.predict_proba(features([take.audio for take in takes], synth.info.sample_rate))
-        p_from, p_to = p[:, heard.index(a)], p[:, heard.index(b)]
+        p_from, p_to = p[:, predicted.index(a)], p[:, predicted.index(b)]
         rows += [
             {"from": a, "to": b, "weight": w, "p_from": x, "p_to": y, "p_other": 1.0 - x - y}
             for w, x, y in zip(weights, p_from, p_to, strict=True)
@@ -89,40 +85,13 @@ def measure_morph(
     return MorphResult(clips, _summarise(clips))
 
 
-def fit_to_dataset(dataset: Dataset, classes: Sequence[str], codec: Codec, seconds: float) -> Pipeline:
-    """Fits the plain classifier to a data set's training clips, through the codec.
-
-    Args:
-        dataset: Of the codec.
-        classes: To tell apart.
-        codec: The data set's own.
-        seconds: Of each clip at most.
-
-    Returns:
-        The classifier; `predict_proba` takes rows of `features`.
-
-    Raises:
-        UserError: A class without training clips.
-    """
-    sounds, names = [], []
-    train = dataset.split("train")
-    for name in tqdm(classes, desc="fitting the classifier", unit="class"):
-        own = train[train["class"] == name]
-        if not len(own):
-            raise UserError(f"{dataset.path} has no training clips of class '{name}'.")
-        for file in own["file"].iloc[evenly_spaced(len(own), MAX_CLIPS)]:
-            sounds.append(load_reference_clip(dataset, file, codec, seconds))
-            names.append(name)
-    return classify(sounds, names, codec.sample_rate)
-
-
 def write_morph_report(result: MorphResult, folder: Path) -> list[Path]:
     """Writes `morph.csv` (every clip), `morph.json` (the summary) and `morph.png`."""
-    return write_figures(folder, "morph", result.summary, plot_morph(result), {"morph": result.clips})
+    return write_result(folder, "morph", result.summary, plot_morph(result), {"morph": result.clips})
 
 
 def plot_morph(result: MorphResult) -> Figure:
-    """A panel per pair: what the classifier hears at each weight."""
+    """Draws the probabilities of the classes at each weight, a panel per pair."""
     groups = list(result.clips.groupby(["from", "to"], sort=False))
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)

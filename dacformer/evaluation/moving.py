@@ -12,30 +12,24 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from dacformer.evaluation.control import (
-    CEILING_SEED,
-    codec_roundtrip,
-    known_textures,
-    synthesize_all,
-    with_mean,
-    write_figures,
-)
 from dacformer.evaluation.descriptors import TEXTURE_DESCRIPTORS
+from dacformer.evaluation.references import CEILING_SEED, codec_roundtrip, known_textures, synthesize_all
+from dacformer.evaluation.tables import summarise_by_source, with_mean, write_result
 from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.textures import TEXTURES
 
 RAMP_WINDOW, RAMP_HOP = 4.0, 1.0
-"""Seconds: what a descriptor hears of a ramp at a time."""
+"""Seconds: windows of a ramp, and from one to the next."""
 STEP_WINDOW, STEP_HOP = 2.0, 0.1
-"""Seconds: short, so that a step shows when it comes; takes are averaged to make up for it."""
+"""Seconds: short windows, so that a step shows when it comes; takes are averaged to make up for it."""
 STEP_FROM, STEP_TO = 0.15, 0.85
 """Shares of the parameter's range."""
 
 
 @dataclass(frozen=True)
 class MovingResult:
-    """What was measured.
+    """How controls that move arrive.
 
     Attributes:
         windows: One row per window: `kind` (`ramp`, `step`), `source` (`generated`; of steps also `real`, two real
@@ -61,7 +55,7 @@ def measure_moving(
     hold_seconds: float = 6.0,
     **sampling: Any,
 ) -> MovingResult:
-    """Generates ramps and steps, measures both.
+    """Measures generated ramps and steps.
 
     Args:
         synth: Trained on textures.
@@ -105,7 +99,7 @@ def measure_moving(
 
 
 def arrival_seconds(seconds: np.ndarray, measured: np.ndarray, step_at: float, share: float = 0.8) -> float:
-    """How long after a step a measure has gone a share of the way to where it ends.
+    """Time from a step until a measure has gone a share of the way to where it ends.
 
     Args:
         seconds: `(T,)`, in order.
@@ -133,11 +127,11 @@ def arrival_seconds(seconds: np.ndarray, measured: np.ndarray, step_at: float, s
 
 def write_moving_report(result: MovingResult, folder: Path) -> list[Path]:
     """Writes `moving.csv` (every window), `moving.json` (the summary) and `moving.png`."""
-    return write_figures(folder, "moving", result.summary, plot_moving(result), {"moving": result.windows})
+    return write_result(folder, "moving", result.summary, plot_moving(result), {"moving": result.windows})
 
 
 def plot_moving(result: MovingResult) -> Figure:
-    """A column per class: what was measured on ramps against what was asked, and steps over time."""
+    """Draws a column per class: requested against measured values of ramps, and steps over time."""
     classes = list(result.summary.index)
     figure, grid = plt.subplots(2, len(classes), figsize=(3.0 * len(classes), 5.2), layout="constrained", squeeze=False)
     for column, name in enumerate(classes):
@@ -162,7 +156,7 @@ def plot_moving(result: MovingResult) -> Figure:
 def _windows(
     kind: str, source: str, name: str, take: int, curve: Callable[[float], float], audio: np.ndarray, rate: int
 ) -> list[dict[str, Any]]:
-    """What the descriptor hears in each window of audio `(N,)`."""
+    """A row for each window of audio `(N,)`, with the requested value at its middle and the descriptor."""
     length, hop = (RAMP_WINDOW, RAMP_HOP) if kind == "ramp" else (STEP_WINDOW, STEP_HOP)
     describe = TEXTURE_DESCRIPTORS[name]
     starts = np.arange(0.0, len(audio) / rate - length + 1e-6, hop)
@@ -176,13 +170,13 @@ def _windows(
 
 
 def _summarise(windows: pd.DataFrame, step_at: float) -> pd.DataFrame:
+    def arrival(steps: pd.DataFrame) -> dict[str, float]:
+        mean = steps.groupby("seconds")["measured"].mean()
+        return {"step_seconds": arrival_seconds(mean.index.to_numpy(float), mean.to_numpy(), step_at)}
+
     rows = {}
-    for name, chosen in windows.groupby("class", sort=False):
-        ramps = chosen[chosen["kind"] == "ramp"]
-        row = {"ramp_spearman": float(spearmanr(ramps["asked"], ramps["measured"]).statistic)}
-        for source, suffix in (("generated", ""), ("real", "_real")):
-            steps = chosen[(chosen["kind"] == "step") & (chosen["source"] == source)]
-            mean = steps.groupby("seconds")["measured"].mean()
-            row[f"step_seconds{suffix}"] = arrival_seconds(mean.index.to_numpy(float), mean.to_numpy(), step_at)
-        rows[name] = row
+    for name, own in windows.groupby("class", sort=False):
+        ramps, steps = (own[own["kind"] == kind] for kind in ("ramp", "step"))
+        spearman = float(spearmanr(ramps["asked"], ramps["measured"]).statistic)
+        rows[name] = {"ramp_spearman": spearman} | summarise_by_source(steps, arrival)
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,7 +1,7 @@
-"""How well is the next frame guessed, per codebook: of held-out clips, and of what the model itself has played?
+"""How well does the model predict the next frame, per codebook: of held-out clips, and of its own takes?
 
-Its own frames should be as surprising as real ones. Far less surprising, and it has settled into a loop or a hum; far
-more, and it plays on in places that it was never shown.
+Its own frames should be as surprising as real ones. If they are far less surprising, it has settled into a loop or a
+hum; if far more, free running has led it away from what it was trained on.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from tqdm import tqdm
 
 from dacformer.data.dataset import Dataset, evenly_spaced, unigram_nll
 from dacformer.errors import UserError
-from dacformer.evaluation.control import with_mean, write_figures
-from dacformer.evaluation.likeness import row_to_controls
+from dacformer.evaluation.references import row_to_controls
+from dacformer.evaluation.tables import with_mean, write_result
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.model.heads import nll_per_code
 
 
 @dataclass(frozen=True)
 class NllResult:
-    """What was measured.
+    """Negative log-likelihoods (NLL) of held-out and generated codes.
 
     Attributes:
         summary: One row per codebook, nats per code: `held_out`; `own`, of free-running takes under the same
@@ -75,9 +75,9 @@ def measure_nll(
     }
     nll = {name: _score(synth, each, conditions) for name, each in played.items()}  # (B, K, T)
     known = np.concatenate([dataset.codes(file) for file in dataset.split("train")["file"]], axis=1)
-    heard = np.concatenate(list(played["held_out"]), axis=1)
+    held_out = np.concatenate(list(played["held_out"]), axis=1)
     table = {name: each.mean(axis=(0, 2)) for name, each in nll.items()}
-    table["unigram"] = np.asarray(unigram_nll(known, heard, synth.info.codebook_size))
+    table["unigram"] = np.asarray(unigram_nll(known, held_out, synth.info.codebook_size))
     summary = pd.DataFrame(table, index=pd.Index([f"codebook {k + 1}" for k in range(len(known))]))
     return NllResult(summary, {name: each.mean(axis=(0, 1)) for name, each in nll.items()})
 
@@ -95,11 +95,11 @@ def _score(synth: Synthesizer, codes: np.ndarray, conditions: np.ndarray) -> np.
 
 def write_nll_report(result: NllResult, folder: Path) -> list[Path]:
     """Writes `nll.json` (the summary) and `nll.png`."""
-    return write_figures(folder, "nll", result.summary, plot_nll(result))
+    return write_result(folder, "nll", result.summary, plot_nll(result))
 
 
 def plot_nll(result: NllResult) -> Figure:
-    """Surprise per codebook, and over time."""
+    """Draws the NLL per codebook, and over time."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.2), width_ratios=(2, 3), layout="constrained")
     result.summary.plot.bar(ax=left, rot=0, color=["0.6", "C3", "0.85"])
     left.set(ylabel="nats per code")

@@ -1,7 +1,7 @@
-"""Do parameters of any recordings do what they say? Each is asked for, and the standard descriptors are measured.
+"""Do parameters of any recordings do what they say? Each is requested, and the standard descriptors are measured.
 
 A person's own parameter has no descriptor of its own. So all of `STANDARD_DESCRIPTORS` are measured, on real clips and
-on generated ones: where a parameter moves a descriptor in the recordings, it should do so when it is asked for.
+on generated ones. Where a parameter moves a descriptor in the recordings, it should do so in generated sound.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from dacformer.data.dataset import Dataset, evenly_spaced
 from dacformer.errors import UserError
-from dacformer.evaluation.control import parallel_map, write_figures
 from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.parallel import parallel_map
+from dacformer.evaluation.references import load_reference_clip
+from dacformer.evaluation.tables import summarise_by_source, write_result
 from dacformer.generation.synthesizer import Synthesizer
 
 MAX_REAL = 60
@@ -29,7 +30,7 @@ MAX_REAL = 60
 
 @dataclass(frozen=True)
 class ParameterResult:
-    """What was measured.
+    """What descriptors do when a parameter moves.
 
     Attributes:
         clips: One row per clip and descriptor: `source` (`generated`, `real`), `class`, `parameter`, `asked`,
@@ -42,7 +43,7 @@ class ParameterResult:
     summary: pd.DataFrame
 
     def to_text(self) -> str:
-        """Of each class and parameter, the descriptor that moves most with it in real clips."""
+        """The table, for each class and parameter only with the descriptor that moves most in real clips."""
         strongest = self.summary.assign(strength=self.summary["spearman_real"].abs())
         order = strongest.sort_values("strength", ascending=False, kind="stable")
         best = order.groupby(lambda name: name.rsplit(", ", 1)[0], sort=False).head(1)
@@ -58,7 +59,7 @@ def measure_parameters(
     seconds: float = 4.0,
     **sampling: Any,
 ) -> ParameterResult:
-    """Generates, measures, compares with the recordings.
+    """Measures generated clips at several values of each parameter, beside the recordings.
 
     Args:
         synth: The model.
@@ -66,7 +67,7 @@ def measure_parameters(
         classes: Which; all that have parameters, if empty.
         num_values: Values of each parameter, evenly over the range that was trained; the others are left open.
         num_seeds: Takes of each value.
-        seconds: Length of each take, and what is heard of each clip at most.
+        seconds: Length of each take; of each clip, at most so much is measured.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:
@@ -105,11 +106,11 @@ def measure_parameters(
 
 def write_parameters_report(result: ParameterResult, folder: Path) -> list[Path]:
     """Writes `parameters.csv` (every clip), `parameters.json` (the summary) and `parameters.png`."""
-    return write_figures(folder, "parameters", result.summary, plot_parameters(result), {"parameters": result.clips})
+    return write_result(folder, "parameters", result.summary, plot_parameters(result), {"parameters": result.clips})
 
 
 def plot_parameters(result: ParameterResult) -> Figure:
-    """A row per class and parameter, a column per descriptor: asked against measured, grey for real clips."""
+    """Draws requested against measured values, a row per class and parameter, a column per descriptor."""
     groups = list(result.clips.groupby(["class", "parameter"], sort=False))
     names = list(STANDARD_DESCRIPTORS)
     size = (2.3 * len(names), 1.9 * len(groups))
@@ -128,15 +129,18 @@ def plot_parameters(result: ParameterResult) -> Figure:
 
 
 def _summarise(clips: pd.DataFrame) -> pd.DataFrame:
-    rows = {}
-    for key, group in clips.groupby(["class", "parameter", "descriptor"], sort=False):
-        row = {}
-        for source, suffix in (("generated", ""), ("real", "_real")):
-            chosen = group[group["source"] == source]
-            asked, measured = chosen["asked"].to_numpy(float), chosen["measured"].to_numpy(float)
-            moves = len(np.unique(asked)) > 1 and len(np.unique(measured)) > 1
-            row[f"spearman{suffix}"] = float(spearmanr(asked, measured).statistic) if moves else float("nan")
-            slope = linregress(asked, measured).slope if moves else float("nan")
-            row[f"slope{suffix}"] = float(slope * (asked.max() - asked.min())) if moves else slope
-        rows[", ".join(map(str, key))] = row  # pyright: ignore[reportArgumentType]
+    groups = clips.groupby(["class", "parameter", "descriptor"], sort=False)
+    rows = {", ".join(map(str, key)): summarise_by_source(group, _follow) for key, group in groups}  # pyright: ignore
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _follow(clips: pd.DataFrame) -> dict[str, float]:
+    """How a descriptor of clips follows a parameter; NaN if one of the two does not move."""
+    asked, measured = clips["asked"].to_numpy(float), clips["measured"].to_numpy(float)
+    if len(np.unique(asked)) < 2 or len(np.unique(measured)) < 2:
+        return {"spearman": float("nan"), "slope": float("nan")}
+    slope = linregress(asked, measured).slope
+    return {
+        "spearman": float(spearmanr(asked, measured).statistic),
+        "slope": float(slope * (asked.max() - asked.min())),
+    }

@@ -1,10 +1,11 @@
-"""Everything that is measured of a run, in order: one page, one JSON, and what lies behind them.
+"""The report of a run: all measurements in order, as one page, one JSON, and the files behind them.
 
-What is done is remembered beside the report, so that measuring that was broken off goes on, and what has not changed
-is not measured again.
+The folder of the report remembers what is done. A report that was broken off goes on from there, and what has not
+changed is not measured again.
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,24 +14,27 @@ from typing import Any, Protocol
 
 from dacformer.data.dataset import Dataset, load_dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.control import known_textures, measure_control, write_control_report
+from dacformer.evaluation.control import measure_control, write_control_report
 from dacformer.evaluation.html_report import write_page
 from dacformer.evaluation.likeness import measure_likeness, write_likeness_report
 from dacformer.evaluation.morph import measure_morph, write_morph_report
 from dacformer.evaluation.moving import measure_moving, write_moving_report
 from dacformer.evaluation.nll import measure_nll, write_nll_report
 from dacformer.evaluation.parameters import measure_parameters, write_parameters_report
+from dacformer.evaluation.references import known_textures
 from dacformer.evaluation.side_by_side import make_side_by_side, write_side_by_side
 from dacformer.evaluation.stability import measure_stability, write_stability_report
 from dacformer.files import write_text
 from dacformer.generation.synthesizer import Synthesizer
 
 DONE_FILE = "done.json"
-"""In a report's folder: of each section, the checkpoint and the questions that it answers."""
+"""In a report's folder: of each section, the configuration that it was measured with, and the checkpoint."""
+
+logger = logging.getLogger(__name__)
 
 
 class Result(Protocol):
-    """What every measurement gives."""
+    """What every measurement returns."""
 
     def to_text(self) -> str:
         """A table to print."""
@@ -39,18 +43,18 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is asked of a run.
+    """What is measured of a run.
 
     Attributes:
         synth: The run's model.
-        data: Its data set's folder; that which it was trained on, if None.
-        recordings: What the data set was encoded from, to be compared with as well.
-        classes: Which; all, if empty.
+        data: Its data set's folder; the one that it was trained on, if None.
+        recordings: The folder that the data set was encoded from, to compare with the recordings as well.
+        classes: Names of those to measure; all, if empty.
         values: Values of each parameter.
         seeds: Takes of each value.
         seconds: Length of each take.
         minutes: Length of the takes that stability is measured on.
-        sampling: In place of the run's own, as in `Synthesizer.generate`.
+        sampling: Settings in place of the run's own, as in `Synthesizer.generate`.
     """
 
     synth: Synthesizer
@@ -77,7 +81,7 @@ class EvaluationConfig:
             raise UserError(f"{error} The run is compared with its data set: say where that is with --data.") from None
 
     def to_json(self) -> dict[str, Any]:
-        """What the answers depend on."""
+        """What the results depend on."""
         asked = {name: getattr(self, name) for name in ("values", "seeds", "seconds", "minutes", "sampling")}
         places = {name: str(path) if (path := getattr(self, name)) else None for name in ("data", "recordings")}
         return asked | places | {"checkpoint": self.synth.checkpoint.identity, "classes": list(self.classes)}
@@ -89,17 +93,25 @@ class EvaluationConfig:
         except UserError:
             return False
 
+    def knows_only_own_parameters(self) -> bool:
+        """Whether there are parameters, and none is a procedural texture's."""
+        return bool(self.synth.conditions.parameters) and not self.knows_textures()
+
+    def knows_several_classes(self) -> bool:
+        """Whether there is a class to morph into."""
+        return len(self.synth.conditions.classes) > 1
+
 
 @dataclass(frozen=True)
 class ReportSection:
     """A part of the report.
 
     Attributes:
-        heading: On the page.
+        heading: Its title on the page.
         about: How to read it.
-        measure: Answers.
-        write: Writes `<name>.png` and, where there are figures, `<name>.json` into a folder.
-        fits: Whether a run can be asked this, when nobody said what to ask.
+        measure: Measures a run.
+        write: Writes a result into a folder: `<name>.png` and, where there are figures, `<name>.json`.
+        fits: Whether it is measured of a run when no sections are named.
     """
 
     heading: str
@@ -113,30 +125,34 @@ SECTIONS = {
     "side_by_side": ReportSection(
         "Side by side",
         "A held-out clip of each class, through the codec, and two takes.",
-        lambda q: make_side_by_side(q.synth, q.dataset, q.seconds, **q.sampling),
+        lambda config: make_side_by_side(config.synth, config.dataset, config.seconds, **config.sampling),
         write_side_by_side,
     ),
     "control": ReportSection(
         "Control and class",
-        "Each parameter asked for at several values, in free running: correlation with the descriptor that is "
-        "measured, and the share of clips whose class a classifier hears; _real is real textures through the codec.",
-        lambda q: measure_control(q.synth, q.classes, q.values, q.seeds, q.seconds, **q.sampling),
+        "Each parameter requested at several values, in free running: correlation with the descriptor that is "
+        "measured, and the share of clips whose class a classifier predicts; _real is real textures through the codec.",
+        lambda config: measure_control(
+            config.synth, config.classes, config.values, config.seeds, config.seconds, **config.sampling
+        ),
         write_control_report,
         EvaluationConfig.knows_textures,
     ),
     "parameters": ReportSection(
         "Parameters",
-        "Each parameter asked for at several values, and what the standard descriptors say; _real is real clips with "
+        "Each parameter requested at several values, and what the standard descriptors say; _real is real clips with "
         "these values, through the codec. Look for descriptors that move with the parameter in real clips.",
-        lambda q: measure_parameters(q.synth, q.dataset, q.classes, q.values, q.seeds, q.seconds, **q.sampling),
+        lambda config: measure_parameters(
+            config.synth, config.dataset, config.classes, config.values, config.seeds, config.seconds, **config.sampling
+        ),
         write_parameters_report,
-        lambda asked: bool(asked.synth.conditions.parameters) and not asked.knows_textures(),
+        EvaluationConfig.knows_only_own_parameters,
     ),
     "moving": ReportSection(
         "Ramps and steps",
         "Spearman correlation on slow ramps, and seconds until 80 % of a step has arrived; _real is two real textures, "
         "one after the other.",
-        lambda q: measure_moving(q.synth, q.classes, **q.sampling),
+        lambda config: measure_moving(config.synth, config.classes, **config.sampling),
         write_moving_report,
         EvaluationConfig.knows_textures,
     ),
@@ -144,14 +160,16 @@ SECTIONS = {
         "Morphs",
         "Between two classes: whether the second grows with its weight, the share of any third class in between, and "
         "the probability of the right class at both ends.",
-        lambda q: measure_morph(q.synth, q.dataset, q.classes, q.seeds, q.seconds, **q.sampling),
+        lambda config: measure_morph(
+            config.synth, config.dataset, config.classes, config.seeds, config.seconds, **config.sampling
+        ),
         write_morph_report,
-        lambda asked: len(asked.synth.conditions.classes) > 1,
+        EvaluationConfig.knows_several_classes,
     ),
     "nll": ReportSection(
         "Likelihood",
         "Nats per code: of held-out clips, of the model's own takes, and of held-out clips for a unigram model.",
-        lambda q: measure_nll(q.synth, q.dataset, q.seconds, **q.sampling),
+        lambda config: measure_nll(config.synth, config.dataset, config.seconds, **config.sampling),
         write_nll_report,
     ),
     "likeness": ReportSection(
@@ -160,7 +178,9 @@ SECTIONS = {
         "held-out against held-out. novelty: distance to the nearest training excerpt, over that of held-out ones; "
         "variety: the same between takes. recorded_ and a word: texture statistics against the recordings themselves, "
         "of what is generated and of held-out clips through the codec (with --recordings).",
-        lambda q: measure_likeness(q.synth, q.dataset, q.classes, recordings=q.recordings, **q.sampling),
+        lambda config: measure_likeness(
+            config.synth, config.dataset, config.classes, recordings=config.recordings, **config.sampling
+        ),
         write_likeness_report,
     ),
     "stability": ReportSection(
@@ -168,53 +188,49 @@ SECTIONS = {
         "Minutes of free running, everything held still. drift: of the descriptor, over the whole take by a straight "
         "line, in standard deviations of real clips, with its 95 % interval; class_first and _last: probability of its "
         "class in the first and last fifth; longest silence and exact repetition of codes; _real is real clips.",
-        lambda q: measure_stability(q.synth, q.dataset, q.classes, q.minutes, **q.sampling),
+        lambda config: measure_stability(
+            config.synth, config.dataset, config.classes, config.minutes, **config.sampling
+        ),
         write_stability_report,
     ),
 }
 """By name, in the order in which they are measured."""
 
 
-def write_report(
-    asked: EvaluationConfig,
-    folder: Path,
-    only: Sequence[str] = (),
-    again: bool = False,
-    say: Callable[[str], None] = print,
-) -> list[Path]:
-    """Measures and writes; the page is there from the first section on.
+def write_report(config: EvaluationConfig, folder: Path, only: Sequence[str] = (), again: bool = False) -> list[Path]:
+    """Measures and writes; the page is there from the first section on, and each section's table is logged.
 
     Args:
-        asked: The questions.
+        config: What to measure.
         folder: Receives `report.html`, `report.json` and what each section writes.
         only: Names of `SECTIONS`; all that fit the run, if empty.
         again: Measure also what was measured before.
-        say: Hears each section's table.
 
     Returns:
         What was written.
 
     Raises:
-        UserError: An unknown section, or a question that the run cannot be asked.
+        UserError: An unknown section, or one that does not fit the run.
     """
     for name in only:
         if name not in SECTIONS:
             raise UserError(f"'{name}' is no part of the report. There are: {', '.join(SECTIONS)}.")
-    chosen = list(only) or [name for name, section in SECTIONS.items() if section.fits(asked)]
+    chosen = list(only) or [name for name, section in SECTIONS.items() if section.fits(config)]
     folder.mkdir(parents=True, exist_ok=True)
     done_file = folder / DONE_FILE
     done = json.loads(done_file.read_text(encoding="utf-8")) if done_file.is_file() else {}
     written: list[Path] = []
     headings = {name: (section.heading, section.about) for name, section in SECTIONS.items()}
+    identity = config.synth.checkpoint.identity
     for name in chosen:
-        answers = asked.to_json()
-        if done.get(name) == answers and not again:
-            say(f"{name}: was measured before (--again measures once more)")
+        measured_with = config.to_json()
+        if done.get(name) == measured_with and not again:
+            logger.info("%s: was measured before (--again measures once more)", name)
             continue
-        result = SECTIONS[name].measure(asked)
-        say(f"{name}:\n{result.to_text()}\n")
+        result = SECTIONS[name].measure(config)
+        logger.info("%s:\n%s\n", name, result.to_text())
         written += SECTIONS[name].write(result, folder)
-        done[name] = answers
+        done[name] = measured_with
         write_text(done_file, json.dumps(done, indent=2))
-        write_page(folder, asked.synth.checkpoint.identity, headings)
-    return [*written, *write_page(folder, asked.synth.checkpoint.identity, headings)]
+        write_page(folder, identity, headings)
+    return [*written, *write_page(folder, identity, headings)]

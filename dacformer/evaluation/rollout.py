@@ -1,8 +1,8 @@
-"""One number, cheap enough for every validation, that says how faithful free running is: `best` is chosen by it.
+"""Rollout error: a cheap metric that chooses the best checkpoint.
 
-A model that predicts the next frame better may play worse. So some held-out clips are played again, under their own
-conditions and from nothing, and looked at in the codec's latents, without decoding: can what was asked for be read off
-what is played, and is it like the clip? Whether that predicts control: docs/control_study.md.
+A model that predicts the next frame better may play worse. So some held-out clips are generated again, from nothing
+under their own conditions, and compared in the codec's latents, without decoding. Can the conditions be read off what
+is generated, and is it like the clip? Whether that predicts control: docs/control_study.md.
 
 `T` frames, `D` dimensions of a latent, `S` statistics of a clip, `C` width of a condition.
 """
@@ -18,23 +18,24 @@ from sklearn.preprocessing import StandardScaler
 
 from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
+from dacformer.codec.latents import codebook_latents
 from dacformer.data.dataset import Dataset, evenly_spaced, load_dataset
-from dacformer.evaluation.likeness import codebook_latents, row_to_controls
+from dacformer.evaluation.references import row_to_controls
 from dacformer.generation.synthesizer import Synthesizer
 
 FEW = 8
 """Held-out clips; where there are fewer, training clips are replayed, too."""
 READ_CLIPS = 800
-"""Training clips that the reading is learned from."""
+"""Training clips that the linear probe is fitted to."""
 LAGS = (1, 2, 4, 8, 16, 32)
 """Frames: at these the autocorrelation of a latent is compared, so that rhythm counts (12 ms to 370 ms)."""
 
 
 class RolloutMetric:
-    """Give it to `train` as `selection_metric`."""
+    """Measures the rollout error; to be given to `train` as `selection_metric`."""
 
     def __init__(self, codec: Codec | None = None, max_clips: int = 64, seconds: float = 3.0) -> None:
-        """Prepares.
+        """Sets up the metric; data and probe are prepared at the first call.
 
         Args:
             codec: Loaded by the checkpoint's name when first needed, if None.
@@ -47,10 +48,10 @@ class RolloutMetric:
         self._path: Path | None = None
 
     def __call__(self, checkpoint: Checkpoint) -> float:
-        """Plays, reads and compares.
+        """Measures a checkpoint.
 
         Args:
-            checkpoint: The model as it is, its data set in place.
+            checkpoint: Its data set must be where it was.
 
         Returns:
             The mean of `probe_error` and `relative_distance`: about 1 for a model that ignores its conditions, and for
@@ -68,13 +69,13 @@ class RolloutMetric:
         lengths = [codes.shape[1] for codes in self._codes]
         replayed = self._statistics([new[:, :length] for new, length in zip(made, lengths, strict=True)])
         errors = [relative_distance(self._real, replayed)]
-        if self._reading is not None:
-            read = self._reading.predict(replayed).reshape(self._asked.shape)  # one target comes back as a row
+        if self._probe is not None:
+            read = self._probe.predict(replayed).reshape(self._asked.shape)  # one target comes back as a row
             errors += probe_error(read, self._asked)
         return float(np.mean(errors))
 
     def _prepare(self, dataset: Dataset) -> None:
-        """Chooses the clips that are played, and learns to read conditions off statistics."""
+        """Chooses the clips to generate again, and fits the linear probe from statistics to conditions."""
         num_frames = round(self._seconds * dataset.info.frame_rate)
         rows = dataset.split("val")
         rows = rows if len(rows) >= FEW else dataset.rows
@@ -86,11 +87,11 @@ class RolloutMetric:
         known = dataset.split("train")
         known = known.iloc[evenly_spaced(len(known), READ_CLIPS)]
         targets = np.nan_to_num(regression_targets(dataset, known))  # unknown: the middle
-        self._reading: Pipeline | None = None
+        self._probe: Pipeline | None = None
         if targets.shape[1] and len(known) > 1:
             statistics = self._statistics([dataset.codes(file)[:, :num_frames] for file in known["file"]])
             ridge = RidgeCV(np.logspace(-1, 5, 13))
-            self._reading = make_pipeline(StandardScaler(), ridge).fit(statistics, targets)
+            self._probe = make_pipeline(StandardScaler(), ridge).fit(statistics, targets)
 
     def _statistics(self, codes: Sequence[np.ndarray]) -> np.ndarray:
         assert self._codec is not None
@@ -98,7 +99,7 @@ class RolloutMetric:
 
 
 def regression_targets(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
-    """What is to be read off clips: classes (1 or 0) and parameters in [-1, 1], NaN where unknown, `(n, targets)`.
+    """Targets of the linear probe: classes (1 or 0) and parameters in [-1, 1], NaN where unknown, `(n, targets)`.
 
     A single class cannot be told from others, and is left out.
     """
@@ -110,7 +111,7 @@ def regression_targets(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
 
 
 def probe_error(read: np.ndarray, asked: np.ndarray) -> list[float]:
-    """How wrong readings `(n, targets)` are, NaN in `asked` not counted: mean squares over those of the spread.
+    """Error of the probe's predictions `(n, targets)`, relative to the variance; NaN in `asked` is not counted.
 
     Returns:
         One figure for what is always known, the classes, and one for parameters; either may be missing.
@@ -126,7 +127,7 @@ def probe_error(read: np.ndarray, asked: np.ndarray) -> list[float]:
 
 
 def clip_statistics(latents: np.ndarray) -> np.ndarray:
-    """What a clip is like: mean and deviation of each latent, and its autocorrelation at `LAGS`.
+    """Statistics of a clip: mean and log deviation of each latent, and its autocorrelation at `LAGS`.
 
     Args:
         latents: `(T, D)`.

@@ -1,4 +1,4 @@
-"""Samples that a training writes while it goes on: one take per class, as sound and as one picture."""
+"""Samples of a model in training: one take per class, as sound and as one picture."""
 
 from pathlib import Path
 
@@ -11,14 +11,18 @@ from dacformer.generation.take import Take
 
 
 class SampleWriter:
-    """Give it to `train` as `on_sample`."""
+    """Writes samples; to be given to `train` as `on_sample`.
+
+    Attributes:
+        latest: The takes that were written last, by class.
+    """
 
     def __init__(self, codec: Codec | None = None, max_classes: int = 8) -> None:
-        """Prepares.
+        """Sets up the writer.
 
         Args:
             codec: Loaded by the checkpoint's name when first needed, if None.
-            max_classes: Only so many classes are heard.
+            max_classes: Samples are of the first so many classes.
         """
         self._codec = codec
         self._max_classes = max_classes

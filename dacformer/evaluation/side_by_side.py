@@ -1,6 +1,5 @@
-"""Generated beside real, as pictures and sounds: for the eye and the ear, where no descriptor speaks."""
+"""Generated beside real sounds, to listen to and to look at."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from dacformer.audio import write_audio
-from dacformer.codec import Codec
-from dacformer.codec.dac_file import same_codec
 from dacformer.data.dataset import Dataset
 from dacformer.display.audio_plots import plot_sounds
 from dacformer.errors import UserError
+from dacformer.evaluation.references import load_reference_clip
 from dacformer.generation.synthesizer import Synthesizer
 
 
@@ -29,7 +27,7 @@ class SideBySide:
     sample_rate: int
 
     def to_text(self) -> str:
-        """How much there is to hear."""
+        """The number of sounds."""
         return f"{len(self.sounds)} sounds"
 
 
@@ -75,37 +73,3 @@ def write_side_by_side(result: SideBySide, folder: Path) -> list[Path]:
     picture = folder / "side_by_side.png"
     plot_sounds(result.sounds, rate, columns=3).savefig(picture, dpi=70)
     return [*paths, picture]
-
-
-def load_reference_clip(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.ndarray:
-    """The first seconds of a data set's file as the codec renders them; an hour of sound is not decoded for that.
-
-    Args:
-        dataset: Where it is from.
-        file: As in the manifest.
-        codec: The data set's own.
-        seconds: At most so much of it.
-
-    Returns:
-        `(N,)` float32 at the codec's rate, at its original loudness.
-
-    Raises:
-        UserError: The codec is not the one that the data set was made with.
-    """
-    info = dataset.info
-    if not same_codec(codec.identity, info.codec):
-        raise UserError(
-            f"{dataset.path} was made with the codec {info.codec}, but this one is {codec.identity}: it would play "
-            "noise. Give that codec, or encode the sounds again."
-        )
-    whole = dataset.read(file)
-    num_frames = min(whole.num_frames, max(1, round(seconds * info.frame_rate)))
-    length = round(whole.original_length * codec.sample_rate / whole.sample_rate)
-    start = dataclasses.replace(
-        whole,
-        codes=whole.codes[:, : info.num_codebooks, :num_frames],
-        sample_rate=codec.sample_rate,
-        original_length=min(length, num_frames * codec.hop_length),
-        codec=codec.identity,  # as the data set states it, where the file does not
-    )
-    return codec.decode_file(start)[:, 0]

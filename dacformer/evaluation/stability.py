@@ -1,12 +1,12 @@
 """Ten minutes of free running: does the sound stay what it is, or drift, fall silent, loop?
 
-Each class is played with its parameters held in the middle. In windows the same things are measured as on real
-clips through the codec: the level, what the class is about (a texture's own descriptor, or the standard ones), and the
-probability that a plain classifier, fitted to real clips, gives the class. Differences are in real clips' standard
-deviations: two are what a listener may meet in the recordings themselves.
+Each class is generated with its parameters held in the middle of their ranges. Windows of it, and of real clips through
+the codec, are measured: the level, the descriptors of the class (a texture's own, or the standard ones), and the
+probability of the class, by a classifier that is fitted to real clips. Differences are given in standard deviations of
+the real clips; two of these also occur between recordings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,35 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import linregress
+from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from dacformer.data.dataset import Dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.control import descriptors_for, features, parallel_map, with_mean, write_figures
-from dacformer.evaluation.morph import fit_to_dataset
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.classifier import features, fit_to_dataset
+from dacformer.evaluation.descriptors import STANDARD_DESCRIPTORS, TEXTURE_DESCRIPTORS
+from dacformer.evaluation.parallel import parallel_map
+from dacformer.evaluation.references import load_reference_clip
+from dacformer.evaluation.tables import with_mean, write_result
 from dacformer.generation.synthesizer import Synthesizer
+from dacformer.generation.take import Take
+from dacformer.textures import TEXTURES
 
 WINDOW_SECONDS = 4.0
-"""What is measured at a time, and the time from one window to the next."""
+"""Length of a window, and the time from one window to the next."""
 AT_ONCE = 8
 """Classes that are played side by side."""
 REAL_CLIPS = 24
-"""Of each class, what it is compared with: those whose parameters are nearest to what is asked."""
+"""Of each class, clips that it is compared with: those whose parameters are nearest to the requested ones."""
 AGREED = 0.02
-"""Real clips that agree to less than so much of a measure's mean count as if they differed by that."""
+"""Floor for the standard deviation of real clips, as a share of the measure's mean."""
 SILENCE_DB, SILENCE_BLOCK = -45.0, 0.02
-"""A block of so many seconds is silent so far below the class's real clips."""
+"""In dB below the class's real clips: from there on a block of `SILENCE_BLOCK` seconds is silent."""
 
 
 @dataclass(frozen=True)
 class StabilityResult:
-    """What was measured.
+    """What becomes of a sound in minutes of free running.
 
     Attributes:
         windows: One row per window and measure: `class`, `source` (`generated`, `real`), `seconds` (where the window
@@ -67,7 +72,7 @@ def measure_stability(
     seed: int = 0,
     **sampling: Any,
 ) -> StabilityResult:
-    """Plays each class for long, and compares its beginning, its end and the real clips.
+    """Generates each class for minutes, and measures it beside real clips.
 
     Args:
         synth: The model.
@@ -97,30 +102,57 @@ def measure_stability(
         for some in (chosen[i : i + AT_ONCE] for i in range(0, len(chosen), AT_ONCE)):
             takes = synth.generate_batch(minutes * 60.0, [middle[name] for name in some], seed, **sampling)
             for name, take in zip(some, takes, strict=True):
-                measures, own = descriptors_for(synth, name), []
-                pieces = {"generated": _windows(take.audio, rate)}
-                pieces["real"] = [piece for audio, _ in real[name] for piece in _windows(audio, rate)]
-                for source, sounds in pieces.items():
-                    measured = {key: parallel_map(measure, sounds, rate) for key, measure in measures.items()}
-                    measured["level_db"] = [_level_db(audio) for audio in sounds]
-                    heard = classifier.predict_proba(features(sounds, rate))
-                    measured["class probability"] = heard[:, list(classifier.classes_).index(name)].tolist()
-                    own += [
-                        {"class": name, "source": source, "seconds": i * WINDOW_SECONDS, "measure": key, "value": value}
-                        for key, values in measured.items()
-                        for i, value in enumerate(values)
-                    ]
-                windows += own
-                quiet = 10 ** ((np.median([_level_db(audio) for audio, _ in real[name]]) + SILENCE_DB) / 20)
-                summary[name] = _drift(pd.DataFrame(own), list(measures)) | {
-                    "silence_seconds": longest_silence(take.audio, rate, quiet),
-                    "silence_real": max(longest_silence(audio, rate, quiet) for audio, _ in real[name]),
-                    "repetition_seconds": longest_repetition(take.codes) / synth.info.frame_rate,
-                    "repetition_real": longest_repetition(np.concatenate([codes for _, codes in real[name]], axis=1))
-                    / synth.info.frame_rate,
+                measures = _descriptors_for(synth, name)
+                sounds = {
+                    "generated": _windows(take.audio, rate),
+                    "real": [piece for audio, _ in real[name] for piece in _windows(audio, rate)],
                 }
+                own = _measure_windows(name, sounds, measures, classifier, rate)
+                windows += own
+                summary[name] = summarise_drift(pd.DataFrame(own), list(measures)) | _stuck(synth, take, real[name])
                 bar.update()
     return StabilityResult(pd.DataFrame(windows), pd.DataFrame.from_dict(summary, orient="index"))
+
+
+def _descriptors_for(synth: Synthesizer, name: str) -> dict[str, Callable[[np.ndarray, int], float]]:
+    """The descriptors of a class: a procedural texture has its own, any other class the standard ones."""
+    if name in TEXTURES and TEXTURES[name].parameter in synth.conditions.parameters:
+        return {TEXTURES[name].parameter: TEXTURE_DESCRIPTORS[name]}
+    return STANDARD_DESCRIPTORS
+
+
+def _measure_windows(
+    name: str,
+    sounds: dict[str, list[np.ndarray]],
+    measures: dict[str, Callable[[np.ndarray, int], float]],
+    classifier: Pipeline,
+    sample_rate: int,
+) -> list[dict[str, Any]]:
+    """A row for each window `(N,)` of a class and each measure: descriptors, level, probability of the class."""
+    rows = []
+    for source, pieces in sounds.items():
+        measured = {key: parallel_map(measure, pieces, sample_rate) for key, measure in measures.items()}
+        measured["level_db"] = [_level_db(audio) for audio in pieces]
+        probabilities = classifier.predict_proba(features(pieces, sample_rate))
+        measured["class probability"] = probabilities[:, list(classifier.classes_).index(name)].tolist()
+        rows += [
+            {"class": name, "source": source, "seconds": i * WINDOW_SECONDS, "measure": key, "value": value}
+            for key, values in measured.items()
+            for i, value in enumerate(values)
+        ]
+    return rows
+
+
+def _stuck(synth: Synthesizer, take: Take, real: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """The longest silence and repetition of a take, and of real clips (audio `(N,)`, codes `(K, T)`), in seconds."""
+    rate, frame_rate = synth.info.sample_rate, synth.info.frame_rate
+    quiet = 10 ** ((np.median([_level_db(audio) for audio, _ in real]) + SILENCE_DB) / 20)
+    return {
+        "silence_seconds": longest_silence(take.audio, rate, quiet),
+        "silence_real": max(longest_silence(audio, rate, quiet) for audio, _ in real),
+        "repetition_seconds": longest_repetition(take.codes) / frame_rate,
+        "repetition_real": longest_repetition(np.concatenate([codes for _, codes in real], axis=1)) / frame_rate,
+    }
 
 
 def longest_silence(audio: np.ndarray, sample_rate: int, quiet: float) -> float:
@@ -166,13 +198,46 @@ def _comes_twice(symbols: np.ndarray, length: int) -> bool:
     return len(np.unique(names)) < len(names)
 
 
+def summarise_drift(windows: pd.DataFrame, measures: Sequence[str]) -> dict[str, Any]:
+    """Fits straight lines to the windows of a class.
+
+    Args:
+        windows: Of one class, as in `StabilityResult.windows`.
+        measures: Those that the worst is looked for among; `level_db` and `class probability` must be there, too.
+
+    Returns:
+        The row of the class in the summary, but for silence and repetition.
+    """
+    made = windows[windows["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
+    real = windows[windows["source"] == "real"].groupby("measure")["value"]
+    spread = np.maximum(real.std(), AGREED * real.mean().abs()).clip(lower=1e-9)
+    lines = {}
+    for measure in measures:
+        line = linregress(made.index.to_numpy(float), made[measure].to_numpy(float))
+        whole = float(made.index.max()) / float(spread[measure])
+        lines[measure] = (line.slope * whole, 1.96 * line.stderr * whole)
+    worst = max(lines, key=lambda measure: abs(lines[measure][0]))
+    drift, error = lines[worst]
+    fifth = max(len(made) // 5, 1)
+    level = linregress(made.index.to_numpy(float), made["level_db"].to_numpy(float)).slope * float(made.index.max())
+    return {
+        "drift": drift,
+        "drift_low": drift - error,
+        "drift_high": drift + error,
+        "drift_of": worst,
+        "level_drift_db": level,
+        "class_first": float(made["class probability"].iloc[:fifth].mean()),
+        "class_last": float(made["class probability"].iloc[-fifth:].mean()),
+    }
+
+
 def write_stability_report(result: StabilityResult, folder: Path) -> list[Path]:
     """Writes `stability.csv` (every window), `stability.json` (the summary) and `stability.png`."""
-    return write_figures(folder, "stability", result.summary, plot_stability(result), {"stability": result.windows})
+    return write_result(folder, "stability", result.summary, plot_stability(result), {"stability": result.windows})
 
 
 def plot_stability(result: StabilityResult) -> Figure:
-    """A row per class: its measure, level and class probability over time; grey, what 95 % of real windows have."""
+    """Draws measure, level and class probability over time, a row per class; grey: 95 % of the real windows."""
     classes = list(result.summary.index)
     figure, grid = plt.subplots(len(classes), 3, figsize=(12, 1.9 * len(classes)), layout="constrained", squeeze=False)
     for row, name in zip(grid, classes, strict=True):
@@ -229,28 +294,3 @@ def _windows(audio: np.ndarray, sample_rate: int) -> list[np.ndarray]:
 
 def _level_db(audio: np.ndarray) -> float:
     return float(10.0 * np.log10(np.mean(np.square(audio, dtype=np.float64)) + 1e-12))
-
-
-def _drift(windows: pd.DataFrame, measures: Sequence[str]) -> dict[str, Any]:
-    """What became of a class, by its windows: its row of the summary, but for silence and repetition."""
-    made = windows[windows["source"] == "generated"].pivot(index="seconds", columns="measure", values="value")
-    real = windows[windows["source"] == "real"].groupby("measure")["value"]
-    spread = np.maximum(real.std(), AGREED * real.mean().abs()).clip(lower=1e-9)
-    lines = {}
-    for measure in measures:
-        line = linregress(made.index.to_numpy(float), made[measure].to_numpy(float))
-        whole = float(made.index.max()) / float(spread[measure])
-        lines[measure] = (line.slope * whole, 1.96 * line.stderr * whole)
-    worst = max(lines, key=lambda measure: abs(lines[measure][0]))
-    drift, error = lines[worst]
-    fifth = max(len(made) // 5, 1)
-    level = linregress(made.index.to_numpy(float), made["level_db"].to_numpy(float)).slope * float(made.index.max())
-    return {
-        "drift": drift,
-        "drift_low": drift - error,
-        "drift_high": drift + error,
-        "drift_of": worst,
-        "level_drift_db": level,
-        "class_first": float(made["class probability"].iloc[:fifth].mean()),
-        "class_last": float(made["class probability"].iloc[-fifth:].mean()),
-    }

@@ -20,7 +20,7 @@ from scipy.fft import dct, idct, ifft, rfft, rfftfreq
 LOW_HZ, BAND_ERBS, NUM_BANDS = 20.0, 1.1106, 35
 """The lowest cochlear band begins at `LOW_HZ`, and each spans two steps of `BAND_ERBS`. The first 30 are the paper's,
 centred from 52 Hz to 8.8 kHz. Where it has one wide band above, five more go on to 16 kHz, for insects and rain; its
-band below is left out: what lies there is not heard, and recordings are full of it."""
+band below is left out: what lies there is inaudible, and recordings are full of it."""
 
 ENVELOPE_HZ, FINE_HZ = 400, 8000
 """Rates of the envelopes: as they are measured, and as they are compressed. Each band fits into the second."""
@@ -29,11 +29,11 @@ COMPRESSION = 0.3
 """Exponent of the envelopes; so the inner ear compresses."""
 
 FLOOR = 1e-6
-"""Power that counts as silence, 60 dB below the whole sound. It keeps what no one hears out of all but itself."""
+"""Power that counts as silence, 60 dB below the whole sound. It keeps inaudible sound out of the other statistics."""
 
 STILL = 1e-4
-"""Variance, relative to the squared mean, that counts as a still envelope. 5 % is about the least modulation of a tone
-that is heard; compressed, it has 1 % RMS. Added to variances, so that still envelopes are not correlated."""
+"""Variance, relative to the squared mean, that counts as a still envelope. 5 % is about the least audible
+modulation of a tone; compressed, it has 1 % RMS. Added to variances, so that still envelopes are not correlated."""
 
 PAIR_OFFSETS = (1, 2, 3, 5, 8, 11, 16, 21)
 """Cochlear bands so far apart are correlated; the first two also within modulation bands."""

@@ -1,4 +1,7 @@
-"""Training as most want it: with samples to listen to, and with the best checkpoint chosen by how it plays."""
+"""Training with samples to listen to, and with the best checkpoint chosen by its rollout error.
+
+`RolloutMetric` brings scikit-learn and `SampleWriter` matplotlib: each is imported by the trainings that use it.
+"""
 
 import warnings
 from pathlib import Path
@@ -9,8 +12,6 @@ from dacformer.codec import Codec, load_codec
 from dacformer.config import Config
 from dacformer.data.dataset import load_dataset
 from dacformer.errors import UserError
-from dacformer.evaluation.rollout import RolloutMetric
-from dacformer.evaluation.samples import SampleWriter
 from dacformer.training import trainer
 from dacformer.training.metrics import OnMetrics
 from dacformer.training.trainer import OnSample, SelectionMetric
@@ -27,10 +28,10 @@ def train(
     """Trains a model; the notebooks and the command line do it with this function, too.
 
     Args:
-        config: All settings; `training.select_best_by` and `training.sample_every` say what is played on the way.
+        config: All settings; `training.select_best_by` and `training.sample_every` say what is generated on the way.
         resume: Go on from the run's last whole checkpoint.
         overwrite: Start anew where the run's folder already holds a training.
-        on_metrics: Hears of every step and validation (a live plot).
+        on_metrics: Called with the figures of every step and validation, as a live plot is.
         on_sample: Writes samples, in place of `SampleWriter`.
         selection_metric: Chooses the best checkpoint, in place of `RolloutMetric`, if `select_best_by` is `rollout`.
 
@@ -41,11 +42,18 @@ def train(
         UserError: See `dacformer.training.train`; also, before the first step, a codec that cannot be had, if the best
             is to be chosen by `rollout`.
     """
-    by_rollout, samples = config.training.select_best_by == "rollout", bool(config.training.sample_every)
-    if (by_rollout and not selection_metric) or (samples and not on_sample):
-        codec = _codec(config, needed=by_rollout and not selection_metric)
-        if codec is not None:
-            selection_metric, on_sample = selection_metric or RolloutMetric(codec), on_sample or SampleWriter(codec)
+    by_rollout = config.training.select_best_by == "rollout"
+    needs_metric = by_rollout and selection_metric is None
+    needs_writer = bool(config.training.sample_every) and on_sample is None
+    codec = _codec(config, needed=needs_metric) if needs_metric or needs_writer else None
+    if codec is not None and needs_metric:
+        from dacformer.evaluation.rollout import RolloutMetric
+
+        selection_metric = RolloutMetric(codec)
+    if codec is not None and needs_writer:
+        from dacformer.evaluation.samples import SampleWriter
+
+        on_sample = SampleWriter(codec)
     return trainer.train(config, resume, overwrite, on_metrics, on_sample, selection_metric if by_rollout else None)
 
 

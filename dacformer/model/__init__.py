@@ -1,4 +1,4 @@
-"""The transformer over stacked codebooks. Knows nothing of audio, files or class names."""
+"""Transformer over stacked codec codes. It knows nothing of audio, files or class names."""
 
 from dacformer.model.compiled import CompiledStep
 from dacformer.model.dacformer import DACFormer, State

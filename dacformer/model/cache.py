@@ -1,20 +1,20 @@
-"""The ring: keys and values of the last frames, in constant memory."""
+"""KV cache as a ring: keys and values of the last frames, in constant memory."""
 
 import torch
 from torch import Tensor
 
 
 class RingCache:
-    """Keys and values of one attention layer, written round and round.
+    """KV cache of one attention layer; new frames overwrite the oldest.
 
-    The ring holds `window_frames + max_chunk - 1` frames, so that a chunk of up to `max_chunk` frames can be
-    written without overwriting keys that the chunk's first frame still sees.
+    It holds `window_frames + max_chunk - 1` frames, so that writing a chunk of up to `max_chunk` frames
+    overwrites no key that the chunk's first frame still sees.
 
     Shapes: `B` batch, `H` heads, `S` slots of the ring, `t` frames of a chunk, `E` width of a head.
     """
 
     def __init__(self, batch_size: int, num_heads: int, head_dim: int, slots: int, like: Tensor) -> None:
-        """Makes an empty ring of `slots` frames, of the type and on the device of `like`."""
+        """Makes an empty ring of `slots` frames, with the dtype and device of `like`."""
         self.keys = like.new_zeros(batch_size, num_heads, slots, head_dim)
         self.values = torch.zeros_like(self.keys)
 
@@ -22,7 +22,7 @@ class RingCache:
         """Writes a chunk.
 
         Args:
-            slots: `(t,)` int64, where each frame goes: its position modulo `S`.
+            slots: `(t,)` int64, the slot of each frame: its position modulo `S`.
             keys: `(B, H, t, E)`.
             values: `(B, H, t, E)`.
 

@@ -1,12 +1,13 @@
-"""A stream's step on a CPU without torch's overhead: `DACFormer.step`, compiled, with weights in 8 bits.
+"""`DACFormer.step` on a CPU: each block is one compiled function, with weights in int8.
 
-One frame of one stream is a chain of matrix-vector products. Its limit is reading the weights once, and what torch adds
-to that (230 calls for a small model) takes several times as long. Here a block is one compiled function, and a weight
-is a byte: each row of a matrix is int8 times one float32 scale (absmax, Dettmers et al., arXiv:2208.07339, section 2).
-It is multiplied by the input in 13 bits, summed in 32: these products are exact, a processor does them twice as fast as
-those of float32, and 13 bits lose a tenth of what 8 do. What it must agree with is `DACFormer.step`.
+One frame of one stream is a chain of matrix-vector products. The lower bound of its time is reading the
+weights once. Torch's overhead (230 calls for a small model) takes several times as long. Here a block is
+one compiled function, and a weight is a byte: each row of a matrix is int8 times one float32 scale
+(absmax, Dettmers et al., arXiv:2208.07339, section 2). Inputs are rounded to 13 bits and products summed
+in int32, which is exact, and twice as fast as float32. Rounding inputs to 13 bits costs a tenth of the
+error that 8 bits cost. The tests compare it with `DACFormer.step`.
 
-Shapes: `B` streams side by side, few of them (for many, torch's matrix products are faster), `D` model dimension, `L`
+Shapes: `B` streams side by side (for more than 64, torch's matrix products are faster), `D` model dimension, `L`
 layers, `H` heads, `E = D / H`, `S` slots of a ring, `K` codebooks, `V` codebook size.
 """
 
@@ -25,14 +26,15 @@ from dacformer.model.heads import DepthHead, Sampler
 from dacformer.model.rope import rope_frequencies
 
 STREAMS_WORTH_A_THREAD = 4
+"""With fewer streams, starting another thread costs more than it gains."""
 
 
 class Matrix(NamedTuple):
-    """A linear layer `(n) -> (m)`.
+    """Weights of a linear layer `(n) -> (m)`.
 
     Attributes:
         rows: `(m, n)` int8 or float32.
-        scales: `(m,)` float32, what each row is multiplied by.
+        scales: `(m,)` float32, the factor of each row.
         bias: `(m,)` float32.
     """
 
@@ -42,14 +44,14 @@ class Matrix(NamedTuple):
 
 
 class CompiledStep:
-    """Draws frames for a model whose weights no longer change."""
+    """Compiled `DACFormer.step`, for a model whose weights no longer change."""
 
     def __init__(self, model: DACFormer, int8: bool = True) -> None:
-        """Takes the weights as they are now.
+        """Copies the weights of a model as they are now.
 
         Args:
             model: On the CPU, in evaluation mode.
-            int8: Round them to 8 bits; else the logits are the model's own but for the order of sums.
+            int8: Round the weights to int8. If False, the logits equal the model's up to the order of sums.
         """
         self.model = model
         weights = {name: weight.detach().float() for name, weight in model.state_dict().items()}
@@ -80,15 +82,16 @@ class CompiledStep:
 
     @torch.inference_mode()
     def __call__(self, condition: Tensor, state: State, choose: Sampler) -> Tensor:
-        """Draws the next frame of a stream and moves the stream on by it: as `DACFormer.step`.
+        """Draws the next frame of a stream, as `DACFormer.step` does.
 
         Args:
-            condition: `(B, 1, C)`, of the frame to be drawn.
-            state: Where the stream stands, from `model.init_state`; `model(..., state=state)` may move it on as well.
+            condition: `(B, 1, C)`, the condition of that frame.
+            state: State of the stream, from `model.init_state`, advanced by one frame. Calls of
+                `model(..., state=state)` may come in between.
             choose: Draws a code from logits, see `heads.Sampler`.
 
         Returns:
-            `(B, K, 1)` int64, the frame.
+            The codes of the frame, `(B, K, 1)` int64.
         """
         codes = state.previous.numpy()[:, :, 0]
         x = np.sum([table[codes[:, k]] for k, table in enumerate(self._embeddings)], axis=0)  # (B, D)
@@ -111,17 +114,17 @@ class CompiledStep:
         return state.previous
 
     def _modulation(self, condition: Tensor) -> np.ndarray:
-        """Of each block its two norms' gamma and beta, `(L, B, 2, 2, D)`; computed anew when the condition changes."""
+        """Computes gamma and beta of each block's two norms, `(L, B, 2, 2, D)`; kept while the condition stays."""
         latest = self._latest  # read once: another thread's stream may replace it
         if latest is None or not torch.equal(condition, latest[0]):
             film = F.linear(self.model.embed_condition(condition[:, 0]), self._film_weight, self._film_bias)
-            # Streams first: a share of them is contiguous like the whole, and no kernel is compiled twice.
+            # Streams come first, so that a slice of them is contiguous and no kernel is compiled twice.
             parts = film.view(len(film), len(self._blocks), 2, 2, -1).transpose(0, 1)
             self._latest = latest = condition.clone(), parts.contiguous().numpy()
         return latest[1]
 
     def _draw(self, x: np.ndarray, choose: Sampler) -> Tensor:
-        """The head's `sample`: `(B, D)`, which it overwrites, to codes `(B, K)`."""
+        """Draws one frame as the head's `sample`: `x` `(B, D)`, overwritten, to codes `(B, K)`."""
         num_codebooks, codebook_size = self.model.num_codebooks, self.model.codebook_size
         if not self._depth:
             logits = np.empty((len(x), num_codebooks * codebook_size), np.float32)
@@ -143,7 +146,7 @@ def _head_part(x: np.ndarray, matrices: tuple[Matrix, ...], logits: np.ndarray, 
 
 
 def _matrix(weights: dict[str, Tensor], int8: bool, name: str, norm: str | None = None) -> Matrix:
-    """A layer's weights, with the gain and offset of the norm before it multiplied in."""
+    """Packs a layer's weights; gain and offset of the norm before it are multiplied in."""
     weight = weights[f"{name}.weight"]
     bias = weights.get(f"{name}.bias", torch.zeros(len(weight)))
     if norm is not None:
@@ -155,12 +158,12 @@ def _matrix(weights: dict[str, Tensor], int8: bool, name: str, norm: str | None 
 
 @compiled
 def _linear(x: np.ndarray, matrix: Matrix, out: np.ndarray) -> None:
-    """`(B, n) -> (B, m)`, into `out`."""
+    """Applies a linear layer: `x` `(B, n)` to `out` `(B, m)`."""
     steps = np.ones(x.shape[0], np.float32)
     if matrix.rows.itemsize != 1:  # float32
         _dot(x, matrix, steps, np.float32, out)
         return
-    levels = min(4095, (2**31 - 1) // (127 * x.shape[1]))  # so many that no sum overflows
+    levels = min(4095, (2**31 - 1) // (127 * x.shape[1]))  # as many as no sum overflows with
     rounded = np.empty(x.shape, np.int16)
     for b in range(x.shape[0]):
         largest = np.float32(1e-20)
@@ -174,7 +177,7 @@ def _linear(x: np.ndarray, matrix: Matrix, out: np.ndarray) -> None:
 
 @compiled
 def _dot(x: np.ndarray, matrix: Matrix, steps: np.ndarray, kind: type, out: np.ndarray) -> None:
-    """As `_linear`, of an input in steps `(B,)`, summed in a kind of number."""
+    """Multiplies `x` `(B, n)`, in units of `steps` `(B,)`, with the matrix into `out` `(B, m)`; sums in type `kind`."""
     for i in range(matrix.rows.shape[0]):
         row, scale, bias = matrix.rows[i], matrix.scales[i], matrix.bias[i]
         for b in range(x.shape[0]):
@@ -186,7 +189,7 @@ def _dot(x: np.ndarray, matrix: Matrix, steps: np.ndarray, kind: type, out: np.n
 
 @compiled
 def _norm(x: np.ndarray, out: np.ndarray) -> None:
-    """Layer norm without gain and offset, `(B, D)`."""
+    """Applies layer norm without gain and offset: `x` `(B, D)` to `out` `(B, D)`."""
     for b in range(x.shape[0]):
         mean = np.float32(0.0)
         for j in range(x.shape[1]):
@@ -202,7 +205,7 @@ def _norm(x: np.ndarray, out: np.ndarray) -> None:
 
 @compiled
 def _film_norm(x: np.ndarray, film: np.ndarray, norm: int, out: np.ndarray) -> None:
-    """Layer norm and FiLM of one of a block's two norms, `film` `(B, 2, 2, D)`."""
+    """Applies layer norm and FiLM of one of a block's two norms; `film` is `(B, 2, 2, D)`."""
     _norm(x, out)
     for b in range(x.shape[0]):
         gamma, beta = film[b, norm, 0], film[b, norm, 1]
@@ -212,7 +215,7 @@ def _film_norm(x: np.ndarray, film: np.ndarray, norm: int, out: np.ndarray) -> N
 
 @compiled
 def _erf(x: np.float32) -> np.float32:
-    """Off by at most 3e-7, where the system's takes one number at a time (coefficients: Eigen's `erf` of a float)."""
+    """Computes erf to 3e-7, vectorised unlike the system's (coefficients: Eigen's `erf` of a float)."""
     x = min(max(x, np.float32(-4.0)), np.float32(4.0))
     u = x * x
     above = np.float32(-2.72614225801306e-10)
@@ -245,7 +248,7 @@ def _mlp(y: np.ndarray, widen: Matrix, narrow: Matrix, x: np.ndarray) -> None:
 
 @compiled
 def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, out: np.ndarray) -> None:
-    """RoPE of one head, `(E,)`."""
+    """Rotates the features of one head by RoPE: `x` `(E,)` to `out` `(E,)`."""
     half = len(cos)
     for i in range(half):
         out[i] = x[i] * cos[i] - x[i + half] * sin[i]
@@ -254,7 +257,7 @@ def _rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, out: np.ndarray) ->
 
 @compiled
 def _attend(query: np.ndarray, keys: np.ndarray, values: np.ndarray, seen: np.ndarray, out: np.ndarray) -> None:
-    """One head: query `(E,)`, keys and values `(S, E)`, those seen `(S,)`."""
+    """Attends with one head: query `(E,)`, keys and values `(S, E)`, visible slots `seen` `(S,)`, into `out` `(E,)`."""
     weights = np.zeros(len(seen), np.float32)
     scale = np.float32(1.0) / np.sqrt(np.float32(len(query)))
     largest = np.float32(-np.inf)
@@ -291,7 +294,7 @@ def _block(
     widen: Matrix,
     narrow: Matrix,
 ) -> None:
-    """One block on `x` `(B, D)`, in place; the frame's key and value go into the ring's `slot`."""
+    """Runs one block on `x` `(B, D)`, in place; writes the frame's key and value into `slot` of the ring."""
     batch, dim = x.shape
     num_heads, head_dim = keys.shape[1], keys.shape[3]
     y, attended = np.empty_like(x), np.empty_like(x)
@@ -314,7 +317,7 @@ def _block(
 
 @compiled
 def _to_logits(hidden: np.ndarray, to_logits: Matrix, logits: np.ndarray) -> None:
-    """A norm and a linear layer: `(B, D)` to `(B, m)`, into `logits`."""
+    """Applies a norm and a linear layer: `hidden` `(B, D)` to `logits` `(B, m)`."""
     y = np.empty_like(hidden)
     _norm(hidden, y)
     _linear(y, to_logits, logits)
@@ -322,7 +325,7 @@ def _to_logits(hidden: np.ndarray, to_logits: Matrix, logits: np.ndarray) -> Non
 
 @compiled
 def _depth_logits(known: np.ndarray, widen: Matrix, narrow: Matrix, to_logits: Matrix, logits: np.ndarray) -> None:
-    """Of the next codebook from what is known of the frame, `(B, D)`: `(B, V)`, into `logits`."""
+    """Computes the next codebook's `logits` `(B, V)` from `known` `(B, D)`, the sum for the frame so far."""
     y, x = np.empty_like(known), known.copy()
     _norm(known, y)
     _mlp(y, widen, narrow, x)

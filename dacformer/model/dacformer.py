@@ -17,13 +17,14 @@ from dacformer.model.transformer import Block, Frames, band, block_bands
 
 @dataclass
 class State:
-    """All that a stream remembers; `model.init_state` makes one, every call with it moves it on.
+    """Everything a stream remembers. `model.init_state` makes one; every call with it advances it.
 
     Attributes:
-        position: Frames so far.
+        position: Number of frames so far.
         previous: `(B, K, 1)` int64, the codes of the last frame; `V` before the first.
-        key_positions: `(S,)` int64, the position of the frame in each slot of the rings; -1 where none is yet.
-        caches: One ring per layer.
+        key_positions: `(S,)` int64, the position of the frame in each slot of the rings; -1 in an
+            empty slot.
+        caches: The KV caches, one ring per layer.
     """
 
     position: int
@@ -35,25 +36,26 @@ class State:
 class DACFormer(nn.Module):
     """Predicts each frame's codes from the frames before it and the condition.
 
-    Logits and codes are aligned: `logits[:, :, t]` are those *of* `codes[:, :, t]`, computed from codes before
-    `t` (and, with the `depth` head, the codebooks before it in frame `t`) and from conditions up to `t`.
+    Logits and codes are aligned: `logits[:, :, t]` predict `codes[:, :, t]`. They depend on codes
+    before `t`, on conditions up to `t` and, with the `depth` head, on the codebooks before it in
+    frame `t`.
     """
 
     def __init__(self, config: ModelConfig, num_codebooks: int, codebook_size: int, condition_dim: int) -> None:
         """Makes a model with fresh weights.
 
         Args:
-            config: Sizes.
+            config: Sizes of the transformer.
             num_codebooks: `K`.
             codebook_size: `V`.
-            condition_dim: `C`.
+            condition_dim: Width of a condition, `C`.
         """
         super().__init__()
         self.config = config
         self.num_codebooks = num_codebooks
         self.codebook_size = codebook_size
         self.condition_dim = condition_dim
-        # Row V of each table is the learned start: what a stream has heard before its first frame.
+        # Row V of each table is a learned start token: the input before the first frame.
         embeddings = [nn.Embedding(codebook_size + 1, config.dim) for _ in range(num_codebooks)]
         for embedding in embeddings:
             nn.init.normal_(embedding.weight, std=0.5)
@@ -67,20 +69,20 @@ class DACFormer(nn.Module):
     def forward(
         self, codes: Tensor, condition: Tensor, state: State | None = None, input_codes: Tensor | None = None
     ) -> Tensor:
-        """Logits of every code of a segment, or of the next frames of a stream.
+        """Computes the logits of every code of a segment, or of the next frames of a stream.
 
         Args:
             codes: `(B, K, T)` int64 in `[0, V)`.
             condition: `(B, T or 1, C)`.
-            state: Where the stream stands; moved on by `T` frames. None: a segment of its own.
-            input_codes: `(B, K, T)`, fed to the trunk; `codes` if None. Training passes a corrupted copy; the head and
-                the loss always use `codes`.
+            state: State of a stream, advanced by `T` frames. None: `codes` are a whole segment.
+            input_codes: `(B, K, T)`, fed to the trunk; `codes` if None. Training passes a corrupted copy;
+                the head and the loss always use `codes`.
 
         Returns:
-            `(B, K, T, V)`.
+            Logits `(B, K, T, V)`.
 
         Raises:
-            ValueError: No frames, or a chunk longer than the state was made for.
+            ValueError: `codes` have no frames, or more than the state was made for.
         """
         if codes.shape[-1] == 0:
             raise ValueError("codes have no frames: feed at least one")
@@ -93,29 +95,29 @@ class DACFormer(nn.Module):
 
     @torch.inference_mode()
     def step(self, condition: Tensor, state: State, choose: Sampler) -> Tensor:
-        """Draws the next frame of a stream and moves the stream on by it.
+        """Draws the next frame of a stream.
 
         Args:
-            condition: `(B, 1, C)`, of the frame to be drawn.
-            state: Where the stream stands.
+            condition: `(B, 1, C)`, the condition of that frame.
+            state: State of the stream, advanced by one frame.
             choose: Draws a code from logits, see `heads.Sampler`.
 
         Returns:
-            `(B, K, 1)` int64, the frame.
+            The codes of the frame, `(B, K, 1)` int64.
         """
         hidden = self._trunk(state.previous, condition, state)[:, 0]
         state.previous = self.head.sample(hidden, choose)[..., None]
         return state.previous
 
     def init_state(self, batch_size: int, max_chunk: int = 1) -> State:
-        """The state of a stream that has heard nothing.
+        """Makes the state of a stream before its first frame.
 
         Args:
             batch_size: Streams side by side, `B`.
-            max_chunk: The most frames that one call will be given.
+            max_chunk: The most frames that one call of the model will get.
 
         Returns:
-            A state, on the model's device and of its type.
+            An empty state, with the device and dtype of the weights.
         """
         weight = next(self.parameters())
         slots = self.config.window_frames + max_chunk - 1
@@ -130,20 +132,20 @@ class DACFormer(nn.Module):
         )
 
     def _trunk(self, codes: Tensor, condition: Tensor, state: State | None) -> Tensor:
-        """Embeds codes `(B, K, T)` as they were heard and runs the blocks: `(B, T, D)`."""
+        """Embeds input codes `(B, K, T)` and runs the blocks: `(B, T, D)`."""
         x = torch.stack([embed(codes[:, k]) for k, embed in enumerate(self.embeddings)]).sum(dim=0)  # (B, T, D)
         film = self.embed_condition(condition)  # (B, T or 1, F)
         frames = self._frames(codes.shape[-1], codes.device, state)
         for i, block in enumerate(self.blocks):
             x = block(x, film, frames, None if state is None else state.caches[i])
-        if state is not None:  # only now: a call that failed has not moved the stream
+        if state is not None:  # only now: a call that fails must not advance the stream
             assert frames.key_positions is not None
             state.key_positions = frames.key_positions
             state.position += codes.shape[-1]
         return x
 
     def _frames(self, count: int, device: torch.device, state: State | None) -> Frames:
-        """Positions of the next `count` frames, as angles, mask and slots."""
+        """Computes angles, mask and slots of the next `count` frames."""
         start = 0 if state is None else state.position
         positions = torch.arange(start, start + count)
         cos, sin = rope_angles(positions, self.config.dim // self.config.num_heads)

@@ -1,7 +1,7 @@
-"""From the trunk's output to codes: the seam where a frame's `K` codebooks meet.
+"""Heads: turn the trunk's output into logits of a frame's `K` codebooks, or draw its codes.
 
-Shapes: `B` batch, `T` frames, `D` model dimension, `K` codebooks, `V` codebook size. A head is called with
-the codes that it is to predict (training) or draws them itself (generation).
+Shapes: `B` batch, `T` frames, `D` model dimension, `K` codebooks, `V` codebook size. In training a
+head gets the codes that it predicts; in generation it draws them.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,14 @@ from torch.nn import functional as F
 from dacformer.config import ModelConfig
 
 Sampler = Callable[[Tensor, int], Tensor]
-"""Draws a code: `(logits (B, V), codebook k) -> codes (B,)`."""
+"""Function that draws a code: `(logits (B, V), codebook k) -> codes (B,)` int64."""
 
 
 class ParallelHead(nn.Module):
-    """Predicts all codebooks of a frame at once, as if they were independent."""
+    """Predicts all codebooks of a frame at once, as if they were independent.
+
+    The baseline that `DepthHead` is compared with.
+    """
 
     def __init__(self, config: ModelConfig, num_codebooks: int, codebook_size: int) -> None:
         super().__init__()
@@ -26,14 +29,14 @@ class ParallelHead(nn.Module):
         self.logits = nn.Linear(config.dim, num_codebooks * codebook_size)
 
     def forward(self, hidden: Tensor, codes: Tensor) -> Tensor:
-        """Logits of every code.
+        """Computes the logits of every code.
 
         Args:
-            hidden: `(B, T, D)`.
-            codes: `(B, K, T)`; not looked at.
+            hidden: `(B, T, D)`, the trunk's output.
+            codes: `(B, K, T)`; not used.
 
         Returns:
-            `(B, K, T, V)`.
+            Logits `(B, K, T, V)`.
         """
         return self.logits(self.norm(hidden)).unflatten(-1, (self.num_codebooks, -1)).transpose(1, 2)
 
@@ -44,19 +47,19 @@ class ParallelHead(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """Predicts the codebooks of a frame one after the other, each knowing those before it.
+    """Predicts the codebooks of a frame one after the other, each given those before it.
 
-    An RVQ frame is the sum of its codebooks' vectors, so what is known of the frame before codebook `k` is a
-    sum too: the trunk's output plus an embedding of each code drawn so far. One MLP per codebook reads it. In the
-    spirit of the RQ-Transformer (Lee et al., arXiv:2203.01941, section 3.2.2), with a sum where that has attention
-    over depth.
+    An RVQ frame is the sum of its codebooks' vectors. So the input for codebook `k` is a sum, too: the
+    trunk's output plus an embedding of each code so far. One MLP per codebook reads it. This follows the
+    RQ-Transformer (Lee et al., arXiv:2203.01941, section 3.2.2), with a sum in place of attention over
+    depth.
     """
 
     def __init__(self, config: ModelConfig, num_codebooks: int, codebook_size: int) -> None:
         super().__init__()
         dim, hidden = config.dim, int(config.head_mlp_ratio * config.dim)
         self.num_codebooks = num_codebooks
-        # The last codebook is followed by none, and needs no embedding.
+        # No codebook follows the last one, so it needs no embedding.
         embeddings = [nn.Embedding(codebook_size, dim) for _ in range(num_codebooks - 1)]
         for embedding in embeddings:
             nn.init.normal_(embedding.weight, std=0.5)
@@ -70,14 +73,14 @@ class DepthHead(nn.Module):
         )
 
     def forward(self, hidden: Tensor, codes: Tensor) -> Tensor:
-        """Logits of every code, given the trunk's output and the frame's codes before it.
+        """Computes the logits of every code, given the frame's codes before it.
 
         Args:
-            hidden: `(B, T, D)`.
+            hidden: `(B, T, D)`, the trunk's output.
             codes: `(B, K, T)` int64.
 
         Returns:
-            `(B, K, T, V)`; those of codebook `k` depend on `codes[:, :k]` only.
+            Logits `(B, K, T, V)`; those of codebook `k` depend on `codes[:, :k]` only.
         """
         known, logits = hidden, []
         for k in range(self.num_codebooks):
@@ -103,7 +106,7 @@ HEADS: dict[str, type[ParallelHead] | type[DepthHead]] = {"parallel": ParallelHe
 
 
 def nll_per_code(logits: Tensor, codes: Tensor) -> Tensor:
-    """Negative log-likelihood of every code.
+    """Computes the negative log-likelihood of every code.
 
     Args:
         logits: `(B, K, T, V)`.

@@ -1,7 +1,7 @@
 """Rotary position embedding (Su et al., arXiv:2104.09864, section 3.2.2).
 
-Queries and keys are rotated per head, once, after their projection, so that a score depends on the distance
-between two frames and on nothing else.
+Queries and keys are rotated per head, once, after their projection. So the score of two frames depends
+on their positions only through the distance between them.
 """
 
 import torch
@@ -9,15 +9,15 @@ from torch import Tensor
 
 
 def rope_frequencies(head_dim: int, base: float = 10_000.0) -> Tensor:
-    """Angle per frame of each pair of features, `(head_dim / 2,)` float64."""
+    """Computes the angle per frame of each pair of features, `(head_dim / 2,)` float64."""
     return base ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
 
 
 def rope_angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the angle of every position and pair of features (equation 15).
+    """Computes cosine and sine of the angle of every position and pair of features (equation 15).
 
-    Positions stay integers and angles are formed in float64 on the CPU, so that after days of frames they are as
-    exact as at the start.
+    Positions are integers and angles float64, on the CPU, so they are as exact after days of frames as
+    at the start.
 
     Args:
         positions: `(T,)` int64 on the CPU, frames since the start of the stream.
@@ -25,21 +25,21 @@ def rope_angles(positions: Tensor, head_dim: int, base: float = 10_000.0) -> tup
         base: Wavelengths go from `2 pi` up towards `2 pi * base` frames.
 
     Returns:
-        Two tensors `(T, head_dim / 2)` float32.
+        Cosine and sine, each `(T, head_dim / 2)` float32.
     """
     angles = positions.to(torch.float64)[:, None] * rope_frequencies(head_dim, base)
     return angles.cos().float(), angles.sin().float()
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """Turns each pair of features by its angle (equation 34).
+    """Rotates each pair of features by its angle (equation 34).
 
     Args:
         x: `(B, H, T, head_dim)`, queries or keys. Feature `i` is paired with feature `i + head_dim / 2`.
         angles: From `rope_angles`, on the device of `x`.
 
     Returns:
-        `(B, H, T, head_dim)`, of the type of `x`.
+        `(B, H, T, head_dim)`, of the dtype of `x`.
     """
     cos, sin = angles
     first, second = x.float().chunk(2, dim=-1)

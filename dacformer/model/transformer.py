@@ -1,6 +1,6 @@
-"""Banded causal transformer blocks with FiLM, for training (whole segments) and streaming (through rings).
+"""Transformer blocks with banded causal attention and FiLM, for whole segments and for streams.
 
-Shapes: `B` batch, `T` frames, `S` frames seen (`T` in a segment, the ring's slots in a stream), `D` model dimension,
+Shapes: `B` batch, `T` frames, `S` keys that attention sees (the slots of a ring in a stream), `D` model dimension,
 `H` heads, `E = D / H`, `F` width of the condition's embedding.
 """
 
@@ -18,14 +18,15 @@ from dacformer.model.rope import rotate
 
 @dataclass
 class Frames:
-    """What attention must know about the frames at hand: computed once, shared by all layers.
+    """Positions of the current frames, in the forms that attention needs. All layers share them.
 
     Attributes:
-        angles: Cosine and sine for RoPE, each `(T, E / 2)`.
-        mask: True where query `q` may see key `k`: `0 <= q - k < window_frames`. `(T, S)` bool in a stream; in a
-            segment `(n, W, 2 W)`, see `local_attention`.
-        slots: `(T,)` int64, where a stream writes these frames; None in a segment.
-        key_positions: `(S,)` int64, the position of the frame in each slot once these are written; None in a segment.
+        angles: Cosine and sine for RoPE, each `(T, E / 2)` float32.
+        mask: Bool, True where query `q` may see key `k`: `0 <= q - k < window_frames`. `(T, S)` in a
+            stream; in a segment `(n, W, 2 W)`, see `local_attention`.
+        slots: `(T,)` int64, the slots that a stream writes these frames to; None in a segment.
+        key_positions: `(S,)` int64, the position of the frame in each slot after that; None in a
+            segment.
     """
 
     angles: tuple[Tensor, Tensor]
@@ -45,12 +46,12 @@ class Attention(nn.Module):
         self.project_out = nn.Linear(config.dim, config.dim, bias=False)
 
     def forward(self, x: Tensor, frames: Frames, cache: RingCache | None) -> Tensor:
-        """Lets every frame look back.
+        """Attends from every frame to those before it within the window.
 
         Args:
             x: `(B, T, D)`.
             frames: Angles, mask and slots of these frames.
-            cache: The layer's ring; None for a whole segment.
+            cache: The KV cache of this layer; None for a whole segment.
 
         Returns:
             `(B, T, D)`.
@@ -91,7 +92,7 @@ class FilmNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP on a residual stream that nothing else touches."""
+    """One transformer layer: pre-norm attention and MLP, each added to the residual stream."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -102,31 +103,32 @@ class Block(nn.Module):
         widen, narrow = nn.Linear(config.dim, hidden, bias=False), nn.Linear(hidden, config.dim, bias=False)
         self.mlp = nn.Sequential(widen, nn.GELU(), narrow)
         self.dropout = nn.Dropout(config.dropout)
-        # What enters the residual stream is kept small, so that its variance does not grow with depth (GPT-2).
+        # Small output projections keep the variance of the residual stream from growing with depth (GPT-2).
         for layer in (self.attention.project_out, narrow):
             nn.init.normal_(layer.weight, std=0.5 / math.sqrt(2 * config.num_layers * layer.in_features))
 
     def forward(self, x: Tensor, condition: Tensor, frames: Frames, cache: RingCache | None) -> Tensor:
-        """One layer: `(B, T, D)` in and out."""
+        """Runs the layer on `x` `(B, T, D)` under the embedded condition `(B, T or 1, F)`: `(B, T, D)`."""
         x = x + self.dropout(self.attention(self.attention_norm(x, condition), frames, cache))
         return x + self.dropout(self.mlp(self.mlp_norm(x, condition)))
 
 
 def local_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float = 0.0) -> Tensor:
-    """Attention within a band, in blocks as long as the window: each sees itself and the block before it.
+    """Computes attention within a band, in blocks as long as the window.
 
-    Most scores outside the band are never computed: in a segment of five windows two of five are. Written out, since
-    torch's fused kernel takes four times as long to go backwards on a CPU.
+    Each block attends to itself and to the block before it, so most scores outside the band are never
+    computed: in a segment of five windows, two of five are. The operations are written out because the
+    backward pass of torch's fused kernel takes four times as long on a CPU.
 
     Args:
         query: `(B, H, T, E)`.
         key: As `query`.
         value: As `query`.
         mask: `(n, W, 2 W)` bool, see `block_bands`.
-        dropout: Of the attention's weights.
+        dropout: Dropout probability of the attention weights.
 
     Returns:
-        `(B, H, T, E)`, what attention with `band` as its mask gives.
+        `(B, H, T, E)`, equal to dense attention with `band` as its mask.
     """
     blocks, length = mask.shape[:2]
     frames, width = query.shape[-2:]
@@ -140,14 +142,14 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dro
 
 
 def block_bands(positions: Tensor, window_frames: int) -> Tensor:
-    """The banded causal mask of a segment, cut into blocks of `window_frames` queries (fewer, if there are no more).
+    """Makes the banded causal mask of a segment, cut into blocks of `window_frames` queries.
 
     Args:
-        positions: `(T,)` int64, 0 or more, in order.
+        positions: `(T,)` int64, not negative, in order. Fewer than `window_frames` make one short block.
         window_frames: `W`.
 
     Returns:
-        `(n, W, 2 W)` bool: which of its own and the previous block's keys each block sees.
+        `(n, W, 2 W)` bool: which keys of the previous block and its own each block sees.
     """
     length = min(window_frames, len(positions))
     missing = -len(positions) % length
@@ -157,11 +159,11 @@ def block_bands(positions: Tensor, window_frames: int) -> Tensor:
 
 
 def band(query_positions: Tensor, key_positions: Tensor, window_frames: int) -> Tensor:
-    """The banded causal mask.
+    """Makes the banded causal mask.
 
     Args:
         query_positions: `(..., T)` int64.
-        key_positions: `(..., S)` int64; a negative position is a slot that was never written.
+        key_positions: `(..., S)` int64; a negative position is an empty slot.
         window_frames: `W`, the current frame included.
 
     Returns:

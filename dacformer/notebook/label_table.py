@@ -1,4 +1,4 @@
-"""Labels by hand: a folder's sounds, each to be heard and seen, its class and parameters to be filled in."""
+"""Labels by hand: a table of a folder's sounds, each with a player, a spectrogram and fields for its labels."""
 
 import html
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from dacformer.errors import UserError
 from dacformer.files import replacing
 
 LABELS_FILE = "labels.csv"
-HEARD_SECONDS = 5.0  # of each clip
+PREVIEW_SECONDS = 5.0  # of each clip
 
 
 def label_sounds(folder: str | Path, parameters: tuple[str, ...] = (), page_rows: int = 6) -> "LabelTable":
@@ -183,7 +183,7 @@ class LabelTable(widgets.VBox):
         title = f"<b>{html.escape(file)}</b> <span style='color: #b04000'>{html.escape(problem)}</span>"
         try:
             rate = 44100
-            audio = sound.read_audio(self.folder / file, rate)[: round(HEARD_SECONDS * rate)]
+            audio = sound.read_audio(self.folder / file, rate)[: round(PREVIEW_SECONDS * rate)]
         except UserError:
             return title
         picture = figure_html(plot_sounds({"": audio}, rate), dpi=60)

@@ -1,10 +1,11 @@
-"""The instrument in the notebook: controls on the page, sound out of the page, everything that was played kept.
+"""The player: a widget whose page plays what a `LiveEngine` makes, and whose controls steer it.
 
-The page (`player.js`) plays what `LiveEngine` sends it and tells how much it has played. Its messages: `play`, `stop`,
-`report`; ours: `chunk` (with the sound as a binary buffer), `ended`. The controls are traits, so they may be moved from
-Python as well: `player.parameters = {"strength": 0.7}`.
+The page (`js/`) plays the chunks and reports how much it has played. Its messages are `play`, `stop` and `report`; the
+kernel's are `chunk` (with the samples as a binary buffer) and `ended`. The controls are traits, so they can be moved
+from Python as well: `player.parameters = {"strength": 0.7}`.
 """
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,17 +23,34 @@ from dacformer.live.engine import Chunk, LiveEngine
 from dacformer.live.performance import ControlState, Performance
 
 _HERE = Path(__file__).parent
+_MODULES = ("worklet", "audio", "controls", "scope", "widget")
+"""The page's JavaScript modules in `js/`. Each imports only modules before it."""
+
+
+def join_modules() -> str:
+    """Join the page's modules into the one ES module that anywidget takes.
+
+    The modules stand one after the other in one scope, where each finds the names of those before it. So their
+    imports of each other and the word `export` are left out, but for the last module's default export. A page that
+    is served from files loads the modules as they are. (Blob URLs would keep the modules apart, but some hosts forbid
+    them, and a traceback would name no file.)
+    """
+    texts = [(_HERE / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _MODULES]
+    joined = re.sub(r'^import \{[^}]*\} from "\./\w+\.js";\n', "", "\n".join(texts), flags=re.MULTILINE)
+    return re.sub(r"^export (?!default )", "", joined, flags=re.MULTILINE)
 
 
 def play(synth: Synthesizer, seed: int = 0) -> "PlayerWidget":
-    """Shows a player; its button starts the sound, since a page may only sound once it was clicked.
+    """Make a player for a notebook: sliders, and sound that follows them while it is made.
+
+    Its button starts the sound, as browsers let a page sound only after a click.
 
     Args:
-        synth: What plays.
-        seed: Of the takes, to begin with. The same seed and the same moves give the same codes.
+        synth: The model.
+        seed: Of the first take. The same seed and the same moves give the same codes.
 
     Returns:
-        The player. The first one on a machine takes some ten seconds: what it runs is compiled, once.
+        The player. The first one on a machine takes some ten seconds: the code that it runs is compiled once.
     """
     player = PlayerWidget(synth, seed)
     Performance(synth).play(player.control_state)  # now, so that the button finds everything compiled
@@ -40,24 +58,25 @@ def play(synth: Synthesizer, seed: int = 0) -> "PlayerWidget":
 
 
 class PlayerWidget(anywidget.AnyWidget):
-    """What `play` shows. Each press of the button begins a new take; starting another player stops this one.
+    """The player that `play` makes. Each press of the button begins a new take and stops any other player.
 
     Attributes:
         weights: Of each class.
         parameters: The value of each parameter.
         unset: Names of the parameters that are left to the model.
+        active: Names of the parameters that the weighted classes have.
         temperature: As in `SamplingConfig`, one for all codebooks.
         guidance: As in `SamplingConfig`.
-        level_db: How loud the page plays; no take is changed by it.
+        level_db: Level of the page, in dB; takes are not changed by it.
         seed: Of the next take.
-        status: Why it does not sound, if there is something to say.
+        status: Why it stopped, if that was not asked for.
         delay_seconds: From moving a slider to hearing it, as the page measured it last; None before.
-        underruns: How often the sound ran out, in the last take.
-        buffer_seconds: How much sound the page is to hold.
+        underruns: How often the page ran out of samples, in the last take.
+        buffer_seconds: How much sound the page is asked to buffer.
     """
 
     _playing: ClassVar["PlayerWidget | None"] = None  # only one of a notebook plays at a time
-    _esm = _HERE / "player.js"
+    _esm = join_modules()
     _css = _HERE / "player.css"
     info = traitlets.Dict().tag(sync=True)
     weights = traitlets.Dict().tag(sync=True)
@@ -72,7 +91,7 @@ class PlayerWidget(anywidget.AnyWidget):
     status = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, synth: Synthesizer, seed: int = 0) -> None:
-        """Builds it; `play` is the usual way."""
+        """Build it; `play` is the usual way."""
         self._synth = synth
         self._played: list[LiveEngine] = []
         self._page = ""  # of those that show this player, the one that sounds
@@ -87,17 +106,17 @@ class PlayerWidget(anywidget.AnyWidget):
             guidance=overall_guidance(usual.guidance),
             seed=check_seed(seed),
         )
-        self.on_msg(self._hear)
+        self.on_msg(self._on_message)
 
     @property
     def control_state(self) -> ControlState:
-        """Where the controls stand: parameters that no class at hand has, or that are left open, are not sent."""
+        """The controls as they stand; unset parameters and those that no weighted class has are left out."""
         asked = {name: self.parameters[name] for name in self.active if name not in self.unset}
         return ControlState(dict(self.weights), asked, self.temperature, self.guidance)
 
     @property
     def take(self) -> Take:
-        """What was played last, as far as it was made.
+        """The take that was played last, with all that was generated of it.
 
         Raises:
             UserError: Nothing was played yet.
@@ -108,30 +127,30 @@ class PlayerWidget(anywidget.AnyWidget):
 
     @property
     def performances(self) -> list[Performance]:
-        """One for each press of the button: its `take` is what was played."""
+        """One for each press of the button; its `take` is what was played."""
         return [live.performance for live in self._played]
 
     @property
     def sounds(self) -> bool:
-        """Whether it plays, or waits for a page to go on listening."""
+        """Whether a take is being played, or waits for its page to come back."""
         return bool(self._played) and self._played[-1].is_running
 
     @property
     def underruns(self) -> int:
-        """How often the sound ran out, in the last take."""
+        """How often the page ran out of samples, in the last take."""
         return self._played[-1].buffer.underruns if self._played else 0
 
     @property
     def buffer_seconds(self) -> float:
-        """How much sound the page is to hold; more where the machine did not keep up."""
+        """How much sound the page is asked to buffer; more where the machine did not keep up."""
         return self._played[-1].buffer.target_seconds if self._played else 0.0
 
     def set(self, name: str, value: Any) -> None:
-        """Moves a control from outside the page, see `LiveControls`.
+        """Move a control from outside the page, see `LiveControls`.
 
         Args:
             name: A parameter, or `class`.
-            value: In the parameter's own units; the name of the class that is to be heard alone.
+            value: In the parameter's own units; the name of the only class, for `class`.
 
         Raises:
             UserError: The model does not know it.
@@ -143,18 +162,18 @@ class PlayerWidget(anywidget.AnyWidget):
             self.unset = [other for other in self.unset if other != name]
 
     def stop(self) -> None:
-        """Ends the take that sounds, if one does."""
+        """End the take that is being played, if there is one."""
         if self.sounds:
             self._played[-1].stop()
 
     def close(self) -> None:
-        """Stops, and takes the player off the page."""
+        """Stop, and take the player off the page."""
         self.stop()
         super().close()
 
     @traitlets.validate("weights", "parameters")
     def _check(self, proposal: Any) -> dict[str, float]:
-        """Takes a part of the controls as well: what is not named stays where it is."""
+        """Check the controls, and keep the values of those that are not named."""
         values = getattr(self, proposal.trait.name) | proposal.value
         controls = Controls(classes=values) if proposal.trait.name == "weights" else Controls(parameters=values)
         controls.check(self._synth.conditions)
@@ -172,8 +191,8 @@ class PlayerWidget(anywidget.AnyWidget):
         if self.sounds:
             self._played[-1].move(self.control_state, self.moves)
 
-    def _hear(self, _: Any, message: dict[str, Any], __: Any) -> None:
-        """What a page says."""
+    def _on_message(self, _: Any, message: dict[str, Any], __: Any) -> None:
+        """Handle a message of a page."""
         kind, page = message["type"], message["page"]
         if kind == "play":
             self._begin(page)
@@ -181,10 +200,10 @@ class PlayerWidget(anywidget.AnyWidget):
             self.stop()
         elif page == self._page and self.sounds:
             self.delay_seconds = message["delay"] or self.delay_seconds
-            self._played[-1].listen(message["played"], message["runs"], message["underruns"])
+            self._played[-1].listen(message["played"], message["is_playing"], message["underruns"])
 
     def _begin(self, page: str) -> None:
-        """A new take; where one waits for a page that is gone, it goes on for the new one."""
+        """Begin a take, or continue for this page one whose page is gone."""
         self._page, self.status = page, ""
         if self.sounds:
             self._played[-1].listen(None, False, 0)

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dacformer.codec.metrics import perplexity
 from dacformer.data.dataset import Dataset
 from dacformer.display.audio_plots import literal
 
@@ -64,11 +66,11 @@ def plot_code_usage(dataset: Dataset, max_files: int = 200) -> Figure:
     files = dataset.rows["file"].iloc[:: -(-len(dataset.rows) // max_files)]
     codes = np.concatenate([dataset.codes(file) for file in files], axis=1)  # (K, T)
     figure, axes = plt.subplots(figsize=(9, 2.8), layout="constrained")
+    perplexities = perplexity(torch.from_numpy(codes.astype(np.int64))[None], size)
     for k, row in enumerate(codes):
         share = np.sort(np.bincount(row, minlength=size))[::-1] / len(row)
         used = share[share > 0]
-        perplexity = np.exp(-(used * np.log(used)).sum())
-        label = f"codebook {k + 1}: {len(used)} of {size} used, perplexity {perplexity:.0f}"
+        label = f"codebook {k + 1}: {len(used)} of {size} used, perplexity {float(perplexities[k]):.0f}"
         axes.plot(np.arange(1, len(used) + 1), used, label=label)
     axes.set(xscale="log", yscale="log", xlabel="codes, the commonest first", ylabel="share of frames")
     axes.legend(fontsize="small")

@@ -1,4 +1,4 @@
-"""What a notebook asks of settings and runs: tables, and a run to play with."""
+"""Runs and settings in a notebook: train a run that is missing, tables of settings and conditions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,18 +11,18 @@ from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, Settings, load_config
 from dacformer.errors import UserError
 from dacformer.evaluation.training import train
-from dacformer.notebook.widgets import LivePlot
+from dacformer.notebook.training_views import LivePlot
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
 
 def ensure_run(run: str | Path, params_file: str | Path, overrides: Sequence[str] = ()) -> Path:
-    """Makes sure that there is something to play: trains the run first, if it does not exist yet.
+    """Train a run, with a live plot, if it does not exist yet.
 
     Args:
         run: A run's or a checkpoint's folder.
-        params_file: Settings to train with, where there is none; they must name this folder as their `run`.
+        params_file: Settings to train with if there is no run; they must name this folder as their `run`.
         overrides: `key=value`, as for `load_config`.
 
     Returns:
@@ -40,17 +40,18 @@ def ensure_run(run: str | Path, params_file: str | Path, overrides: Sequence[str
             f"There is no run {run}. Its name may be misspelt; to train it now, take settings that name it: "
             f"{params_file} names {config.run} (overrides=['run={run}'] changes that)."
         )
+    # Printed, not logged: it explains to the reader of the notebook why this cell takes minutes.
     print(f"There is no run {run} yet, so it is trained now with {params_file}.")
     return train(config, on_metrics=LivePlot(config))
 
 
 def settings_table(config: Config) -> "Styler":
-    """All settings, one in a row, with what they mean."""
+    """Make a table of all settings with their meaning, one in a row."""
     return _table(_rows(config), ["setting", "value", "meaning"])
 
 
 def conditions_table(conditions: Conditions) -> "Styler":
-    """What can be asked for: a row for each class and parameter, with the range that was heard in training."""
+    """Make a table of classes and parameters, with the range of each parameter in the training data."""
     rows = []
     for name in conditions.classes:
         own = {key: scale for key, scale in conditions.parameters.items() if name in scale.classes}
@@ -59,7 +60,7 @@ def conditions_table(conditions: Conditions) -> "Styler":
 
 
 def _table(rows: list[tuple[str, ...]], columns: list[str]) -> "Styler":
-    """Text aligned left and never cut off, which pandas' own tables do."""
+    """Make a table whose text is aligned left and never cut off; pandas' own tables cut long text off."""
     style = pd.DataFrame(rows, columns=columns).style.hide(axis="index")
     return style.set_table_styles([{"selector": "th, td", "props": "text-align: left"}])
 

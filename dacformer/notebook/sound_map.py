@@ -23,7 +23,7 @@ from dacformer.codec import Codec, load_codec
 from dacformer.data.dataset import Dataset, load_dataset
 from dacformer.display.audio_plots import literal
 from dacformer.errors import UserError
-from dacformer.evaluation.side_by_side import load_reference_clip
+from dacformer.evaluation.references import load_reference_clip
 from dacformer.files import write_text
 
 COLORS = plt.get_cmap("tab10").colors + plt.get_cmap("Dark2").colors  # pyright: ignore[reportAttributeAccessIssue]
@@ -133,7 +133,7 @@ def sound_map(
         codec: The data set's own, loaded by its name if None.
         method: `pca`: axes that can be read; `tsne`: neighbours that can be trusted (van der Maaten & Hinton, 2008).
         max_sounds: Of a larger data set, only so many, spread over its files.
-        seconds: How much of each is heard, and looked at.
+        seconds: How much of each is played, and drawn.
         seed: Of `tsne`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a training tells of itself: `metrics.jsonl`, TensorBoard, and the progress bar."""
+"""Metrics of a training: `metrics.jsonl`, TensorBoard, and the progress bar."""
 
 import contextlib
 import json
@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm.auto import tqdm
 
-from dacformer.config import Config, TrainingConfig
-from dacformer.errors import UserError
+from dacformer.config import Config
 from dacformer.files import write_text
 from dacformer.signals import StopRequest
+from dacformer.training.problems import came_apart
 
 METRICS_FILE = "metrics.jsonl"
 FLUSH_EVERY = 10
@@ -28,14 +28,14 @@ OnMetrics = Callable[[dict[str, float]], None]
 
 
 def read_metrics(run: str | Path) -> list[dict[str, float]]:
-    """All whole lines of a run's `metrics.jsonl`, oldest first; what is not a training's is passed over."""
+    """Reads a run's `metrics.jsonl`: its whole lines, oldest first. Lines that no training wrote are passed over."""
     path = Path(run) / METRICS_FILE
     text = path.read_bytes().decode("utf-8-sig", errors="replace") if path.is_file() else ""
     return [line for line in map(_parse, text.splitlines()) if line is not None]
 
 
 def _parse(line: str) -> dict[str, float] | None:
-    """A line's figures; None where it was cut off by a kill, or is somebody else's."""
+    """The figures of a line; None if it was cut off by a kill, or is not a training's."""
     try:
         result = json.loads(line)
     except (ValueError, RecursionError):
@@ -50,18 +50,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool)
 
 
-def came_apart(what: str, step: int, training: TrainingConfig) -> UserError:
-    """The error for figures that are not finite."""
-    return UserError(
-        f"{what} at step {step}: training has come apart. "
-        f"Lower training.learning_rate (now {training.learning_rate:g}) or gradient_clip."
-    )
-
-
 class MetricsLog:
-    """`metrics.jsonl`, TensorBoard and the progress bar, of the main process only.
+    """Writes `metrics.jsonl`, TensorBoard and the progress bar, in the main process only.
 
-    After a resume, lines of steps that are trained again are gone.
+    When a training is resumed, lines of the steps that are trained again are removed.
     """
 
     def __init__(
@@ -71,10 +63,10 @@ class MetricsLog:
 
         Args:
             config: Of the training.
-            step: Where it goes on.
+            step: The last step that is done.
             active: Whether this is the main process.
-            on_metrics: Hears of each line; a stop signal breaks it off.
-            stop: Takes note of that.
+            on_metrics: Called with each line; a stop signal breaks it off.
+            stop: Notes that signal.
         """
         self._active, self._on_metrics, self._stop = active, on_metrics, stop
         self._training = config.training
@@ -93,18 +85,25 @@ class MetricsLog:
         self.start_clock()
 
     def start_clock(self) -> None:
-        """Forgets the time spent on anything but training."""
+        """Starts measuring the time of training steps, after time spent on something else."""
         self._started = time.monotonic()
 
     def later(self, step: int, rate: float, loss: Tensor, norm: Tensor) -> None:
-        """Takes a step's figures as they lie on the device, and writes them when there are enough to wait for it."""
+        """Queues the figures of a step without waiting for the device; every `FLUSH_EVERY` steps they are written.
+
+        Args:
+            step: Counted from 1.
+            rate: Learning rate.
+            loss: A scalar on any device.
+            norm: Norm of the gradient, a scalar on the same device.
+        """
         self._pending.append((step, rate, torch.stack([loss, norm])))
         self._show(self._bar.update)
         if len(self._pending) >= FLUSH_EVERY:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the steps since the last time.
+        """Writes the steps that are queued.
 
         Raises:
             UserError: A loss or a gradient is not finite.
@@ -123,7 +122,7 @@ class MetricsLog:
         self.start_clock()
 
     def write(self, step: int, result: dict[str, float]) -> None:
-        """Writes one line."""
+        """Writes one line to `metrics.jsonl`, TensorBoard and `on_metrics`."""
         if not self._active:
             return
         line = {"step": step, **result}
@@ -141,7 +140,7 @@ class MetricsLog:
                 self._on_metrics(line)
 
     def say(self, text: str) -> None:
-        """Prints without disturbing the bar."""
+        """Prints a line above the progress bar."""
         if self._active:
             self._show(self._bar.write, text)
 
@@ -154,6 +153,6 @@ class MetricsLog:
                 self._show(self._board.close)
 
     def _show(self, call: Callable[..., Any], *words: Any, **more: Any) -> None:
-        """Calls; that the terminal is gone (SIGHUP) or a disk full is no reason to lose a training."""
+        """Calls; a terminal that is gone (SIGHUP) or a full disk is ignored, as neither should end a training."""
         with contextlib.suppress(OSError):
             call(*words, **more)

@@ -1,4 +1,4 @@
-"""What is checked before a training starts or goes on."""
+"""Checks before a training starts or is resumed."""
 
 import shutil
 from collections.abc import Iterator

@@ -36,7 +36,9 @@ def test_a_notebook_runs_and_shows_nothing_odd(lab: Lab, page: Any, name: str, p
     assert notebook.raw == []
     page.set_viewport_size({"width": 1366, "height": 9000})  # all of it in sight
     page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
-    page.wait_for_timeout(3000)
+    # All outputs are laid out, which JupyterLab does when they come into sight.
+    page.wait_for_function(f"document.querySelectorAll('.jp-OutputArea-output').length >= {len(notebook.outputs)}")
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
     cut_off = page.evaluate(
         """() => [...document.querySelectorAll(".jp-OutputArea-output")]
             .filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.innerText.slice(0, 80))"""

@@ -27,7 +27,7 @@ Noise = Callable[..., np.ndarray]
 
 
 @pytest.mark.parametrize("samples", [1, 511, 512, 513, 44100])
-def test_shapes(tiny: Codec, noise: Noise, samples: int) -> None:
+def test_encode_and_decode_shapes(tiny: Codec, noise: Noise, samples: int) -> None:
     audio = torch.from_numpy(np.stack([noise(samples, seed) for seed in (0, 1)]))[:, None]
     codes = tiny.encode(audio)
     frames = -(-samples // 512)
@@ -38,14 +38,14 @@ def test_shapes(tiny: Codec, noise: Noise, samples: int) -> None:
     assert torch.equal(tiny.encode(audio[1:]), codes[1:])  # items of a batch do not touch
 
 
-def test_the_facts(tiny: Codec, codec: Codec) -> None:
+def test_codec_attributes(tiny: Codec, codec: Codec) -> None:
     assert (tiny.sample_rate, tiny.hop_length, tiny.num_codebooks, tiny.codebook_size) == (44100, 512, 4, 64)
     assert (codec.sample_rate, codec.hop_length, codec.num_codebooks, codec.codebook_size) == (44100, 512, 4, 1024)
     assert codec.frame_rate == pytest.approx(86.13, abs=0.01)
     assert codec.identity.startswith("small-") and codec.identity != tiny.identity
 
 
-def test_it_is_the_function_of_dac(tiny: Codec, make_model: Any, noise: Noise) -> None:
+def test_codec_equals_dac(tiny: Codec, make_model: Any, noise: Noise) -> None:
     """Weight norm folded away or not."""
     model, audio = make_model(), torch.from_numpy(noise(512 * 20))[None, None]
     with torch.inference_mode():
@@ -55,7 +55,7 @@ def test_it_is_the_function_of_dac(tiny: Codec, make_model: Any, noise: Noise) -
     torch.testing.assert_close(tiny.decode(codes), decoded, atol=1e-5, rtol=0)
 
 
-def test_long_codes_are_decoded_in_pieces_to_the_same(
+def test_decode_of_long_codes_equals_decode_in_one_piece(
     codec: Codec, noise: Noise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = codec.encode(torch.from_numpy(noise(50 * 512))[None, None])
@@ -64,7 +64,7 @@ def test_long_codes_are_decoded_in_pieces_to_the_same(
     torch.testing.assert_close(codec.decode(codes), whole, atol=1e-5, rtol=0)
 
 
-def test_in_bfloat16_it_is_nearly_the_same(codec: Codec, noise: Noise) -> None:
+def test_decode_in_bfloat16_is_close_to_float32(codec: Codec, noise: Noise) -> None:
     half = load_codec("small", precision=torch.bfloat16)
     audio = torch.from_numpy(noise(30 * 512))[None, None]
     codes = codec.encode(audio)
@@ -77,13 +77,13 @@ def test_in_bfloat16_it_is_nearly_the_same(codec: Codec, noise: Noise) -> None:
     assert (streamed - exact).norm() / exact.norm() < 0.015
 
 
-def test_odd_strides_give_whole_frames(make_model: Any, noise: Noise) -> None:
+def test_decode_with_odd_strides_gives_whole_frames(make_model: Any, noise: Noise) -> None:
     codec = Codec(make_model(encoder_rates=(2, 4, 5, 8), decoder_rates=(8, 5, 4, 2)), "odd")
     codes = codec.encode(torch.from_numpy(noise(3000))[None, None])
     assert codec.decode(codes).shape[-1] == codes.shape[-1] * 320 == 3200
 
 
-def test_fewer_codebooks_are_the_first_ones(tiny: Codec, tiny_file: Path, noise: Noise) -> None:
+def test_fewer_codebooks_are_first_ones(tiny: Codec, tiny_file: Path, noise: Noise) -> None:
     audio = torch.from_numpy(noise(5000))[None, None]
     two = load_codec(tiny_file, num_codebooks=2)
     assert two.num_codebooks == 2 and load_codec(tiny_file, None).num_codebooks == 4
@@ -93,9 +93,7 @@ def test_fewer_codebooks_are_the_first_ones(tiny: Codec, tiny_file: Path, noise:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 40_000), st.lists(st.integers(0, 9000), max_size=8), st.integers(1, 40))
-def test_encoded_in_blocks_is_encoded_whole(
-    exact: Codec, noise: Noise, samples: int, blocks: list[int], chunk: int
-) -> None:
+def test_encode_blocks_equals_encode(exact: Codec, noise: Noise, samples: int, blocks: list[int], chunk: int) -> None:
     """In float64, where rounding does not move a latent across the border between two codes."""
     audio = noise(samples).astype(np.float64)
     whole = exact.encode(torch.from_numpy(audio)[None, None])[0].numpy()
@@ -109,7 +107,7 @@ def exact(request: pytest.FixtureRequest, make_model: Any) -> Codec:
     return Codec(make_model(**(odd if request.param == "24khz" else {})).double(), request.param)
 
 
-def test_small_in_blocks_is_small_in_one_piece(codec: Codec, noise: Noise) -> None:
+def test_encode_blocks_of_small_equals_encode(codec: Codec, noise: Noise) -> None:
     """In float32 at most one code in a thousand may fall on the other side of a border."""
     audio = noise(3 * 44100)
     whole = codec.encode(torch.from_numpy(audio)[None, None])[0].numpy()
@@ -117,11 +115,11 @@ def test_small_in_blocks_is_small_in_one_piece(codec: Codec, noise: Noise) -> No
     assert pieces.shape == whole.shape and np.mean(pieces != whole) <= 1e-3
 
 
-def test_no_sound_has_no_codes(tiny: Codec) -> None:
+def test_encode_blocks_of_nothing_yields_nothing(tiny: Codec) -> None:
     assert list(tiny.encode_blocks([])) == list(tiny.encode_blocks([np.zeros(0, np.float32)])) == []
 
 
-def test_blocks_are_encoded_as_they_come(tiny: Codec, noise: Noise) -> None:
+def test_encode_blocks_yields_while_reading(tiny: Codec, noise: Noise) -> None:
     """Memory is bounded: codes come out long before the sound ends."""
     taken = 0
 
@@ -147,12 +145,12 @@ def make_file(tiny: Codec, noise: Noise, **changes: Any) -> DacFile:
 
 
 @pytest.mark.parametrize(("rate", "length"), [(44100, 44100), (48000, 48000), (16000, 15000)])
-def test_rate_and_length_are_restored(tiny: Codec, noise: Noise, rate: int, length: int) -> None:
+def test_decode_file_restores_rate_and_length(tiny: Codec, noise: Noise, rate: int, length: int) -> None:
     sound = tiny.decode_file(make_file(tiny, noise, sample_rate=rate, original_length=length))
     assert sound.shape == (length, 1) and sound.dtype == np.float32
 
 
-def test_codes_of_another_codec_are_refused(tiny: Codec, noise: Noise) -> None:
+def test_decode_file_refuses_codes_of_other_codec(tiny: Codec, noise: Noise) -> None:
     for codes in (np.zeros((1, 9, 20), int), np.full((1, 4, 20), 64)):
         for padding in (True, False):
             with pytest.raises(UserError, match="has K=4, V=64"):
@@ -160,7 +158,7 @@ def test_codes_of_another_codec_are_refused(tiny: Codec, noise: Noise) -> None:
     assert tiny.decode_file(make_file(tiny, noise)).shape == (44100, 1)
 
 
-def test_codes_that_state_no_codec_are_decoded_with_a_warning(tiny: Codec, noise: Noise) -> None:
+def test_decode_file_warns_about_unnamed_codec(tiny: Codec, noise: Noise) -> None:
     file = make_file(tiny, noise, codec="")
     with pytest.warns(UserWarning, match=r"does not say which codec made it \(K=4, .*decoded with tiny-"):
         tiny.decode_file(file)
@@ -168,14 +166,14 @@ def test_codes_that_state_no_codec_are_decoded_with_a_warning(tiny: Codec, noise
         tiny.decode_file(dataclasses.replace(file, codec="other-0"))
 
 
-def test_a_file_in_chunks_leaves_the_codec_as_it_was(tiny: Codec, noise: Noise) -> None:
+def test_decode_file_in_chunks_leaves_codec_unchanged(tiny: Codec, noise: Noise) -> None:
     file = make_file(tiny, noise)
     before = tiny.decode(torch.from_numpy(file.codes))
     tiny.decode_file(make_file(tiny, noise, padding=False, chunk_length=60))
     assert torch.equal(tiny.decode(torch.from_numpy(file.codes)), before)
 
 
-def test_chunks_shorter_than_the_decoder_sees_are_refused(tiny: Codec, noise: Noise) -> None:
+def test_decode_file_refuses_too_short_chunks(tiny: Codec, noise: Noise) -> None:
     with pytest.raises(UserError, match=r"chunks are of 5 frames, the last of \d+: too short"):
         tiny.decode_file(make_file(tiny, noise, padding=False, chunk_length=5))
 
@@ -183,7 +181,7 @@ def test_chunks_shorter_than_the_decoder_sees_are_refused(tiny: Codec, noise: No
 # Loading
 
 
-def test_identity_is_of_the_weights(tiny_file: Path, tmp_path: Path, make_model: Any) -> None:
+def test_identity_depends_on_weights(tiny_file: Path, tmp_path: Path, make_model: Any) -> None:
     same = tmp_path / "tiny.safetensors"
     shutil.copy(tiny_file, same)
     assert load_codec(same).identity == load_codec(tiny_file).identity
@@ -202,13 +200,13 @@ def sizes_of(path: Path) -> dict[str, Any]:
         return json.loads(file.metadata()["codec"])
 
 
-def test_a_pth_of_dac_is_the_same_codec(tiny: Codec, tiny_pth: Path, noise: Noise) -> None:
+def test_load_codec_from_pth_equals_safetensors(tiny: Codec, tiny_pth: Path, noise: Noise) -> None:
     theirs, audio = load_codec(tiny_pth), torch.from_numpy(noise(9000))[None, None]
     assert torch.equal(theirs.encode(audio), tiny.encode(audio))
     assert theirs.identity.startswith("tiny-")
 
 
-def test_44khz_comes_from_the_cache_of_dac(tiny_pth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_codec_44khz_uses_cache_of_dac(tiny_pth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     cache = tmp_path / ".cache" / "descript" / "dac"
@@ -219,9 +217,7 @@ def test_44khz_comes_from_the_cache_of_dac(tiny_pth: Path, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("name", ["44khz", "24khz", "16khz"])
-def test_without_network_a_pretrained_codec_says_what_to_do(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_codec_without_network_says_what_to_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     for proxy in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # nobody listens
@@ -232,19 +228,19 @@ def test_without_network_a_pretrained_codec_says_what_to_do(
     assert not list(tmp_path.rglob("*.pth"))
 
 
-def test_an_unknown_name_lists_the_known() -> None:
+def test_load_codec_lists_known_names() -> None:
     with pytest.raises(UserError, match=r"no codec 'huge'.*small, 44khz, 24khz, 16khz, or the path"):
         load_codec("huge")
 
 
-def test_a_folder_is_no_codec(tmp_path: Path) -> None:
+def test_load_codec_refuses_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no codec"):
         load_codec(tmp_path)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.sampled_from(["tiny.safetensors", "tiny.pth"]), st.floats(0, 0.999))
-def test_a_truncated_weight_file_is_refused(
+def test_load_codec_refuses_truncated_file(
     tiny_file: Path, tiny_pth: Path, tmp_path_factory: pytest.TempPathFactory, name: str, share: float
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"cut_{name}"
@@ -260,7 +256,7 @@ class Hostile:
         return os.system, ("touch executed",)
 
 
-def test_a_malicious_pth_is_refused_unexecuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_codec_refuses_malicious_pth_unexecuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "metadata": {"kwargs": Hostile()}}, "bad.pth")
     with pytest.raises(UserError, match=r"bad\.pth"):
@@ -274,7 +270,7 @@ def test_a_malicious_pth_is_refused_unexecuted(tmp_path: Path, monkeypatch: pyte
     ids=repr,
 )
 @pytest.mark.parametrize("name", ["x.pth", "x.wav", "x", "x.safetensors"])
-def test_any_other_file_is_refused_in_one_line(
+def test_load_codec_refuses_other_files_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contents: bytes, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -285,7 +281,7 @@ def test_any_other_file_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("sizes", [{"n_codebooks": 10**9}, {"decoder_dim": 2**30}, {"latent_dim": 2**30}], ids=str)
-def test_sizes_that_are_a_lie_cost_no_memory(tiny_file: Path, tmp_path: Path, sizes: dict[str, int]) -> None:
+def test_load_codec_allocates_nothing_for_false_sizes(tiny_file: Path, tmp_path: Path, sizes: dict[str, int]) -> None:
     stated = CodecConfig(**(sizes_of(tiny_file) | sizes)).model_dump_json()
     save_file(load_file(tiny_file), tmp_path / "lie.safetensors", {"codec": stated})
     with pytest.raises(UserError, match=r"do not fit the sizes it states[^\n]*$"):
@@ -305,13 +301,13 @@ def test_sizes_that_are_a_lie_cost_no_memory(tiny_file: Path, tmp_path: Path, si
     ],
     ids=str,
 )
-def test_another_torch_file_is_refused(tmp_path: Path, contents: Any) -> None:
+def test_load_codec_refuses_other_torch_file(tmp_path: Path, contents: Any) -> None:
     torch.save(contents, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"other\.pth"):
         load_codec(tmp_path / "other.pth")
 
 
-def test_weights_that_do_not_fit_their_sizes_are_refused(tiny_file: Path, tmp_path: Path) -> None:
+def test_load_codec_refuses_weights_that_do_not_fit_sizes(tiny_file: Path, tmp_path: Path) -> None:
     weights, sizes = load_file(tiny_file), sizes_of(tiny_file)
     path = tmp_path / "odd.safetensors"
     with pytest.raises(UserError, match="other sizes"):
@@ -324,14 +320,14 @@ def test_weights_that_do_not_fit_their_sizes_are_refused(tiny_file: Path, tmp_pa
 
 
 @pytest.mark.parametrize("metadata", [None, {"codec": "{"}, {"codec": "[]"}, {"codec": '{"hop": 3}'}], ids=str)
-def test_a_safetensors_file_of_something_else_is_refused(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+def test_load_codec_refuses_other_safetensors(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file({"weight": torch.zeros(3)}, tmp_path / "model.safetensors", metadata)
     with pytest.raises(UserError, match=r"model\.safetensors"):
         load_codec(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("device", ["abacus", "cuda:99", "xpu"])
-def test_a_device_that_is_not_there_is_refused(tiny: Codec, device: str) -> None:
+def test_to_refuses_missing_device(tiny: Codec, device: str) -> None:
     with pytest.raises(UserError, match=f"'{device}'.*'cpu'"):
         tiny.to(device)
     assert tiny.device.type == "cpu" and tiny.to("cpu") is tiny

@@ -42,7 +42,7 @@ def make_file(frames: int = 6, codebooks: int = 4, channels: int = 1, **changes:
     st.floats(-70, 10, width=32),
     st.booleans(),
 )
-def test_what_is_written_is_read(
+def test_write_dac_read_dac_round_trip(
     tmp_path_factory: pytest.TempPathFactory, codes: np.ndarray, rate: int, length: int, level: float, padding: bool
 ) -> None:
     written = DacFile(codes, rate, length, level, codes.shape[2], len(codes), padding)
@@ -53,7 +53,7 @@ def test_what_is_written_is_read(
     assert read.codes.dtype == np.int64
 
 
-def test_dac_reads_what_we_write(tmp_path: Path) -> None:
+def test_dac_reads_our_file(tmp_path: Path) -> None:
     from dac import DACFile
 
     ours = make_file()
@@ -63,7 +63,7 @@ def test_dac_reads_what_we_write(tmp_path: Path) -> None:
     assert float(theirs.input_db[0]) == ours.input_db
 
 
-def test_we_read_what_dac_writes(tmp_path: Path) -> None:
+def test_read_dac_reads_file_of_dac(tmp_path: Path) -> None:
     from dac import DACFile
 
     ours = make_file(channels=2)
@@ -82,7 +82,7 @@ def test_we_read_what_dac_writes(tmp_path: Path) -> None:
     assert (read.sample_rate, read.original_length, read.channels, read.padding) == (48000, 3000, 2, False)
 
 
-def test_a_write_that_breaks_off_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_dac_keeps_old_file_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_dac(tmp_path / "a.dac", make_file())
     before = path.read_bytes()
 
@@ -125,7 +125,7 @@ def contents(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_a_good_pickle_of_any_protocol_is_read(tmp_path: Path, protocol: int) -> None:
+def test_read_dac_accepts_any_pickle_protocol(tmp_path: Path, protocol: int) -> None:
     (tmp_path / "a.dac").write_bytes(npy(pickle.dumps(contents(), protocol)))
     assert read_dac(tmp_path / "a.dac").codes.shape == (1, 4, 6)
 
@@ -152,7 +152,7 @@ MARK = "executed"
     ids=lambda call: call.reduced[0].__name__,
 )
 @pytest.mark.parametrize("protocol", [0, 2, 4])
-def test_a_malicious_pickle_is_refused_unexecuted(
+def test_read_dac_refuses_malicious_pickle_unexecuted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: Call, protocol: int
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -171,13 +171,13 @@ def test_a_malicious_pickle_is_refused_unexecuted(
     ],
     ids=["ndarray", "reconstruct"],
 )
-def test_an_array_of_any_size_without_contents_is_not_made(tmp_path: Path, call: Call) -> None:
+def test_read_dac_refuses_array_without_contents(tmp_path: Path, call: Call) -> None:
     (tmp_path / "a.dac").write_bytes(npy(pickle.dumps(contents(codes=call), 2)))
     with pytest.raises(UserError, match="without contents: refused"):
         read_dac(tmp_path / "a.dac")
 
 
-def test_the_whole_file_as_a_pickle_is_refused_unexecuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_dac_refuses_bare_pickle_unexecuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`np.load` takes any pickle for a file of its own."""
     monkeypatch.chdir(tmp_path)
     Path("a.dac").write_bytes(pickle.dumps(Call(os.system, f"touch {MARK}")))
@@ -192,7 +192,7 @@ def reconstruct(dtype: Any, data: Any) -> Call:
     return Call(function, np.ndarray, (0,), b"b", state=(1, (1,), dtype, False, data))
 
 
-def test_a_type_that_lies_about_itself_is_refused(tmp_path: Path) -> None:
+def test_read_dac_refuses_forged_dtype(tmp_path: Path) -> None:
     """Its data would be taken for pointers: a crash at best, so it is read in another process."""
     own = np.dtype("O").__reduce__()[2]
     lies = (
@@ -214,7 +214,7 @@ def test_a_type_that_lies_about_itself_is_refused(tmp_path: Path) -> None:
     assert done.stdout.count("makes up a NumPy type") == len(lies), done
 
 
-def test_a_pickle_that_claims_gigabytes_is_refused(tmp_path: Path) -> None:
+def test_read_dac_refuses_pickle_that_claims_gigabytes(tmp_path: Path) -> None:
     long_memo = b"\x80\x04Nr\xff\xff\xff\x7f."
     long_bytes = b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"abc."
     long_frame = b"\x80\x04\x95" + (2**62).to_bytes(8, "little") + b"N."
@@ -255,14 +255,14 @@ def test_a_pickle_that_claims_gigabytes_is_refused(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_impossible_contents_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_read_dac_refuses_impossible_contents(tmp_path: Path, changes: dict[str, Any]) -> None:
     (tmp_path / "a.dac").write_bytes(npy(pickle.dumps(contents(**changes))))
     with pytest.raises(UserError, match=r"a\.dac is not a whole"):
         read_dac(tmp_path / "a.dac")
 
 
 @pytest.mark.parametrize("missing", ["codes", "metadata", "sample_rate", "dac_version"])
-def test_a_missing_key_is_named(tmp_path: Path, missing: str) -> None:
+def test_read_dac_names_missing_key(tmp_path: Path, missing: str) -> None:
     held = contents()
     held.pop(missing, None)
     held.get("metadata", {}).pop(missing, None)
@@ -271,7 +271,7 @@ def test_a_missing_key_is_named(tmp_path: Path, missing: str) -> None:
         read_dac(tmp_path / "a.dac")
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_read_dac_refuses_other_files(tmp_path: Path) -> None:
     np.save(tmp_path / "plain.npy", np.zeros(4))
     soundfile.write(tmp_path / "sound.wav", np.zeros(100), 44100)
     (tmp_path / "empty.dac").touch()
@@ -291,13 +291,13 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         (b"text", "it holds something else"),
     ],
 )
-def test_what_it_is_instead_is_said(tmp_path: Path, contents: bytes, said: str) -> None:
+def test_read_dac_says_what_file_is(tmp_path: Path, contents: bytes, said: str) -> None:
     (tmp_path / "a.dac").write_bytes(contents)
     with pytest.raises(UserError, match=said):
         read_dac(tmp_path / "a.dac")
 
 
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+def test_read_dac_refuses_pipe_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.dac")
     with pytest.raises(UserError, match="it is a folder or a device"):
         read_dac(tmp_path / "a.dac")
@@ -306,13 +306,13 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{"input_db": float("nan")}, {"sample_rate": 0}, {"codes": np.full((1, 4, 6), 2**16)}]
 )
-def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_write_dac_refuses_unreadable_contents(tmp_path: Path, changes: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"Cannot write .*a\.dac"):
         write_dac(tmp_path / "a.dac", dataclasses.replace(make_file(), **changes))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cut_off_anywhere_it_is_refused(tmp_path: Path) -> None:
+def test_read_dac_refuses_truncated_file(tmp_path: Path) -> None:
     path = write_dac(tmp_path / "a.dac", make_file())
     whole = path.read_bytes()
     for length in range(0, len(whole), 3):
@@ -324,7 +324,7 @@ def test_cut_off_anywhere_it_is_refused(tmp_path: Path) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4))
 @pytest.mark.filterwarnings("ignore")
-def test_with_bytes_changed_it_is_read_or_refused(
+def test_read_dac_reads_or_refuses_changed_bytes(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "flipped.dac"
@@ -372,7 +372,7 @@ def exchange(tiny_pth: Path, tmp_path_factory: pytest.TempPathFactory, noise: Ca
 @pytest.mark.slow
 @pytest.mark.parametrize("made_by", ["ours", "theirs"])
 @pytest.mark.parametrize("name", ["short", "long", "other_rate"])
-def test_we_decode_to_what_dac_decodes_to(exchange: Path, tiny_pth: Path, made_by: str, name: str) -> None:
+def test_decode_file_equals_dac(exchange: Path, tiny_pth: Path, made_by: str, name: str) -> None:
     file = read_dac(exchange / "dac" / made_by / f"{name}.dac")
     assert file.padding == (made_by == "ours" or name != "long")  # a long one of theirs is in chunks that overlap
     ours = load_codec(tiny_pth).decode_file(file)
@@ -385,7 +385,7 @@ def test_we_decode_to_what_dac_decodes_to(exchange: Path, tiny_pth: Path, made_b
 
 
 @pytest.mark.slow
-def test_a_stereo_file_keeps_level_and_balance(exchange: Path, tiny_pth: Path) -> None:
+def test_decode_file_keeps_level_and_balance_of_stereo(exchange: Path, tiny_pth: Path) -> None:
     """`python -m dac decode` brings each channel to the level of the whole; but for that, it is the same."""
     file = read_dac(exchange / "dac" / "theirs" / "stereo.dac")
     ours = load_codec(tiny_pth).decode_file(file)
@@ -397,14 +397,14 @@ def test_a_stereo_file_keeps_level_and_balance(exchange: Path, tiny_pth: Path) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["short", "long"])
-def test_decoding_restores_the_level(exchange: Path, tiny_pth: Path, name: str) -> None:
+def test_decode_file_restores_level(exchange: Path, tiny_pth: Path, name: str) -> None:
     original, rate = soundfile.read(exchange / f"{name}.wav")
     for made_by in ("ours", "theirs"):
         decoded = load_codec(tiny_pth).decode_file(read_dac(exchange / "dac" / made_by / f"{name}.dac"))
         assert loudness_db(decoded[:, 0], rate) == pytest.approx(loudness_db(original, rate), abs=0.3)
 
 
-def test_an_array_of_bytes_longer_than_its_file_is_refused_unallocated(tmp_path: Path) -> None:
+def test_read_dac_refuses_overlong_bytes_unallocated(tmp_path: Path) -> None:
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "|O", "fortran_order": False, "shape": ()})
     claimed = pickle.PROTO + b"\x05" + pickle.BYTEARRAY8 + (2**62).to_bytes(8, "little") + b"few" + pickle.STOP

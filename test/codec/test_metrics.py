@@ -25,12 +25,12 @@ def test_perplexity_closed_forms(codes: list[list[int]], expected: float) -> Non
     torch.testing.assert_close(metrics.perplexity(given, 8), torch.tensor([expected]))
 
 
-def test_perplexity_is_of_each_codebook() -> None:
+def test_perplexity_per_codebook() -> None:
     codes = torch.stack([torch.zeros(2, 64).long(), torch.arange(128).view(2, 64) % 16], dim=1)
     torch.testing.assert_close(metrics.perplexity(codes, 16), torch.tensor([1.0, 16.0]))
 
 
-def test_at_level_is_the_level() -> None:
+def test_at_level_scales_to_level_rms() -> None:
     audio = np.random.default_rng(0).standard_normal(9999).astype(np.float32)
     for gain in (1e-3, 1, 30):
         assert np.sqrt(np.mean(metrics.at_level(gain * audio) ** 2)) == pytest.approx(metrics.LEVEL_RMS, rel=1e-4)
@@ -38,7 +38,7 @@ def test_at_level_is_the_level() -> None:
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 2.0])
-def test_speed_moves_length_and_pitch(tmp_path: Path, speed: float) -> None:
+def test_load_recording_speed_changes_length_and_pitch(tmp_path: Path, speed: float) -> None:
     wave = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)
     path = sound.write_audio(tmp_path / "a.wav", wave * 0.5, 44100)
     audio = metrics.load_recording(path, 44100, speed)
@@ -47,7 +47,7 @@ def test_speed_moves_length_and_pitch(tmp_path: Path, speed: float) -> None:
 
 
 @pytest.mark.parametrize("loss", [metrics.mel_loss(), metrics.stft_loss()])
-def test_distances_are_none_from_itself_and_grow_with_noise(loss: torch.nn.Module) -> None:
+def test_distances_are_zero_to_itself_and_grow_with_noise(loss: torch.nn.Module) -> None:
     generator = torch.Generator().manual_seed(0)
     audio, noise = (torch.randn(1, 1, 22050, generator=generator) * 0.1 for _ in range(2))
     given = AudioSignal(audio, 44100)

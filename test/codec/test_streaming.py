@@ -34,7 +34,7 @@ def streamed(codec: Codec, codes: torch.Tensor, chunks: list[int]) -> torch.Tens
 
 @pytest.mark.parametrize("name", [*DESIGNS, "small"])
 @pytest.mark.parametrize("chunks", [[24], [1] * 24, [7, 1, 0, 3, 13], [0, 24, 0]], ids=str)
-def test_streamed_is_whole(codecs: dict[str, Codec], name: str, chunks: list[int]) -> None:
+def test_streamed_decode_equals_whole_decode(codecs: dict[str, Codec], name: str, chunks: list[int]) -> None:
     codes = random_codes(codecs[name], 24, batch=2)
     whole = codecs[name].decode(codes)
     assert whole.shape == (2, 1, 24 * codecs[name].hop_length) and whole.std() > 1e-3
@@ -43,26 +43,26 @@ def test_streamed_is_whole(codecs: dict[str, Codec], name: str, chunks: list[int
 
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from([*DESIGNS]), st.lists(st.integers(0, 15), min_size=1, max_size=5).filter(any))
-def test_any_chunking_gives_the_same_sound(codecs: dict[str, Codec], name: str, chunks: list[int]) -> None:
+def test_streamed_decode_does_not_depend_on_chunking(codecs: dict[str, Codec], name: str, chunks: list[int]) -> None:
     codes = random_codes(codecs[name], sum(chunks), seed=sum(chunks))
     whole = codecs[name].decode(codes)
     torch.testing.assert_close(streamed(codecs[name], codes, chunks), whole, atol=1e-5, rtol=0)
 
 
-def test_fewer_codebooks_stream_too(codecs: dict[str, Codec]) -> None:
+def test_stream_decoder_accepts_fewer_codebooks(codecs: dict[str, Codec]) -> None:
     codes = random_codes(codecs["44khz"], 15)[:, :2]
     torch.testing.assert_close(streamed(codecs["44khz"], codes, [15]), codecs["44khz"].decode(codes), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", [*DESIGNS])
-def test_an_empty_stream_is_no_sound(codecs: dict[str, Codec], name: str) -> None:
+def test_stream_decoder_of_nothing_gives_no_samples(codecs: dict[str, Codec], name: str) -> None:
     stream = codecs[name].stream_decoder(batch_size=3)
     nothing = torch.zeros(3, 4, 0, dtype=torch.long)
     assert stream.push(nothing).shape == stream.flush().shape == (3, 1, 0)
 
 
 @pytest.mark.parametrize("name", [*DESIGNS, "small"])
-def test_a_sample_is_complete_after_delay_frames(codecs: dict[str, Codec], name: str) -> None:
+def test_sample_is_complete_after_delay_frames(codecs: dict[str, Codec], name: str) -> None:
     codec = codecs[name]
     stream, samples = codec.stream_decoder(), 0
     for frames in range(1, 25):
@@ -71,7 +71,7 @@ def test_a_sample_is_complete_after_delay_frames(codecs: dict[str, Codec], name:
         assert samples <= frames * codec.hop_length
 
 
-def test_the_44khz_design_lags_ten_frames(codecs: dict[str, Codec]) -> None:
+def test_delay_of_44khz_sizes_is_ten_frames(codecs: dict[str, Codec]) -> None:
     assert codecs["44khz"].hop_length == 512
     assert codecs["44khz"].stream_decoder().delay_frames == 10
 
@@ -86,13 +86,13 @@ def lookahead(codec: Codec, frames: int = 31) -> set[int]:
     return {int(t) - middle for t in gradient.abs().sum(dim=(0, 1)).nonzero()}
 
 
-def test_delay_frames_is_the_lookahead(codecs: dict[str, Codec]) -> None:
+def test_delay_frames_equals_lookahead(codecs: dict[str, Codec]) -> None:
     """By gradient: ten frames before and ten after, and none of them can be spared."""
     assert lookahead(codecs["44khz"]) == set(range(-10, 11))
 
 
 @pytest.mark.parametrize("name", ["24khz", "small"])
-def test_no_design_looks_further_ahead_than_it_says(codecs: dict[str, Codec], name: str) -> None:
+def test_lookahead_is_at_most_delay_frames(codecs: dict[str, Codec], name: str) -> None:
     codec = codecs[name]
     assert max(lookahead(codec, 25)) in (codec.stream_decoder().delay_frames, codec.stream_decoder().delay_frames - 1)
 
@@ -115,7 +115,7 @@ def state_size(stream: StreamDecoder) -> int:
 
 
 @pytest.mark.parametrize("name", [*DESIGNS])
-def test_memory_is_constant(codecs: dict[str, Codec], name: str) -> None:
+def test_stream_decoder_memory_is_constant(codecs: dict[str, Codec], name: str) -> None:
     stream = codecs[name].stream_decoder()
     sizes = []
     for _ in range(60):
@@ -124,7 +124,7 @@ def test_memory_is_constant(codecs: dict[str, Codec], name: str) -> None:
     assert sizes[-1] == sizes[20] == max(sizes) and sizes[-1] > 0
 
 
-def test_streams_do_not_disturb_each_other(codecs: dict[str, Codec]) -> None:
+def test_stream_decoders_are_independent(codecs: dict[str, Codec]) -> None:
     codec = codecs["44khz"]
     one, other = (random_codes(codec, 20, seed=seed) for seed in (1, 2))
     streams, sounds = (codec.stream_decoder(), codec.stream_decoder()), ([], [])

@@ -15,18 +15,18 @@ CONDITIONS = Conditions(
 finite = st.floats(-1e3, 1e3)
 
 
-def test_a_condition_by_hand() -> None:
+def test_encode_equals_condition_by_hand() -> None:
     assert CONDITIONS.dim == 6
     encoded = CONDITIONS.encode({"wind": 1.0}, {"rate": 5.0})
     assert encoded.dtype == np.float32 and encoded.tolist() == [[0, 1, 0.5, 0, 1, 0]]
 
 
-def test_nothing_known_is_zero() -> None:
+def test_encode_nothing_gives_null_condition() -> None:
     assert not CONDITIONS.encode({}, {}).any()
 
 
 @given(finite, finite)
-def test_a_range_is_mapped_to_minus_one_and_one(low: float, width: float) -> None:
+def test_normalize_maps_range_to_minus_one_and_one(low: float, width: float) -> None:
     scale = ParameterRange(low=low, high=low + abs(width) + 1e-3)
     assert scale.normalize(scale.low) == pytest.approx(-1)
     assert scale.normalize(scale.high) == pytest.approx(1)
@@ -34,18 +34,18 @@ def test_a_range_is_mapped_to_minus_one_and_one(low: float, width: float) -> Non
 
 
 @pytest.mark.parametrize("limit", ["inf", "-inf", "nan"])
-def test_a_range_is_finite(limit: str) -> None:
+def test_parameter_range_refuses_infinite_limits(limit: str) -> None:
     with pytest.raises(ValueError, match="finite"):
         ParameterRange(low=0.0, high=float(limit))
 
 
 @given(finite)
-def test_a_parameter_of_one_value_stays_finite(value: float) -> None:
+def test_normalize_of_single_value_range_is_finite(value: float) -> None:
     assert np.isfinite(CONDITIONS.encode({}, {"depth": value})).all()
 
 
 @given(st.floats(0, 1, width=32), st.one_of(finite, st.just(float("nan"))))
-def test_morphs_and_unknowns(weight: float, rate: float) -> None:
+def test_encode_morph_and_unset_parameter(weight: float, rate: float) -> None:
     encoded = CONDITIONS.encode({"rain": weight, "wind": 1 - weight}, {"rate": rate})[0]
     known = not np.isnan(rate)
     np.testing.assert_allclose(encoded[:2], [weight, 1 - weight], atol=1e-6)
@@ -54,7 +54,7 @@ def test_morphs_and_unknowns(weight: float, rate: float) -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), finite, st.booleans()), min_size=1, max_size=20))
-def test_curves_are_frame_by_frame_what_numbers_are(frames: list[tuple[float, float, bool]]) -> None:
+def test_encode_of_curves_equals_encode_per_frame(frames: list[tuple[float, float, bool]]) -> None:
     weights = np.array([weight for weight, _, _ in frames])
     rates = np.array([rate if known else np.nan for _, rate, known in frames])
     curve = CONDITIONS.encode({"rain": weights, "wind": 0.5}, {"rate": rates})
@@ -69,13 +69,13 @@ def test_curves_are_frame_by_frame_what_numbers_are(frames: list[tuple[float, fl
         ({}, {"hue": 1.0}, "parameter 'hue'. Known: rate, depth"),
     ],
 )
-def test_unknown_names_list_the_known(weights: dict, values: dict, said: str) -> None:
+def test_encode_lists_known_names_for_unknown_name(weights: dict, values: dict, said: str) -> None:
     with pytest.raises(UserError, match=f"Unknown {said}"):
         CONDITIONS.encode(weights, values)
 
 
 @given(st.lists(st.booleans(), min_size=2, max_size=2))
-def test_a_dropped_parameter_is_an_unknown_one(dropped: list[bool]) -> None:
+def test_dropped_parameter_equals_unset_parameter(dropped: list[bool]) -> None:
     values = {"rate": 3.0, "depth": 7.0}
     left = {name: value for (name, value), drop in zip(values.items(), dropped, strict=True) if not drop}
     full = CONDITIONS.encode({"rain": 1.0}, values)

@@ -1,4 +1,4 @@
-"""Sounds, a codec that is quick, and data sets made by hand."""
+"""Sounds, a codec that is quick, and datasets made by hand."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -40,7 +40,7 @@ def write_sounds(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_dataset(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a data set of random codes: `write_dataset([{"file": ..., "class": ..., "split": ...}], frames={...})`."""
+    """Writes a dataset of random codes: `write_dataset([{"file": ..., "class": ..., "split": ...}], frames={...})`."""
 
     def write(rows: list[Mapping[str, Any]], frames: Mapping[str, int] | None = None, **info: Any) -> Path:
         path = tmp_path / "set"

@@ -37,7 +37,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_an_excerpt_depends_on_seed_and_number_alone(dataset: Dataset) -> None:
+def test_crop_depends_on_seed_and_number_only(dataset: Dataset) -> None:
     first, again = (TrainingCrops(dataset, T, TrainingConfig(seed=3), count) for count in (100, 50))
     backwards = {i: again[i] for i in reversed(range(50))}
     assert all(same(first[i], backwards[i]) for i in range(50))
@@ -46,7 +46,7 @@ def test_an_excerpt_depends_on_seed_and_number_alone(dataset: Dataset) -> None:
     assert len(first) == 100 and len({first[i]["codes"].numpy().tobytes() for i in range(50)}) > 30
 
 
-def test_an_excerpt_is_a_piece_of_its_file_with_its_condition(dataset: Dataset) -> None:
+def test_crop_is_part_of_file_with_its_condition(dataset: Dataset) -> None:
     crops = TrainingCrops(dataset, T, plain(), 60)
     seen = set()
     for i in range(60):
@@ -68,7 +68,7 @@ def test_an_excerpt_is_a_piece_of_its_file_with_its_condition(dataset: Dataset) 
     assert seen == {"long.dac", "short.dac", "exact.dac"}
 
 
-def test_padding_is_masked(dataset: Dataset) -> None:
+def test_crop_masks_padding(dataset: Dataset) -> None:
     crops = TrainingCrops(dataset, T, plain(), 200)
     lengths = set()
     for i in range(200):
@@ -79,14 +79,14 @@ def test_padding_is_masked(dataset: Dataset) -> None:
     assert lengths == {20, T}
 
 
-def test_files_are_drawn_as_often_as_segments_fit(dataset: Dataset) -> None:
+def test_crops_draw_files_in_proportion_to_segments(dataset: Dataset) -> None:
     crops = TrainingCrops(dataset, T, plain(), 1500)
     rates = np.array([float(crops[i]["condition"][0, 2]) for i in range(1500)])  # -1 long, 0 exact, 1 short
     shares = [np.mean(rates == value) for value in (-1, 0, 1)]
     np.testing.assert_allclose(shares, np.array([10, 1, 1]) / 12, atol=0.03)
 
 
-def test_all_starts_are_drawn(dataset: Dataset) -> None:
+def test_crops_draw_every_start_frame(dataset: Dataset) -> None:
     crops = TrainingCrops(dataset, 298, plain(), 300)
     long = dataset.codes("long.dac")
     starts = {
@@ -98,7 +98,7 @@ def test_all_starts_are_drawn(dataset: Dataset) -> None:
     assert starts == {0, 1, 2}
 
 
-def test_frames_are_corrupted_whole_and_as_often_as_said(dataset: Dataset) -> None:
+def test_input_noise_replaces_whole_frames_at_given_rate(dataset: Dataset) -> None:
     crops = TrainingCrops(dataset, 300, plain(input_noise=0.6), 400)
     items = [item for i in range(400) if (item := crops[i])["mask"].all()]
     replaced = torch.stack([(item["input_codes"] != item["codes"]).any(dim=0) for item in items]).float()
@@ -111,13 +111,13 @@ def test_frames_are_corrupted_whole_and_as_often_as_said(dataset: Dataset) -> No
     assert all(item["input_codes"].min() >= 0 and item["input_codes"].max() < V for item in items)
 
 
-def test_conditions_are_dropped_as_often_as_said(dataset: Dataset) -> None:
+def test_condition_dropout_has_given_rate(dataset: Dataset) -> None:
     items = TrainingCrops(dataset, T, plain(condition_dropout=0.25), 1000)
     conditions = torch.cat([items[i]["condition"] for i in range(1000)])
     assert float((conditions == 0).all(dim=1).float().mean()) == pytest.approx(0.25, abs=0.05)
 
 
-def test_parameters_are_dropped_as_often_as_said(dataset: Dataset) -> None:
+def test_parameter_dropout_has_given_rate(dataset: Dataset) -> None:
     items = TrainingCrops(dataset, T, plain(parameter_dropout=0.25), 1000)
     conditions = torch.cat([items[i]["condition"] for i in range(1000)])
     unknown = conditions[:, 3] == 0
@@ -125,7 +125,7 @@ def test_parameters_are_dropped_as_often_as_said(dataset: Dataset) -> None:
     assert not conditions[unknown, 2].any() and (conditions[:, :2].sum(dim=1) == 1).all()
 
 
-def test_a_splice_changes_codes_and_condition_at_the_same_frame(dataset: Dataset) -> None:
+def test_splice_changes_codes_and_condition_at_same_frame(dataset: Dataset) -> None:
     crops = TrainingCrops(dataset, T, plain(splice_probability=1.0), 60)
     files = {
         tuple(dataset.condition(row)[0]): dataset.codes(row["file"]) for _, row in dataset.split("train").iterrows()
@@ -149,7 +149,7 @@ def test_a_splice_changes_codes_and_condition_at_the_same_frame(dataset: Dataset
     assert len(seen) > 10
 
 
-def test_validation_is_every_frame_once(dataset: Dataset) -> None:
+def test_validation_segments_cover_every_frame_once(dataset: Dataset) -> None:
     segments = ValidationSegments(dataset, T, 99)
     assert len(segments) == 4  # 32 + 32 + 6, and 10
     lengths = sorted(int(segments[i]["mask"].sum()) for i in range(4))
@@ -160,7 +160,7 @@ def test_validation_is_every_frame_once(dataset: Dataset) -> None:
     np.testing.assert_array_equal(whole, dataset.codes("val.dac"))
 
 
-def test_a_limit_leaves_no_class_out(dataset: Dataset) -> None:
+def test_validation_segments_with_limit_keep_every_class(dataset: Dataset) -> None:
     segments = ValidationSegments(dataset, T, 2)
     assert len(segments) == 2
     assert len(ValidationSegments(dataset, 1, 20)) == 20
@@ -168,12 +168,12 @@ def test_a_limit_leaves_no_class_out(dataset: Dataset) -> None:
     assert classes == {0, 1}
 
 
-def test_without_validation_files_training_files_are_measured(write_dataset: Callable[..., Path]) -> None:
+def test_validation_segments_fall_back_to_training_files(write_dataset: Callable[..., Path]) -> None:
     dataset = load_dataset(write_dataset([{"file": "a.dac", "class": "rain", "split": "train"}]))
     assert len(ValidationSegments(dataset, T, 9)) == 2
 
 
-def test_a_set_that_is_not_held_gives_the_same_excerpts(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crops_are_equal_when_files_do_not_fit_in_memory(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """More files than are held in memory are read when they are drawn."""
     held = TrainingCrops(dataset, T, TrainingConfig(), 40)
     everything = held.sample_of_codes
@@ -183,7 +183,9 @@ def test_a_set_that_is_not_held_gives_the_same_excerpts(dataset: Dataset, monkey
     assert len(drawn._held) <= 2 and drawn.sample_of_codes.shape[1] < everything.shape[1]
 
 
-def test_lengths_in_the_manifest_need_no_file_to_be_read(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crops_take_lengths_from_manifest_without_reading_files(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = pd.read_csv(dataset.path / "manifest.csv")
     table.assign(frames=table["file"].map(FRAMES)).to_csv(dataset.path / "manifest.csv", index=False)
     known = load_dataset(dataset.path)

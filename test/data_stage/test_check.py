@@ -16,7 +16,7 @@ def tone(level: float = 0.5, seconds: float = 1.0, hz: float = 220.0) -> np.ndar
     return level * np.sin(2 * np.pi * hz * np.arange(round(seconds * RATE)) / RATE)
 
 
-def test_what_is_broken_is_listed_and_what_is_not_is_not(tmp_path: Path) -> None:
+def test_check_sounds_lists_every_kind_of_problem(tmp_path: Path) -> None:
     sounds = {
         "good.wav": tone(),
         "loud.wav": tone(0.99),
@@ -50,6 +50,6 @@ def test_what_is_broken_is_listed_and_what_is_not_is_not(tmp_path: Path) -> None
         assert said in problems[name]
 
 
-def test_a_folder_without_sound_is_refused(tmp_path: Path) -> None:
+def test_check_sounds_refuses_folder_without_sound(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No sound file below"):
         check_sounds(tmp_path)

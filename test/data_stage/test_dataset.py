@@ -16,7 +16,7 @@ def row(file: str, class_name: str = "rain", split: str = "train", **parameters:
     return {"file": file, "class": class_name, "split": split} | parameters
 
 
-def test_a_data_set_opens(write_dataset: WriteDataset) -> None:
+def test_load_dataset_reads_rows_conditions_and_codes(write_dataset: WriteDataset) -> None:
     path = write_dataset([row("a.dac", rate=1), row("b/c.dac", "wind", rate=3), row("d.dac", split="val", rate=9)])
     dataset = load_dataset(path)
     assert dataset.conditions.classes == ("rain", "wind") and dataset.conditions.dim == 4
@@ -28,12 +28,12 @@ def test_a_data_set_opens(write_dataset: WriteDataset) -> None:
     assert list(dataset.split("val")["file"]) == ["d.dac"]
 
 
-def test_classes_may_have_any_name(write_dataset: WriteDataset) -> None:
+def test_load_dataset_accepts_any_class_name(write_dataset: WriteDataset) -> None:
     dataset = load_dataset(write_dataset([row("a.dac", "None"), row("b.dac", "NA"), row("c.dac", "01")]))
     assert dataset.conditions.classes == ("01", "NA", "None")
 
 
-def test_an_unknown_value_is_an_empty_cell(write_dataset: WriteDataset) -> None:
+def test_load_dataset_reads_empty_cell_as_unknown(write_dataset: WriteDataset) -> None:
     dataset = load_dataset(write_dataset([row("a.dac", rate=2), row("b.dac", rate=4), row("c.dac"), row("d.dac")]))
     assert dataset.condition(dataset.rows.iloc[2]).tolist() == [[1, 0, 0]]
     assert dataset.conditions.parameters["rate"].low == 2
@@ -61,7 +61,7 @@ def test_an_unknown_value_is_an_empty_cell(write_dataset: WriteDataset) -> None:
         ),
     ],
 )
-def test_a_wrong_manifest_says_what_is_wrong(write_dataset: WriteDataset, rows: list, said: str) -> None:
+def test_load_dataset_names_problem_of_manifest(write_dataset: WriteDataset, rows: list, said: str) -> None:
     with pytest.raises(UserError, match=said):
         load_dataset(write_dataset(rows))
 
@@ -69,14 +69,14 @@ def test_a_wrong_manifest_says_what_is_wrong(write_dataset: WriteDataset, rows: 
 @pytest.mark.parametrize(
     "file", ["../a.dac", "/tmp/a.dac", "x/../../a.dac", "C:\\a.dac", "..\\a.dac", "\\\\host\\a.dac"]
 )
-def test_a_file_out_of_the_folder_is_refused(write_dataset: WriteDataset, file: str) -> None:
+def test_load_dataset_refuses_file_outside_folder(write_dataset: WriteDataset, file: str) -> None:
     path = write_dataset([row("a.dac")])
     (path / "manifest.csv").write_text(f"file,class,split\na.dac,rain,train\n{file},rain,train\n")
-    with pytest.raises(UserError, match=r"row 3: file '.*' leads out of the data set's folder"):
+    with pytest.raises(UserError, match=r"row 3: file '.*' leads out of the dataset's folder"):
         load_dataset(path)
 
 
-def test_links_stay_in_the_folder_or_are_refused(write_dataset: WriteDataset, tmp_path: Path) -> None:
+def test_load_dataset_refuses_links_that_lead_out(write_dataset: WriteDataset, tmp_path: Path) -> None:
     path = write_dataset([row("a.dac"), row("b.dac"), row("x/c.dac")])
     (path / "b.dac").unlink()
     (path / "b.dac").symlink_to(path / "a.dac")
@@ -84,25 +84,25 @@ def test_links_stay_in_the_folder_or_are_refused(write_dataset: WriteDataset, tm
     assert len(load_dataset(tmp_path / "linked").rows) == 3
     (path / "a.dac").rename(tmp_path / "outside.dac")
     (path / "a.dac").symlink_to(tmp_path / "outside.dac")
-    with pytest.raises(UserError, match=r"[ab]\.dac leads out of the data set's folder"):
+    with pytest.raises(UserError, match=r"[ab]\.dac leads out of the dataset's folder"):
         load_dataset(path)
     (path / "a.dac").unlink()
     (tmp_path / "outside.dac").rename(path / "a.dac")
     (path / "x").rename(tmp_path / "x")
     (path / "x").symlink_to(tmp_path / "x")
-    with pytest.raises(UserError, match="x leads out of the data set's folder"):
+    with pytest.raises(UserError, match="x leads out of the dataset's folder"):
         load_dataset(path)
 
 
 @pytest.mark.parametrize("frames", [39, 1_000_000_000])
-def test_frames_that_are_not_the_files_are_noticed(write_dataset: WriteDataset, frames: int) -> None:
+def test_read_refuses_frames_that_differ_from_manifest(write_dataset: WriteDataset, frames: int) -> None:
     dataset = load_dataset(write_dataset([row("a.dac", frames=40), row("b.dac", frames=frames)]))
     assert dataset.codes("a.dac").shape == (2, 40)
     with pytest.raises(UserError, match=rf"b\.dac has 40 frames, but manifest\.csv states {frames}"):
         dataset.codes("b.dac")
 
 
-def test_a_parameter_of_one_value_or_none_is_no_obstacle(write_dataset: WriteDataset) -> None:
+def test_load_dataset_accepts_parameter_with_one_value_or_none(write_dataset: WriteDataset) -> None:
     dataset = load_dataset(write_dataset([row("a.dac", rate=2, hue=""), row("b.dac", rate=2, hue="nan")]))
     assert list(dataset.conditions.parameters) == ["rate"]
     assert dataset.encode_rows(dataset.rows).tolist() == [[1, -1, 1]] * 2
@@ -118,14 +118,14 @@ def test_a_parameter_of_one_value_or_none_is_no_obstacle(write_dataset: WriteDat
         ("file,class,split\na,b,train\nc,d,train,9,9", "cannot be read as a table"),
     ],
 )
-def test_a_broken_manifest_is_refused(write_dataset: WriteDataset, text: str, said: str) -> None:
+def test_load_dataset_refuses_broken_manifest(write_dataset: WriteDataset, text: str, said: str) -> None:
     path = write_dataset([row("a.dac")])
     (path / "manifest.csv").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match=said):
         load_dataset(path)
 
 
-def test_missing_files_are_counted_and_named(write_dataset: WriteDataset) -> None:
+def test_load_dataset_counts_and_names_missing_files(write_dataset: WriteDataset) -> None:
     path = write_dataset([row("a.dac"), row("b.dac"), row("c.dac")])
     for name in ("b.dac", "c.dac"):
         (path / name).unlink()
@@ -134,14 +134,14 @@ def test_missing_files_are_counted_and_named(write_dataset: WriteDataset) -> Non
 
 
 @pytest.mark.parametrize("name", ["dataset.yaml", "manifest.csv"])
-def test_a_folder_that_is_no_data_set_says_how_to_make_one(write_dataset: WriteDataset, name: str) -> None:
+def test_load_dataset_says_how_to_make_missing_dataset(write_dataset: WriteDataset, name: str) -> None:
     path = write_dataset([row("a.dac")])
     (path / name).unlink()
-    with pytest.raises(UserError, match=r"is no data set .*dacformer encode SOUNDS"):
+    with pytest.raises(UserError, match=r"is no dataset .*dacformer encode SOUNDS"):
         load_dataset(path)
 
 
-def test_facts_with_a_typing_mistake_are_refused(write_dataset: WriteDataset) -> None:
+def test_load_dataset_refuses_unknown_key_in_info(write_dataset: WriteDataset) -> None:
     with pytest.raises(UserError, match=r"unknown setting 'sample_rat'. Did you mean 'sample_rate'"):
         load_dataset(write_dataset([row("a.dac")], sample_rat=3))
 
@@ -156,13 +156,13 @@ def test_facts_with_a_typing_mistake_are_refused(write_dataset: WriteDataset) ->
         {"level_offset_db": {"rain": 1e9}},
     ],
 )
-def test_impossible_facts_are_refused(write_dataset: WriteDataset, info: dict[str, Any]) -> None:
+def test_load_dataset_refuses_impossible_info(write_dataset: WriteDataset, info: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"dataset.yaml: '{next(iter(info))}"):
         load_dataset(write_dataset([row("a.dac")], **info))
 
 
 @pytest.mark.parametrize("form", ["{p}: &{c} [{many}]", "{p}: &{c} {{<<: [{many}]}}"], ids=["lists", "merges"])
-def test_facts_that_grow_without_end_are_refused(write_dataset: WriteDataset, form: str) -> None:
+def test_load_dataset_refuses_exploding_yaml(write_dataset: WriteDataset, form: str) -> None:
     path = write_dataset([row("a.dac")])
     names = "abcdefghijk"
     lines = ["a0: &a {x: 1, y: 2}"]
@@ -175,13 +175,13 @@ def test_facts_that_grow_without_end_are_refused(write_dataset: WriteDataset, fo
 
 
 @pytest.mark.parametrize("info", [{"num_codebooks": 4}, {"codebook_size": 8}])
-def test_codes_that_do_not_fit_the_facts_are_refused(write_dataset: WriteDataset, info: dict[str, int]) -> None:
+def test_read_refuses_codes_that_do_not_fit_info(write_dataset: WriteDataset, info: dict[str, int]) -> None:
     dataset = load_dataset(write_dataset([row("a.dac")], **info))
     with pytest.raises(UserError, match=r"a\.dac has 2 codebooks and codes up to .* Encode it again"):
         dataset.codes("a.dac")
 
 
-def test_a_class_that_only_validation_has_is_refused(write_dataset: WriteDataset) -> None:
+def test_check_classes_refuses_class_without_training_rows(write_dataset: WriteDataset) -> None:
     dataset = load_dataset(write_dataset([row("a.dac"), row("b.dac", "wind", "val")]))
     with pytest.raises(
         UserError, match=r"'b\.dac' is of class 'wind', which has no training rows. Trained classes: rain"
@@ -191,7 +191,7 @@ def test_a_class_that_only_validation_has_is_refused(write_dataset: WriteDataset
     check_classes(fine, fine.rows)
 
 
-def test_unigram_nll_is_that_of_the_counts(write_dataset: WriteDataset) -> None:
+def test_unigram_nll_equals_nll_of_counts(write_dataset: WriteDataset) -> None:
     dataset = load_dataset(write_dataset([row("a.dac"), row("b.dac", split="val")], {"a.dac": 500, "b.dac": 300}))
     expected = []
     for k in range(2):
@@ -200,7 +200,7 @@ def test_unigram_nll_is_that_of_the_counts(write_dataset: WriteDataset) -> None:
     np.testing.assert_allclose(unigram_nll(dataset.codes("a.dac"), dataset.codes("b.dac"), 64), expected)
 
 
-def test_a_row_with_more_cells_than_columns_is_refused(tmp_path: Path) -> None:
+def test_load_dataset_refuses_row_with_extra_cells(tmp_path: Path) -> None:
     (tmp_path / "dataset.yaml").write_text(
         "{codec: a, codec_name: a, sample_rate: 44100, hop_length: 512, num_codebooks: 4, codebook_size: 64}"
     )

@@ -1,4 +1,4 @@
-"""A folder of sounds becomes a data set, also in the end when not at once."""
+"""A folder of sounds becomes a dataset, also in the end when not at once."""
 
 import errno
 import itertools
@@ -45,7 +45,9 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("level", [0.5, 0.01])
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 1), (48000, 2)])
-def test_level_rate_and_length_come_back(tmp_path: Path, codec: Codec, level: float, rate: int, channels: int) -> None:
+def test_encode_file_restores_level_rate_and_length(
+    tmp_path: Path, codec: Codec, level: float, rate: int, channels: int
+) -> None:
     """The level as the meter hears what is decoded; any codec's sound is brought to it."""
     wave = level * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
     path = sound.write_audio(tmp_path / "a.flac", np.stack([wave] * channels, axis=1), rate)
@@ -58,7 +60,7 @@ def test_level_rate_and_length_come_back(tmp_path: Path, codec: Codec, level: fl
     assert sound.loudness_db(decoded, rate) == pytest.approx(sound.loudness_db(wave, rate), abs=0.3)
 
 
-def test_a_quiet_and_a_loud_take_have_the_same_codes(tmp_path: Path, tiny: Codec) -> None:
+def test_encode_file_codes_do_not_depend_on_level(tmp_path: Path, tiny: Codec) -> None:
     wave = 0.5 * np.sin(np.arange(44100) ** 1.3)
     files = []
     for gain in (1.0, 0.01):
@@ -68,7 +70,7 @@ def test_a_quiet_and_a_loud_take_have_the_same_codes(tmp_path: Path, tiny: Codec
     assert files[0].input_db - files[1].input_db == pytest.approx(40, abs=0.01)
 
 
-def test_a_sound_that_begins_later_is_the_rest_of_it(tmp_path: Path, codec: Codec) -> None:
+def test_encode_file_with_skip_encodes_rest(tmp_path: Path, codec: Codec) -> None:
     wave = 0.3 * np.random.default_rng(0).standard_normal(3 * 44100)
     path = sound.write_audio(tmp_path / "a.wav", wave, 44100)
     whole, later, part = (encode_file(path, codec, skip_samples=skip) for skip in (0, 5 * 512, 128))
@@ -78,7 +80,7 @@ def test_a_sound_that_begins_later_is_the_rest_of_it(tmp_path: Path, codec: Code
     assert (whole.codes[..., :-1] == part.codes[..., : whole.num_frames - 1]).mean() < 0.2, "another sound to the codec"
 
 
-def test_shifts_multiply_training_sounds_and_only_those(write_sounds: WriteSounds, tiny: Codec) -> None:
+def test_encode_folder_shifts_training_sounds_only(write_sounds: WriteSounds, tiny: Codec) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", "rain/c.wav", "rain/d.wav")
     report = encode(sounds, tiny, shifts=3, validation=0.25)
     rows = load_dataset(sounds.parent / "set").rows
@@ -88,7 +90,7 @@ def test_shifts_multiply_training_sounds_and_only_those(write_sounds: WriteSound
     assert not any(Path(file).name.startswith(held) for file in rows[rows["split"] == "train"]["file"])
 
 
-def test_trailing_silence_is_trimmed_if_asked(tmp_path: Path, tiny: Codec) -> None:
+def test_encode_file_trims_trailing_silence_on_request(tmp_path: Path, tiny: Codec) -> None:
     wave = np.r_[np.zeros(4410), 0.3 * np.ones(22050) * np.sin(np.arange(22050)), np.zeros(44100)]
     soundfile.write(tmp_path / "a.wav", wave, 44100)
     trimmed = encode_file(tmp_path / "a.wav", tiny)
@@ -98,14 +100,14 @@ def test_trailing_silence_is_trimmed_if_asked(tmp_path: Path, tiny: Codec) -> No
 
 
 @pytest.mark.parametrize("length", [1, 100, 600])
-def test_a_very_short_sound_is_encoded(tmp_path: Path, tiny: Codec, length: int) -> None:
+def test_encode_file_accepts_very_short_sound(tmp_path: Path, tiny: Codec, length: int) -> None:
     soundfile.write(tmp_path / "a.wav", 0.3 * np.ones(length), 44100)
     file = encode_file(tmp_path / "a.wav", tiny)
     assert file.num_frames == -(-length // 512)
     assert tiny.decode_file(file).shape == (length, 1)
 
 
-def test_silence_is_refused(tmp_path: Path, tiny: Codec) -> None:
+def test_encode_file_refuses_silence(tmp_path: Path, tiny: Codec) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(44100), 44100)
     with pytest.raises(UserError, match="silent throughout"):
         encode_file(tmp_path / "a.wav", tiny)
@@ -114,7 +116,7 @@ def test_silence_is_refused(tmp_path: Path, tiny: Codec) -> None:
 # A folder
 
 
-def test_nested_folders_become_a_data_set(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_makes_dataset_of_nested_folders(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", "far/down/wind/c.flac", "far/down/wind/d.ogg", "e--rate-2.wav")
     assert encode(sounds, tiny) == EncodingReport(encoded=5, reused=0, skipped={})
     dataset = load_dataset(sounds.parent / "set")
@@ -133,7 +135,7 @@ def test_nested_folders_become_a_data_set(tiny: Codec, write_sounds: WriteSounds
     assert dataset.rows.set_index("file")["rate"].dropna().to_dict() == {"e--rate-2.dac": 2.0}
 
 
-def test_the_level_that_the_codec_takes_is_known(codec: Codec, tmp_path: Path) -> None:
+def test_encode_folder_measures_codec_level_loss(codec: Codec, tmp_path: Path) -> None:
     levels = {}
     for name, gain in (("wind", 0.3), ("rain", 1.0)):
         audio = gain * synthesize(name, 0.5, 3.0, 44100, seed=0)
@@ -147,7 +149,7 @@ def test_the_level_that_the_codec_takes_is_known(codec: Codec, tmp_path: Path) -
         assert sound.loudness_db(decoded, 44100) - dataset.info.level_offset_db[name] == pytest.approx(level, abs=0.1)
 
 
-def test_sounds_that_begin_with_silence_keep_what_they_were_amplified_by(tiny: Codec, tmp_path: Path) -> None:
+def test_class_gains_ignore_silent_beginnings(tiny: Codec, tmp_path: Path) -> None:
     audio = np.concatenate([np.zeros(6 * 44100), 0.1 * np.random.default_rng(0).standard_normal(4410)])
     sound.write_audio(tmp_path / "sounds" / "rain" / "a.wav", audio, 44100)
     encode(tmp_path / "sounds", tiny)
@@ -155,7 +157,7 @@ def test_sounds_that_begin_with_silence_keep_what_they_were_amplified_by(tiny: C
     assert load_dataset(tmp_path / "set").info.level_offset_db["rain"] == pytest.approx(gain, abs=0.01)
 
 
-def test_encoded_again_nothing_is_encoded_and_all_is_the_same(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_twice_changes_nothing(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", "wind/c.wav")
     encode(sounds, tiny)
     before = tree(sounds.parent / "set")
@@ -163,7 +165,7 @@ def test_encoded_again_nothing_is_encoded_and_all_is_the_same(tiny: Codec, write
     assert tree(sounds.parent / "set") == before
 
 
-def test_what_is_missing_changed_or_damaged_is_encoded_again(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_renews_missing_changed_and_damaged_files(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", "rain/c.wav", "rain/d.wav")
     encode(sounds, tiny)
     output = sounds.parent / "set"
@@ -175,7 +177,7 @@ def test_what_is_missing_changed_or_damaged_is_encoded_again(tiny: Codec, write_
     assert tree(output) == before
 
 
-def test_a_recording_replaced_by_an_older_one_is_encoded_again(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_renews_sound_replaced_by_older_file(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     encode(sounds, tiny)
     before = tree(sounds.parent / "set")
@@ -187,7 +189,7 @@ def test_a_recording_replaced_by_an_older_one_is_encoded_again(tiny: Codec, writ
 
 
 @pytest.mark.parametrize("options", [{"trim": False}, {"shifts": 2, "validation": 0.0}])
-def test_changed_settings_are_those_of_every_file(
+def test_encode_folder_with_changed_settings_renews_every_file(
     tiny: Codec, write_sounds: WriteSounds, options: dict[str, object]
 ) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
@@ -202,7 +204,7 @@ def test_changed_settings_are_those_of_every_file(
     }
 
 
-def test_what_has_left_the_folder_leaves_the_manifest_and_may_come_back(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_drops_removed_sounds_and_takes_them_back(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", "rain/c.wav")
     encode(sounds, tiny)
     (sounds / "rain/c.wav").rename(sounds.parent / "c.wav")
@@ -212,7 +214,7 @@ def test_what_has_left_the_folder_leaves_the_manifest_and_may_come_back(tiny: Co
     assert encode(sounds, tiny) == EncodingReport(encoded=0, reused=3, skipped={})
 
 
-def test_a_row_that_was_cut_off_is_encoded_again(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_renews_file_of_truncated_sources_row(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     encode(sounds, tiny)
     before = tree(sounds.parent / "set")
@@ -226,7 +228,7 @@ def test_a_row_that_was_cut_off_is_encoded_again(tiny: Codec, write_sounds: Writ
 
 
 @pytest.mark.parametrize("whole_paths", [True, False])
-def test_a_second_folder_is_added(
+def test_encode_folder_adds_second_folder(
     tiny: Codec, write_sounds: WriteSounds, monkeypatch: pytest.MonkeyPatch, whole_paths: bool
 ) -> None:
     sounds = write_sounds("rain/1.wav", "rain/2.wav", "wind/1.wav", "wind/2--gust-3.wav")
@@ -253,7 +255,9 @@ def test_a_second_folder_is_added(
     )
 
 
-def test_a_class_in_two_folders_has_the_level_of_both(tiny: Codec, write_sounds: WriteSounds, tmp_path: Path) -> None:
+def test_encode_folder_measures_level_over_both_folders_of_class(
+    tiny: Codec, write_sounds: WriteSounds, tmp_path: Path
+) -> None:
     sounds = write_sounds("x/rain/a.wav", "y/rain/b.wav")
     for name in ("x", "y"):
         encode_folder(sounds / name, tmp_path / "parts", tiny, "tiny", root=sounds)
@@ -263,7 +267,7 @@ def test_a_class_in_two_folders_has_the_level_of_both(tiny: Codec, write_sounds:
     assert list(parts.rows["file"]) == list(whole.rows["file"]) == ["x/rain/a.dac", "y/rain/b.dac"]
 
 
-def test_a_folder_inside_and_the_folder_around_it_are_the_same_sounds(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_recognises_sounds_below_parent_folder(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "wind/b.wav")
     output = sounds.parent / "set"
     encode_folder(sounds / "rain", output, tiny, "tiny")
@@ -272,7 +276,7 @@ def test_a_folder_inside_and_the_folder_around_it_are_the_same_sounds(tiny: Code
     assert encode_folder(sounds / "wind" / "b.wav", output, tiny, "tiny") == EncodingReport(0, 1, {}, kept=1)
 
 
-def test_a_folder_that_was_moved_is_the_same_folder(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_reuses_codes_of_moved_folder(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", "rain/c.wav")
     encode(sounds, tiny, shifts=2)
     moved = sounds.rename(sounds.parent / "moved")
@@ -285,7 +289,7 @@ def test_a_folder_that_was_moved_is_the_same_folder(tiny: Codec, write_sounds: W
 # Codes, tables and folders in the way
 
 
-def test_codes_of_unknown_origin_are_not_replaced(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_refuses_to_replace_codes_of_unknown_origin(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     output = sounds.parent / "set"
     (output / "rain").mkdir(parents=True)
@@ -295,7 +299,7 @@ def test_codes_of_unknown_origin_are_not_replaced(tiny: Codec, write_sounds: Wri
     assert tree(output) == {"rain/a.dac": b"somebody's own"}
 
 
-def test_a_data_set_that_does_not_know_its_sources_is_not_gone_on_with(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_refuses_dataset_without_sources(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     encode(sounds, tiny)
     (sounds.parent / "set" / SOURCES_FILE).unlink()
@@ -308,7 +312,7 @@ def test_a_data_set_that_does_not_know_its_sources_is_not_gone_on_with(tiny: Cod
 
 
 @pytest.mark.parametrize("kind", ["a file", "a table", "a broken table", "broken sources"])
-def test_what_is_no_data_set_is_left_alone(tiny: Codec, write_sounds: WriteSounds, kind: str) -> None:
+def test_encode_folder_refuses_output_that_is_no_dataset(tiny: Codec, write_sounds: WriteSounds, kind: str) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     output = sounds.parent / "set"
     if kind == "a file":
@@ -320,13 +324,13 @@ def test_what_is_no_data_set_is_left_alone(tiny: Codec, write_sounds: WriteSound
         encode(sounds, tiny)
         (output / ("manifest.csv" if kind == "a broken table" else SOURCES_FILE)).write_bytes(b"\xff")
     before = tree(sounds.parent)
-    with pytest.raises(UserError, match=r"is a file|of no data set|cannot be read"):
+    with pytest.raises(UserError, match=r"is a file|of no dataset|cannot be read"):
         encode(sounds, tiny)
     assert tree(sounds.parent) == before
 
 
 @pytest.mark.parametrize("inside", [".", "data/set"])
-def test_the_data_set_may_lie_with_its_sounds(tiny: Codec, write_sounds: WriteSounds, inside: str) -> None:
+def test_encode_folder_accepts_output_inside_sounds(tiny: Codec, write_sounds: WriteSounds, inside: str) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     output = sounds / inside
     assert encode_folder(sounds, output, tiny, "tiny").encoded == 2
@@ -351,7 +355,7 @@ encode_folder(sys.argv[1], sys.argv[2], codec, "tiny")
 
 
 @pytest.mark.heavy
-def test_killed_midway_it_goes_on(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_continues_after_kill(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds(*(f"rain/{i:02}.wav" for i in range(16)), seconds=2)
     output = sounds.parent / "set"
     worker = subprocess.Popen([sys.executable, "-c", KILLED, sounds, output], stderr=subprocess.DEVNULL)
@@ -374,7 +378,7 @@ def test_killed_midway_it_goes_on(tiny: Codec, write_sounds: WriteSounds) -> Non
     }  # which names the folder
 
 
-def test_a_broken_file_is_skipped_named_and_counted(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_skips_and_names_broken_file(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/c.wav")
     (sounds / "rain" / "b.wav").write_text("no sound")
     report = encode(sounds, tiny)
@@ -396,7 +400,7 @@ class Mishap(Codec):
         yield from super().encode_blocks(blocks)
 
 
-def test_a_file_that_vanishes_between_two_passes_is_skipped(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_skips_file_that_vanishes_between_passes(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     first, second = sounds / "rain/a.wav", sounds / "rain/b.wav"
     codec = Mishap(tiny, lambda: first.unlink(missing_ok=True))
@@ -407,7 +411,7 @@ def test_a_file_that_vanishes_between_two_passes_is_skipped(tiny: Codec, write_s
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_file_that_vanishes_once_it_is_encoded_stays(
+def test_encode_folder_with_file_that_vanishes_after_encoding(
     tiny: Codec, write_sounds: WriteSounds, caplog: pytest.LogCaptureFixture, strict: bool
 ) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
@@ -422,9 +426,7 @@ def test_a_file_that_vanishes_once_it_is_encoded_stays(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), ValueError(), OSError(5, "Input/output error")])
-def test_whatever_a_library_raises_is_a_matter_of_one_file(
-    tiny: Codec, write_sounds: WriteSounds, error: Exception
-) -> None:
+def test_encode_folder_skips_file_on_any_exception(tiny: Codec, write_sounds: WriteSounds, error: Exception) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", "rain/c.wav")
     turns = itertools.count()
 
@@ -437,7 +439,7 @@ def test_whatever_a_library_raises_is_a_matter_of_one_file(
     assert "b.wav cannot be encoded: " in report.skipped[str(sounds / "rain/b.wav")]
 
 
-def test_no_room_ends_the_work_and_it_can_go_on(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_stops_on_full_disk_and_continues(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     turns = itertools.count()
 
@@ -450,7 +452,7 @@ def test_no_room_ends_the_work_and_it_can_go_on(tiny: Codec, write_sounds: Write
     assert encode(sounds, tiny) == EncodingReport(encoded=1, reused=1, skipped={})
 
 
-def test_a_float_file_of_integers_does_not_move_the_level_of_its_class(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_class_gains_ignore_float_file_scaled_as_integers(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds(*(f"rain/{i}.wav" for i in range(7)))
     encode(sounds, tiny)
     level = load_dataset(sounds.parent / "set").info.level_offset_db["rain"]
@@ -461,7 +463,7 @@ def test_a_float_file_of_integers_does_not_move_the_level_of_its_class(tiny: Cod
     assert load_dataset(sounds.parent / "set").info.level_offset_db["rain"] == level
 
 
-def test_what_is_left_out_is_told(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_reports_other_files(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav", ".ipynb_checkpoints/a.wav")
     for name in ("c.m4a", "d.wma"):
         (sounds / name).touch()
@@ -471,7 +473,7 @@ def test_what_is_left_out_is_told(tiny: Codec, write_sounds: WriteSounds) -> Non
     assert load_dataset(sounds.parent / "set").conditions.classes == ("rain",)
 
 
-def test_a_class_whose_training_sounds_are_broken_trains_on_the_others(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_moves_class_without_training_sounds_to_training(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     encode(sounds, tiny)
     rows = load_dataset(sounds.parent / "set").rows
@@ -485,7 +487,7 @@ def test_a_class_whose_training_sounds_are_broken_trains_on_the_others(tiny: Cod
 
 
 @pytest.mark.parametrize("name", ["x" * 251, "a\nb", "a..", " a ", "a,b", 'a"b', "#a", "ä€🎵", "-a", "NA", "a\u2028b"])
-def test_odd_names_are_kept(tiny: Codec, write_sounds: WriteSounds, name: str) -> None:
+def test_encode_folder_keeps_odd_names(tiny: Codec, write_sounds: WriteSounds, name: str) -> None:
     sounds = write_sounds("rain/other.wav")
     shutil.copy(sounds / "rain/other.wav", sounds / "rain" / f"{name}.wav")
     for encoded in (1, 0):
@@ -497,7 +499,7 @@ def test_odd_names_are_kept(tiny: Codec, write_sounds: WriteSounds, name: str) -
 
 
 @pytest.mark.parametrize("name", [os.fsdecode(b"\xff.wav"), "a\rb.wav", "x" * 252 + ".au"])
-def test_names_that_cannot_be_kept_are_skipped(tiny: Codec, write_sounds: WriteSounds, name: str) -> None:
+def test_encode_folder_skips_impossible_names(tiny: Codec, write_sounds: WriteSounds, name: str) -> None:
     sounds = write_sounds("rain/other.au")
     shutil.copy(sounds / "rain/other.au", sounds / "rain" / name)
     report = encode(sounds, tiny)
@@ -507,7 +509,7 @@ def test_names_that_cannot_be_kept_are_skipped(tiny: Codec, write_sounds: WriteS
 
 
 @pytest.mark.parametrize("names", [("Rain.wav", "rain.wav"), ("caf\u00e9.wav", "cafe\u0301.wav")])
-def test_names_that_other_systems_take_for_one_are_kept_apart(
+def test_encode_folder_separates_names_equal_on_other_systems(
     tiny: Codec, write_sounds: WriteSounds, names: tuple[str, str]
 ) -> None:
     sounds = write_sounds(*(f"x/{name}" for name in names))
@@ -517,7 +519,7 @@ def test_names_that_other_systems_take_for_one_are_kept_apart(
     assert encode(sounds, tiny) == EncodingReport(encoded=0, reused=2, skipped={})
 
 
-def test_a_sound_called_like_the_shift_of_another_is_kept_apart(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_separates_sound_named_like_shift(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/a--shift1.wav")
     for encoded in (4, 0):
         assert encode(sounds, tiny, shifts=2, validation=0.0).encoded == encoded
@@ -527,7 +529,7 @@ def test_a_sound_called_like_the_shift_of_another_is_kept_apart(tiny: Codec, wri
     assert len(contents) == 4
 
 
-def test_a_second_sound_of_one_stem_leaves_the_codes_of_the_first(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_second_sound_of_stem_keeps_first_codes(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/b.wav")
     encode(sounds, tiny)
     write_sounds("rain/a.flac")
@@ -535,21 +537,21 @@ def test_a_second_sound_of_one_stem_leaves_the_codes_of_the_first(tiny: Codec, w
     assert sorted(load_dataset(sounds.parent / "set").rows["file"]) == ["rain/a.dac", "rain/a.flac.dac", "rain/b.dac"]
 
 
-def test_strict_stops_at_a_broken_file(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_strict_raises_on_broken_file(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav")
     (sounds / "rain" / "b.wav").write_text("no sound")
     with pytest.raises(UserError, match=r"b\.wav cannot be read"):
         encode(sounds, tiny, strict=True)
 
 
-def test_only_broken_files_are_an_error(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_refuses_folder_of_broken_files(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("a.wav")
     (sounds / "a.wav").write_text("no sound")
     with pytest.raises(UserError, match=r"None of the 1 sounds .* cannot be read as audio"):
         encode(sounds, tiny)
 
 
-def test_codes_of_another_codec_in_the_way_are_refused(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_refuses_dataset_of_other_codec(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav")
     encode(sounds, tiny)
     before = tree(sounds.parent / "set")
@@ -559,7 +561,7 @@ def test_codes_of_another_codec_in_the_way_are_refused(tiny: Codec, write_sounds
     assert tree(sounds.parent / "set") == before
 
 
-def test_sounds_that_differ_in_suffix_alone_are_kept_apart(tiny: Codec, write_sounds: WriteSounds) -> None:
+def test_encode_folder_separates_sounds_that_differ_in_suffix(tiny: Codec, write_sounds: WriteSounds) -> None:
     sounds = write_sounds("rain/a.wav", "rain/a.flac", "rain/b.wav")
     encode(sounds, tiny)
     rows = load_dataset(sounds.parent / "set").rows
@@ -568,7 +570,7 @@ def test_sounds_that_differ_in_suffix_alone_are_kept_apart(tiny: Codec, write_so
     assert not np.array_equal(*codes)
 
 
-def test_a_table_labels(tiny: Codec, write_sounds: WriteSounds, tmp_path: Path) -> None:
+def test_encode_folder_uses_label_table(tiny: Codec, write_sounds: WriteSounds, tmp_path: Path) -> None:
     sounds = write_sounds("a.wav", "b.wav")
     (tmp_path / "t.csv").write_text("file,class,rate\na.wav,None,1\nb.wav,007,\n")
     encode(sounds, tiny, labels=tmp_path / "t.csv", validation=0.0)
@@ -584,7 +586,7 @@ def files(*names: str) -> list[tuple[Path, Label]]:
     return [(Path(name), Label(Path(name).parent.name)) for name in names]
 
 
-def test_pieces_of_a_recording_are_on_one_side() -> None:
+def test_split_recordings_keeps_parts_on_one_side() -> None:
     given_files = files(*(f"rain/{i}-82367-{piece}.ogg" for i in range(6) for piece in "ABC"))
     for seed in range(10):
         sides = split_recordings(given_files, 0.3, seed)
@@ -592,7 +594,7 @@ def test_pieces_of_a_recording_are_on_one_side() -> None:
         assert all(len(set(sides[i : i + 3])) == 1 for i in range(0, 18, 3))
 
 
-def test_the_same_seed_is_the_same_split_and_another_another() -> None:
+def test_split_recordings_depends_on_seed() -> None:
     given_files = files(*(f"rain/{i}.wav" for i in range(20)))
     splits = [split_recordings(given_files, 0.3, seed) for seed in (0, 0, 1)]
     assert splits[0] == splits[1] != splits[2]
@@ -601,7 +603,9 @@ def test_the_same_seed_is_the_same_split_and_another_another() -> None:
 @given(
     st.dictionaries(st.sampled_from("xyz"), st.integers(1, 12), min_size=1), st.floats(0.01, 0.9), st.integers(0, 99)
 )
-def test_every_class_is_on_both_sides_if_it_can_be(sizes: dict[str, int], share: float, seed: int) -> None:
+def test_split_recordings_puts_every_class_on_both_sides_if_possible(
+    sizes: dict[str, int], share: float, seed: int
+) -> None:
     given_files = files(*(f"{name}/{i}.wav" for name, size in sizes.items() for i in range(size)))
     sides = split_recordings(given_files, share, seed)
     for name, size in sizes.items():
@@ -611,5 +615,5 @@ def test_every_class_is_on_both_sides_if_it_can_be(sizes: dict[str, int], share:
         assert held == min(max(1, round(share * size)), size - 1)
 
 
-def test_no_validation_is_none() -> None:
+def test_split_recordings_without_validation() -> None:
     assert split_recordings(files("a/1.wav", "a/2.wav"), 0.0, 0) == ["train", "train"]

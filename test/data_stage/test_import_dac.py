@@ -1,4 +1,4 @@
-"""A folder of `.dac` files becomes a data set: DACSynthformer's users move in."""
+"""A folder of `.dac` files becomes a dataset: DACSynthformer's users move in."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +64,7 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "train.xlsx"
 
 
-def test_a_folder_of_the_earlier_system_becomes_a_data_set(
+def test_import_folder_makes_dataset_of_dacsynthformer_folder(
     write_codes: WriteCodes, table: Path, weights: Path, named: Codec, tmp_path: Path
 ) -> None:
     folder = write_codes(*NAMES)
@@ -82,16 +82,16 @@ def test_a_folder_of_the_earlier_system_becomes_a_data_set(
     assert set(info.level_offset_db) == {"high", "low"} and all(gain != 0.0 for gain in info.level_offset_db.values())
 
 
-def test_a_folder_may_become_a_data_set_where_it_is(write_codes: WriteCodes, weights: Path) -> None:
+def test_import_folder_in_place(write_codes: WriteCodes, weights: Path) -> None:
     folder = write_codes("rain/a", "rain/b", "wind/c--rate-1", codebooks=2)
     assert import_folder(folder, folder, str(weights)).taken == 3
     dataset = load_dataset(folder)
     assert dataset.conditions.classes == ("c", "rain") and dataset.info.num_codebooks == 2
-    with pytest.raises(UserError, match=r"codes is a data set already .made by .dacformer encode"):
+    with pytest.raises(UserError, match=r"codes is a dataset already .made by .dacformer encode"):
         import_folder(folder, folder.parent / "other", str(weights))
 
 
-def test_codes_of_a_published_codec_need_no_weights(
+def test_import_folder_of_published_codec_needs_no_weights(
     write_codes: WriteCodes, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (
@@ -123,7 +123,7 @@ def test_codes_of_a_published_codec_need_no_weights(
         ({"codec": "other-123"}, r"holds codes of other-123, not of tiny-.*Give that one"),
     ],
 )
-def test_codes_that_cannot_be_of_the_codec_are_refused(
+def test_import_folder_refuses_codes_that_do_not_fit_codec(
     write_codes: WriteCodes, weights: Path, tmp_path: Path, form: dict, said: str
 ) -> None:
     folder = write_codes("rain/a", **form)
@@ -132,7 +132,7 @@ def test_codes_that_cannot_be_of_the_codec_are_refused(
     assert not (tmp_path / "set").exists()
 
 
-def test_codes_of_an_unknown_codec_are_asked_about(write_codes: WriteCodes, tmp_path: Path) -> None:
+def test_import_folder_requires_codec_name_for_unnamed_codes(write_codes: WriteCodes, tmp_path: Path) -> None:
     folder = write_codes("rain/a")
     with pytest.raises(UserError, match=r"a\.dac does not say which codec .*--codec 44khz is the usual one"):
         import_folder(folder, tmp_path / "set", None)
@@ -145,7 +145,7 @@ def test_codes_of_an_unknown_codec_are_asked_about(write_codes: WriteCodes, tmp_
         import_folder(folder, tmp_path / "set", None)
 
 
-def test_a_broken_file_is_skipped_and_logged(
+def test_import_folder_skips_and_logs_broken_file(
     write_codes: WriteCodes, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = write_codes("rain/a", "rain/b")
@@ -157,14 +157,14 @@ def test_a_broken_file_is_skipped_and_logged(
         import_folder(folder, tmp_path / "set", str(weights), strict=True)
 
 
-def test_chunks_that_overlap_are_taken_with_a_word(write_codes: WriteCodes, weights: Path, tmp_path: Path) -> None:
+def test_import_folder_warns_about_overlapping_chunks(write_codes: WriteCodes, weights: Path, tmp_path: Path) -> None:
     folder = write_codes("rain/a", frame_rate=96.0, chunk=24)
     with pytest.warns(UserWarning, match="1 files, such as .*a.dac, are chunks that overlap"):
         import_folder(folder, tmp_path / "set", str(weights))
     assert load_dataset(tmp_path / "set").codes("rain/a.dac").shape == (4, 48)
 
 
-def test_sounds_beside_codes_are_encoded_and_the_codes_left_out(write_codes: WriteCodes) -> None:
+def test_find_codes_warns_and_returns_none_beside_sounds(write_codes: WriteCodes) -> None:
     folder = write_codes("a", ".hidden/b")
     assert [path.name for path in find_codes(folder)] == ["a.dac"]
     write_audio(folder / "a.wav", 0.1 * np.ones(4410), 44100)
@@ -172,7 +172,7 @@ def test_sounds_beside_codes_are_encoded_and_the_codes_left_out(write_codes: Wri
         assert find_codes(folder) == []
 
 
-def test_a_name_without_a_hash_is_the_published_codec() -> None:
+def test_same_codec_accepts_name_without_hash() -> None:
     assert same_codec("44khz", "44khz-0123") and same_codec("44khz-0123", "44khz") and same_codec("a-1", "a-1")
     assert not same_codec("44khz", "24khz-0123") and not same_codec("a-1", "a-2") and not same_codec("", "a-1")
     assert not same_codec("", "44khz") and not same_codec("44khz", "24khz")

@@ -48,9 +48,7 @@ def by_name(*names: str) -> list[Label]:
 
 @pytest.mark.parametrize("suffix", ["csv", "xlsx"])
 @pytest.mark.parametrize("columns", [OURS, THEIRS], ids=["ours", "theirs"])
-def test_tables_of_ours_and_of_the_earlier_system_are_read(
-    tmp_path: Path, suffix: str, columns: tuple[str, str]
-) -> None:
+def test_read_label_table_accepts_both_column_styles(tmp_path: Path, suffix: str, columns: tuple[str, str]) -> None:
     names, classes = columns
     table = pd.DataFrame({names: ["a.wav", "b.wav"], classes: ["rain", "wind"], "density": [0.5, None], "rate": [3, 4]})
     assert read_label_table(write_table(tmp_path / f"t.{suffix}", table)) == {
@@ -64,7 +62,7 @@ def test_tables_of_ours_and_of_the_earlier_system_are_read(
     "name",
     ["None", "nan", "007", "no", "1", "1e5", "2024-11-24", "null", "TRUE", "=SUM(A1)", "a:b", "a,b", "🌧", "Ü", "-"],
 )
-def test_names_stay_as_they_are_written(tmp_path: Path, suffix: str, name: str) -> None:
+def test_read_label_table_keeps_names_as_written(tmp_path: Path, suffix: str, name: str) -> None:
     table = pd.DataFrame({"file": ["001"], "class": [name]})
     if name.startswith("=") and suffix == "xlsx":
         with pytest.raises(UserError, match=r"row 2: '=\.\.\.' is no name, but a formula that was not computed"):
@@ -85,26 +83,26 @@ def test_names_stay_as_they_are_written(tmp_path: Path, suffix: str, name: str) 
         (" ", "column 'class' is empty"),
     ],
 )
-def test_a_class_that_is_no_name_is_refused(write_csv: WriteText, name: str, said: str) -> None:
+def test_read_label_table_refuses_impossible_class(write_csv: WriteText, name: str, said: str) -> None:
     with pytest.raises(UserError, match=rf"row 3.*({said})") as caught:
         read_label_table(write_csv(f'file,class\na.wav,rain\nb.wav,"{name}"\n'))
     assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
 
 
-def test_spellings_of_one_name_are_one(write_csv: WriteText) -> None:
+def test_read_label_table_normalizes_names(write_csv: WriteText) -> None:
     spelled = ["Bäche", unicodedata.normalize("NFD", "Bäche"), " Bäche ", "Bäche\u200f", "\ufeffBäche"]
     path = write_csv("file,class\n" + "".join(f"{i}.wav,{name}\n" for i, name in enumerate(spelled)))
     assert {label.class_name for label in read_label_table(path).values()} == {"Bäche"}
 
 
 @pytest.mark.parametrize("name", ["file", "class", "split", "frames", "Frames", "SPLIT", "a/b", "x" * 300])
-def test_a_parameter_that_cannot_be_kept_is_refused(write_csv: WriteText, name: str) -> None:
+def test_read_label_table_refuses_reserved_parameter(write_csv: WriteText, name: str) -> None:
     with pytest.raises(UserError, match=r"cannot be called|parameter name|two columns"):
         read_label_table(write_csv(f"file,class,{name}\na.wav,rain,1\n"))
 
 
 @pytest.mark.parametrize("name", ["rain", "temperature", "seconds", "seed", "Depth (m)", "a=b"])
-def test_a_parameter_may_be_called_what_collides_with_nothing(write_csv: WriteText, name: str) -> None:
+def test_read_label_table_accepts_other_parameter_names(write_csv: WriteText, name: str) -> None:
     labels = read_label_table(write_csv(f"file,class,{name}\na.wav,rain,1\n"))
     assert labels == {"a.wav": Label("rain", {name: 1.0})}
 
@@ -114,7 +112,7 @@ def test_a_parameter_may_be_called_what_collides_with_nothing(write_csv: WriteTe
     ["file, class, depth", "File,CLASS,depth", "\ufefffile,class,depth", '"file", "class",depth', "file,class,depth,"],
 )
 @pytest.mark.parametrize("blank", ["", ",,\n", "\n", '"  ",,\n'])
-def test_headers_and_blank_rows_may_be_untidy(write_csv: WriteText, header: str, blank: str) -> None:
+def test_read_label_table_accepts_untidy_headers_and_blank_rows(write_csv: WriteText, header: str, blank: str) -> None:
     path = write_csv(f"{blank}{header}\n{blank}a.wav, rain ,1\n{blank}")
     assert read_label_table(path) == {"a.wav": Label("rain", {"depth": 1.0})}
 
@@ -131,11 +129,13 @@ def test_headers_and_blank_rows_may_be_untidy(write_csv: WriteText, header: str,
         'My recordings; 2024\n\n"file";class;"depth\n"\na.wav;Bäche;0,50;;\n',
     ],
 )
-def test_text_of_any_program_is_read(write_csv: WriteText, text: str, encoding: str) -> None:
+def test_read_label_table_reads_any_delimiter_and_unicode_encoding(
+    write_csv: WriteText, text: str, encoding: str
+) -> None:
     assert read_label_table(write_csv(text, encoding)) == {"a.wav": Label("Bäche", {"depth": 0.5})}
 
 
-def test_an_encoding_that_could_only_be_guessed_is_named(write_csv: WriteText) -> None:
+def test_read_label_table_refuses_other_encodings(write_csv: WriteText) -> None:
     with pytest.raises(UserError, match=r"row 2 is not in UTF-8.*Latin-1.*Save it as 'CSV UTF-8'"):
         read_label_table(write_csv("file,class\na.wav,Bäche\n", "latin-1"))
 
@@ -156,24 +156,24 @@ def test_an_encoding_that_could_only_be_guessed_is_named(write_csv: WriteText) -
         ('file,class\na,"x\nb,y\n', "row 2: unexpected end of data. Mend its quotes"),
     ],
 )
-def test_a_wrong_table_says_what_is_wrong_and_where(write_csv: WriteText, text: str, said: str) -> None:
+def test_read_label_table_names_problem_and_row(write_csv: WriteText, text: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         read_label_table(write_csv(text))
 
 
-def test_rows_that_agree_may_be_there_twice(write_csv: WriteText) -> None:
+def test_read_label_table_accepts_equal_rows_twice(write_csv: WriteText) -> None:
     labels = read_label_table(write_csv("file,class,rate\na,x,1\na,x,1.0\n"))
     assert labels == {"a": Label("x", {"rate": 1.0})}
 
 
-def test_columns_that_are_no_parameters_are_left_out_and_named(write_csv: WriteText) -> None:
+def test_read_label_table_warns_about_columns_left_out(write_csv: WriteText) -> None:
     path = write_csv("file,class,notes,rate,on,empty,,when\na,x,close mic,1 Hz,TRUE,,7,2024-11-24\nb,x,,n/a,false,,,\n")
     with pytest.warns(UserWarning, match=r"'notes', which is text; 'empty', which is empty; column 7, .*; 'when'"):
         labels = read_label_table(path)
     assert labels == {"a": Label("x", {"rate": 1.0, "on": 1.0}), "b": Label("x", {"on": 0.0})}
 
 
-def test_a_million_blank_rows_are_none(write_csv: WriteText) -> None:
+def test_read_label_table_ignores_million_blank_rows(write_csv: WriteText) -> None:
     assert len(read_label_table(write_csv("file,class\na,x\n" + ",\n" * 1_048_574))) == 1
 
 
@@ -198,18 +198,18 @@ def test_a_million_blank_rows_are_none(write_csv: WriteText) -> None:
         "x/a",
     ],
 )
-def test_a_row_is_found_however_its_path_is_written(tmp_path: Path, write_csv: WriteText, written: str) -> None:
+def test_label_files_matches_path_in_any_spelling(tmp_path: Path, write_csv: WriteText, written: str) -> None:
     path = write_csv(f"file,class\n{written},rain\n")
     assert label_files([tmp_path / "sounds/x/a.wav"], tmp_path / "sounds", path) == [Label("rain")]
 
 
-def test_a_name_of_another_unicode_form_is_found(tmp_path: Path, write_csv: WriteText) -> None:
+def test_label_files_matches_other_unicode_form(tmp_path: Path, write_csv: WriteText) -> None:
     path = write_csv("file,class\nBäche.wav,rain\n")
     sound = tmp_path / unicodedata.normalize("NFD", "Bäche.wav")
     assert label_files([sound], tmp_path, path) == [Label("rain")]
 
 
-def test_the_row_that_fits_best_is_taken(tmp_path: Path) -> None:
+def test_label_files_takes_best_fitting_row(tmp_path: Path) -> None:
     table = pd.DataFrame({"file": ["x/a.wav", "a.wav", "b"], "class": ["by path", "by name", "by stem"]})
     write_table(tmp_path / "t.csv", table)
     paths = [tmp_path / name for name in ("x/a.wav", "y/a.wav", "x/b.flac")]
@@ -227,7 +227,7 @@ def test_the_row_that_fits_best_is_taken(tmp_path: Path) -> None:
         (["x/a.wav"], ["y/a.wav,rain"], r"no row for 'x/a\.wav'.*It names files such as 'y/a\.wav'"),
     ],
 )
-def test_a_row_that_fits_two_sounds_or_none_is_refused(
+def test_label_files_refuses_row_for_two_sounds_or_none(
     tmp_path: Path, write_csv: WriteText, sounds: list[str], rows: list[str], said: str
 ) -> None:
     path = write_csv("\n".join(["file,class", *rows]))
@@ -235,7 +235,7 @@ def test_a_row_that_fits_two_sounds_or_none_is_refused(
         label_files([tmp_path / name for name in sounds], tmp_path, path)
 
 
-def test_rows_of_no_sound_are_counted_and_named(tmp_path: Path, write_csv: WriteText) -> None:
+def test_label_files_warns_about_rows_without_sound(tmp_path: Path, write_csv: WriteText) -> None:
     path = write_csv("file,class\na.wav,rain\nb.wav,rain\nc.wav,rain\n")
     with pytest.warns(UserWarning, match=r"2 rows are of no sound below .*such as that of 'b\.wav'"):
         label_files([tmp_path / "a.wav"], tmp_path, path)
@@ -265,14 +265,14 @@ def test_rows_of_no_sound_are_counted_and_named(tmp_path: Path, write_csv: Write
         ("rain/wind--strength-1.wav", Label("wind", {"strength": 1.0})),
     ],
 )
-def test_a_name_speaks_before_its_folder(name: str, label: Label) -> None:
+def test_labels_from_names_prefer_file_name_to_folder(name: str, label: Label) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert by_name(name) == [label]
 
 
 @given(st.floats(-1e6, 1e6).map(lambda value: round(value, 3)))
-def test_any_number_in_a_name_is_read(value: float) -> None:
+def test_labels_from_names_read_any_number(value: float) -> None:
     for text in (f"{value:.3f}", repr(value), f"{value:.6e}"):
         assert by_name(f"wind--strength-{text}--take0.wav")[0].parameters == pytest.approx({"strength": value})
 
@@ -280,7 +280,7 @@ def test_any_number_in_a_name_is_read(value: float) -> None:
 @pytest.mark.parametrize(
     "part", ["take-2b", "take-2A", "strength-0.5foo", "date-2024-11-24", "cut-off-0.5", "ratio-1.2.3"]
 )
-def test_what_looks_like_a_parameter_and_is_none_is_named(part: str) -> None:
+def test_labels_from_names_warn_about_parts_that_are_no_parameters(part: str) -> None:
     with pytest.warns(UserWarning, match="1 parts of names look like parameters and are not: '" + part):
         assert by_name(f"rec/wind--{part}--take1.wav") == [Label("rec")]
 
@@ -299,17 +299,17 @@ def test_what_looks_like_a_parameter_and_is_none_is_named(part: str) -> None:
         (["x" * 201 + "/a.wav"], "201 bytes long"),
     ],
 )
-def test_a_name_that_is_not_understood_is_refused(names: list[str], said: str) -> None:
+def test_labels_from_names_refuse_ambiguous_names(names: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         by_name(*names)
 
 
-def test_the_values_of_a_parameter_are_read_together() -> None:
+def test_read_numbers_reads_values_of_parameter_together() -> None:
     values = [label.parameters["x"] for label in by_name("a--x-1,234.wav", "a--x-0,5.wav")]
     assert values == [1.234, 0.5]
 
 
-def test_a_bare_number_has_the_unit_beside_it_unless_that_is_scaled() -> None:
+def test_read_numbers_bare_number_beside_unit() -> None:
     names = [f"grain--x-{value}.wav" for value in ("1e-3", "0,5", ".5", "+1", "0.50dB", "2")]
     assert [label.parameters["x"] for label in by_name(*names)] == [1e-3, 0.5, 0.5, 1.0, 0.5, 2.0]
     for other in ("1kHz", "50%"):
@@ -317,13 +317,13 @@ def test_a_bare_number_has_the_unit_beside_it_unless_that_is_scaled() -> None:
             by_name("a--x-0.5.wav", f"b--x-{other}.wav")
 
 
-def test_the_folder_above_gives_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_from_names_take_class_from_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "rain" / "out").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "rain" / "out")
     assert label_files([Path("../a.wav")], Path("..")) == [Label("rain")]
 
 
-def test_names_that_differ_in_capitals_are_named() -> None:
+def test_label_files_warns_about_names_that_differ_in_case() -> None:
     with pytest.warns(UserWarning, match="classes 'Rain' and 'rain' differ in nothing but capitals"):
         by_name("Rain/a.wav", "rain/b.wav")
     with pytest.warns(UserWarning, match="parameters 'Rate' and 'rate' differ"):
@@ -345,13 +345,13 @@ some_labels = st.dictionaries(
 
 
 @given(some_labels)
-def test_a_table_that_was_written_is_read_back(labels: dict[str, Label]) -> None:
+def test_write_label_table_round_trip(labels: dict[str, Label]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         read = read_label_table(write_label_table(Path(folder) / "labels.csv", labels))
     assert read == labels
 
 
-def test_a_table_that_is_written_over_is_kept(tmp_path: Path) -> None:
+def test_write_label_table_keeps_backup(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
     for name in ("a", "b", "c"):
         write_label_table(path, {"x.wav": Label(name)})

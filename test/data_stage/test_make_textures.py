@@ -1,4 +1,4 @@
-"""Textures become a data set, class by class and setting by setting."""
+"""Textures become a dataset, class by class and setting by setting."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from dacformer.errors import UserError
 SIZES = {"values": 2, "takes": 1, "seconds": 0.2}
 
 
-def test_other_classes_are_added_and_the_same_are_made_again(tiny: Codec, tmp_path: Path) -> None:
+def test_make_texture_dataset_adds_and_renews_classes(tiny: Codec, tmp_path: Path) -> None:
     output = tmp_path / "set"
     make_texture_dataset(output, tiny, "tiny", ["wind"], validation=0.0, **SIZES)  # pyright: ignore
     wind = load_dataset(output)
@@ -29,7 +29,7 @@ def test_other_classes_are_added_and_the_same_are_made_again(tiny: Codec, tmp_pa
     assert frames["hits"] == 35 and frames["wind"] == 18
 
 
-def test_sounds_of_other_settings_are_made_again_and_others_are_not(tmp_path: Path) -> None:
+def test_write_textures_renews_only_sounds_of_other_settings(tmp_path: Path) -> None:
     paths = write_textures(tmp_path, ["wind"], **SIZES)  # pyright: ignore
     before = [path.stat().st_mtime_ns for path in paths]
     assert write_textures(tmp_path, ["wind"], **SIZES) == paths  # pyright: ignore
@@ -39,6 +39,6 @@ def test_sounds_of_other_settings_are_made_again_and_others_are_not(tmp_path: Pa
     assert "seconds=0.3" in sound.read_comment(paths[0])
 
 
-def test_more_values_than_names_can_tell_apart_are_refused(tmp_path: Path) -> None:
+def test_write_textures_refuses_too_many_values(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="1002 values"):
         write_textures(tmp_path, ["wind"], values=1002)

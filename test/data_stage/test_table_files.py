@@ -21,7 +21,7 @@ MEANT = {"a.wav": Label("rain", {"depth": 0.5}), "b.wav": Label("wind")}
 
 @pytest.fixture
 def write_book(tmp_path: Path) -> Callable[..., Path]:
-    """Writes sheets: `write_book(AudioGrid=[[...], ...], merge={"AudioGrid": "A2:A3"}) -> path`."""
+    """Writes sheets: `write_book(Sheet=[[...], ...], merge={"Sheet": "A2:A3"}) -> path`."""
 
     def write(merge: dict[str, str] | None = None, **sheets: Rows) -> Path:
         book = Workbook()
@@ -59,11 +59,11 @@ def changed(path: Path, member: str, change: Callable[[bytes], bytes]) -> Path:
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*which is text")
-def test_titles_notes_and_blank_rows_do_not_matter(write_book: Callable[..., Path], rows: Rows) -> None:
-    assert read_label_table(write_book(AudioGrid=rows)) == MEANT
+def test_read_table_ignores_titles_notes_and_blank_rows(write_book: Callable[..., Path], rows: Rows) -> None:
+    assert read_label_table(write_book(Sheet=rows)) == MEANT
 
 
-def test_the_sheet_with_labels_is_read(write_book: Callable[..., Path]) -> None:
+def test_read_table_finds_sheet_with_labels(write_book: Callable[..., Path]) -> None:
     assert read_label_table(write_book(Notes=[["nothing"]], Labels=LABELS)) == MEANT
     with pytest.warns(UserWarning, match="only the sheet 'Labels' is read, not Old"):
         assert read_label_table(write_book(Labels=LABELS, Old=LABELS[:2])) == MEANT
@@ -75,20 +75,20 @@ def test_the_sheet_with_labels_is_read(write_book: Callable[..., Path]) -> None:
     assert list(read_label_table(path)) == ["a.wav"]
 
 
-def test_merged_cells_hold_for_each_of_their_rows(write_book: Callable[..., Path]) -> None:
+def test_read_table_repeats_merged_cells(write_book: Callable[..., Path]) -> None:
     rows = [["file", "class"], ["a.wav", "rain"], ["b.wav", None], ["c.wav", None], ["d.wav", "wind"]]
-    labels = read_label_table(write_book(AudioGrid=rows, merge={"AudioGrid": "B2:B4"}))
+    labels = read_label_table(write_book(Sheet=rows, merge={"Sheet": "B2:B4"}))
     assert [label.class_name for label in labels.values()] == ["rain", "rain", "rain", "wind"]
 
 
-def test_a_merge_over_all_there_is_costs_nothing(write_book: Callable[..., Path]) -> None:
-    path = write_book(AudioGrid=LABELS, merge={"AudioGrid": "F8:G9"})
+def test_read_table_bounds_huge_merge(write_book: Callable[..., Path]) -> None:
+    path = write_book(Sheet=LABELS, merge={"Sheet": "F8:G9"})
     changed(path, "xl/worksheets/sheet1.xml", lambda xml: xml.replace(b"F8:G9", b"F8:XFD1048576"))
     assert read_label_table(path) == MEANT
 
 
-def test_hidden_rows_and_the_last_row_of_a_sheet_are_rows(write_book: Callable[..., Path]) -> None:
-    path = write_book(AudioGrid=LABELS)
+def test_read_table_reads_hidden_rows_and_last_row(write_book: Callable[..., Path]) -> None:
+    path = write_book(Sheet=LABELS)
     book = load_workbook(path)
     book.worksheets[0].row_dimensions[3].hidden = True
     book.worksheets[0].cell(1_048_576, 1, " ")
@@ -96,9 +96,9 @@ def test_hidden_rows_and_the_last_row_of_a_sheet_are_rows(write_book: Callable[.
     assert read_label_table(path) == MEANT
 
 
-def test_booleans_are_numbers_and_numbers_are_names(write_book: Callable[..., Path]) -> None:
+def test_read_table_converts_booleans_and_numeric_names(write_book: Callable[..., Path]) -> None:
     rows = [["file", "class", "on"], [1, 2.0, True], [2, True, False], [3.5, 1e5, None]]
-    assert read_label_table(write_book(AudioGrid=rows)) == {
+    assert read_label_table(write_book(Sheet=rows)) == {
         "1": Label("2", {"on": 1.0}),
         "2": Label("TRUE", {"on": 0.0}),
         "3.5": Label("100000"),
@@ -116,15 +116,15 @@ def test_booleans_are_numbers_and_numbers_are_names(write_book: Callable[..., Pa
         ([["a.wav", "x", 1e300]], "row 2: column 'depth' is '1e.300', which is infinite or too large"),
     ],
 )
-def test_a_cell_that_shows_something_else_than_it_holds_is_named(
+def test_read_table_refuses_dates_errors_and_unevaluated_formulas(
     write_book: Callable[..., Path], rows: Rows, said: str
 ) -> None:
     with pytest.raises(UserError, match=said):
-        read_label_table(write_book(AudioGrid=[LABELS[0], *rows]))
+        read_label_table(write_book(Sheet=[LABELS[0], *rows]))
 
 
-def test_formulas_are_their_results(write_book: Callable[..., Path]) -> None:
-    path = write_book(AudioGrid=[LABELS[0], ["a.wav", "rain", "=1/2"], LABELS[2]])
+def test_read_table_reads_results_of_formulas(write_book: Callable[..., Path]) -> None:
+    path = write_book(Sheet=[LABELS[0], ["a.wav", "rain", "=1/2"], LABELS[2]])
     cell = b"<f>1/2</f><v></v>"
     changed(
         path,
@@ -134,8 +134,8 @@ def test_formulas_are_their_results(write_book: Callable[..., Path]) -> None:
     assert read_label_table(path) == MEANT
 
 
-def test_what_a_file_is_is_told_by_its_contents(write_book: Callable[..., Path], tmp_path: Path) -> None:
-    path = write_book(AudioGrid=LABELS)
+def test_read_table_detects_format_by_contents(write_book: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_book(Sheet=LABELS)
     assert read_label_table(path.rename(tmp_path / "book.csv")) == MEANT
     (tmp_path / "text.xlsx").write_text("file,class,depth\na.wav,rain,0.5\nb.wav,wind,\n")
     assert read_label_table(tmp_path / "text.xlsx") == MEANT
@@ -161,7 +161,7 @@ def zipped(**members: bytes) -> bytes:
     ],
     ids=["missing", "empty", "xls", "ods", "cut", "picture"],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes | None, said: str) -> None:
+def test_read_table_refuses_other_files(tmp_path: Path, data: bytes | None, said: str) -> None:
     if data is not None:
         (tmp_path / "t.xlsx").write_bytes(data)
     with pytest.raises(UserError, match=said):
@@ -170,26 +170,26 @@ def test_what_is_no_table_is_refused(tmp_path: Path, data: bytes | None, said: s
         read_label_table(tmp_path)
 
 
-def test_what_unpacks_without_end_is_refused_before(write_book: Callable[..., Path]) -> None:
-    path = write_book(AudioGrid=LABELS)
+def test_read_table_refuses_zip_bomb(write_book: Callable[..., Path]) -> None:
+    path = write_book(Sheet=LABELS)
     changed(path, "xl/worksheets/sheet1.xml", lambda _: bytes(MAX_BYTES))
     with pytest.raises(UserError, match="unpacks to more than 128 MB"):
         read_label_table(path)
 
 
 @pytest.mark.parametrize("declared", [b'SYSTEM "file:///etc/hostname"', b'"rain"'])
-def test_entities_are_not_followed(write_book: Callable[..., Path], declared: bytes) -> None:
+def test_read_table_refuses_xml_entities(write_book: Callable[..., Path], declared: bytes) -> None:
     def add_entity(xml: bytes) -> bytes:
         root = xml[xml.index(b"<worksheet") :]
         return b"<!DOCTYPE worksheet [<!ENTITY e " + declared + b">]>" + root.replace(b">rain<", b">&e;<")
 
-    path = changed(write_book(AudioGrid=LABELS), "xl/worksheets/sheet1.xml", add_entity)
+    path = changed(write_book(Sheet=LABELS), "xl/worksheets/sheet1.xml", add_entity)
     with pytest.raises(UserError, match="cannot be read as a workbook"):
         read_label_table(path)
 
 
-def test_a_row_number_beyond_all_sheets_is_refused(write_book: Callable[..., Path]) -> None:
-    path = write_book(AudioGrid=LABELS)
+def test_read_table_refuses_impossible_row_number(write_book: Callable[..., Path]) -> None:
+    path = write_book(Sheet=LABELS)
     changed(path, "xl/worksheets/sheet1.xml", lambda xml: xml.replace(b'<row r="3"', b'<row r="999999999999"'))
     with pytest.raises(UserError, match="has more than 1048576 rows"):
         read_label_table(path)

@@ -37,7 +37,8 @@ def test_more_codebooks_are_nearer_and_every_recording_counts(sounds: Path, tmp_
     assert all(times > 0 for times in result.speed.values())
     assert "K=4" in result.to_text() and "wind" in result.to_text()
     paths = write_codec_report(result, tmp_path)
-    assert all(path.stat().st_size for path in paths)
+    assert [path.name for path in paths] == ["codec.csv", "codec.json", "codec.png", "codec_sounds.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths[2:])
     assert len(pd.read_csv(paths[0])) == 16
     assert json.loads(paths[1].read_text())["codec"] == load_codec("small").identity
 

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dacformer.audio import write_audio
-from dacformer.evaluation.control import write_summary
 from dacformer.evaluation.html_report import write_page
+from dacformer.evaluation.tables import write_summary
 
 SECTIONS = {"control": ("Control", "How to read it."), "side_by_side": ("Side by side", "")}
 

@@ -1,5 +1,6 @@
 """Like the real thing, and new: halves of one set are alike, copies are found, and too few clips are refused."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from dacformer.data.dataset import Dataset, load_dataset
 from dacformer.data.make_textures import write_textures
 from dacformer.errors import UserError
+from dacformer.evaluation.frechet import frechet_between
 from dacformer.evaluation.likeness import (
     EXCERPT_FRAMES,
     EXCERPT_HOP,
     _nearest,
     _texture,
+    _variety,
     measure_likeness,
     write_likeness_report,
 )
@@ -57,23 +60,35 @@ def with_copies(dataset_path: Path, tmp_path: Path) -> Dataset:
 
 @pytest.mark.slow
 def test_held_out_clips_that_are_copies_are_found_out(synth: Synthesizer, with_copies: Dataset, tmp_path: Path) -> None:
-    heard: list[int] = []
+    embedded: list[np.ndarray] = []
 
     def embed(audio: np.ndarray, sample_rate: int) -> np.ndarray:
-        heard.append(sample_rate)
-        return np.abs(audio[: 8 * 500].reshape(500, 8))
+        assert sample_rate == synth.info.sample_rate
+        embedded.append(np.abs(audio[: 8 * 500].reshape(500, 8)))
+        return embedded[-1]
 
     result = measure_likeness(synth, with_copies, ["wind"], seconds=1.0, embed=embed)
-    assert heard == [synth.info.sample_rate] * 8 and result.summary.loc["wind", "variety"] > 0
     row = result.summary.loc["wind"]
-    assert row["embedded_low"] <= row["embedded"] <= row["embedded_high"] and row["embedded_floor"] >= 0
-    assert list(result.summary.index) == ["wind"] and result.summary.loc["wind", "clips"] == 4
-    assert result.summary.loc["wind", "frechet_low"] <= result.summary.loc["wind", "frechet"]
+    assert list(result.summary.index) == ["wind"] and row["clips"] == 4 and len(embedded) == 8
+    expected = frechet_between(embedded[:4], embedded[4:])
+    assert [row["embedded"], row["embedded_low"], row["embedded_high"]] == pytest.approx(expected)
+    takes = synth.generate_batch(1.0, [{"class": "wind", "strength": value} for value in (0.0, 0.0, 1.0, 1.0)], seed=0)
+    np.testing.assert_array_equal(embedded[3], np.abs(takes[3].audio[:4000].reshape(500, 8)))
+    assert row["texture_ratio"] == row["texture"] / row["texture_floor"] > 1  # it has hardly learned anything
     copied = result.nearest.groupby("source")["distance"].median()
     assert copied["held out"] < 0.01 < copied["generated"]
+    assert row["novelty"] == pytest.approx(copied["generated"] / copied["held out"])
     assert "recorded_codec" not in result.summary
     paths = write_likeness_report(result, tmp_path / "report")
-    assert all(path.stat().st_size for path in paths) and "texture_ratio" in result.to_text()
+    assert len(pd.read_csv(paths[0])) == len(result.kinds) and paths[2].read_bytes().startswith(b"\x89PNG")
+    assert json.loads(paths[1].read_text())["wind"]["clips"] == 4 and "texture_ratio" in result.to_text()
+
+
+def test_variety_is_none_of_clips_that_repeat_each_other() -> None:
+    rng = np.random.default_rng(0)
+    one, other, third, fourth = (rng.standard_normal((60, 3)).astype(np.float32) for _ in range(4))
+    assert _variety([one, one, other, other]) == pytest.approx(0, abs=1e-3)
+    assert _variety([one, other, third, fourth]) > 1
 
 
 @pytest.mark.slow

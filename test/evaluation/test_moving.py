@@ -1,5 +1,6 @@
 """Ramps and steps: when a step has arrived, and that what is asked is what is measured."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,8 @@ def test_windows_know_what_was_asked_of_them(synth: Synthesizer, tmp_path: Path)
     # Real wind, one after the other: the window alone makes it late.
     assert result.summary.loc["wind", "step_seconds_real"] > 0.0
     paths = write_moving_report(result, tmp_path)
-    assert len(pd.read_csv(paths[0])) == len(result.windows) and all(path.stat().st_size for path in paths)
-    assert "wind" in result.to_text()
+    assert len(pd.read_csv(paths[0])) == len(result.windows) and paths[2].read_bytes().startswith(b"\x89PNG")
+    assert set(json.loads(paths[1].read_text())) == {"wind"} and "wind" in result.to_text()
 
 
 def test_a_class_that_is_no_texture_is_refused(synth: Synthesizer) -> None:

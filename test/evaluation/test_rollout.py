@@ -1,11 +1,13 @@
 """One number for free running: nothing for the same clips, one for clips that have nothing to do with each other."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +36,7 @@ def test_the_same_clips_are_at_no_distance_and_shuffled_ones_at_about_one(seed: 
     assert relative_distance(real, np.roll(real, 1, axis=0)) == pytest.approx(1.0, abs=0.25)
 
 
-def test_statistics_hear_rhythm_and_not_only_colour() -> None:
+def test_statistics_tell_rhythm_and_not_only_color() -> None:
     slow, fast = (np.sin(2 * np.pi * np.arange(258)[:, None] / period) for period in (64, 8))
     assert np.allclose(clip_statistics(slow)[:2], clip_statistics(fast)[:2], atol=0.05)
     assert clip_statistics(slow)[4] > 0.8 and clip_statistics(fast)[4] < -0.8  # at a lag of 4 frames
@@ -100,13 +102,29 @@ def test_playing_the_clips_themselves_is_judged_far_better_than_playing_the_othe
 
 
 @pytest.mark.slow
-def test_the_same_model_is_judged_the_same(synth: Synthesizer, codec: Codec) -> None:
+def test_error_of_the_same_model_is_the_same(synth: Synthesizer, codec: Codec) -> None:
     selection_metric = RolloutMetric(codec, max_clips=4, seconds=0.5)
     assert (
         selection_metric(synth.checkpoint)
         == selection_metric(synth.checkpoint)
         == RolloutMetric(codec, 4, 0.5)(synth.checkpoint)
     )
+
+
+def test_a_trained_model_has_a_smaller_error_than_an_untrained_one(
+    codec: Codec, configure: Configure, tmp_path: Path
+) -> None:
+    """Two classes, each of a few codes of its own, which are learned in no time."""
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(low, low + 3, (4, 60)) for low in (0, 500) for _ in range(5)]
+    path = write_set(tmp_path / "set", codec, codes, [(name, NAN) for name in "ab" for _ in range(5)])
+    data = {"path": path, "segment_frames": 40, "batch_size": 4}
+    run = train(configure(tmp_path / "run", data=data, steps=100, validate_every=100))
+    learned = load_checkpoint(run)
+    torch.manual_seed(0)
+    untrained = dataclasses.replace(learned, model=learned.metadata.build_model().eval())
+    selection_metric = RolloutMetric(codec, seconds=0.6)
+    assert selection_metric(learned) < 0.75 < 1.0 < selection_metric(untrained)
 
 
 # Sets as small as can be

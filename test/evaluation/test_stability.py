@@ -1,5 +1,6 @@
 """Ten minutes in small: silences and repetitions of known length are found, and the report is written."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from dacformer.evaluation.stability import (
     longest_repetition,
     longest_silence,
     measure_stability,
+    summarise_drift,
     write_stability_report,
 )
 from dacformer.generation.synthesizer import Synthesizer
@@ -65,10 +67,49 @@ def test_a_run_is_measured_from_start_to_end(synth: Synthesizer, dataset_path: P
     probability = made[made["measure"] == "class probability"]["value"]
     assert probability.between(0, 1).all()
     row = result.summary.loc["wind"]
-    assert row["drift_low"] <= row["drift"] <= row["drift_high"] and row["silence_seconds"] <= 18
+    assert row["drift_of"] == "strength" and row["class_last"] == pytest.approx(probability.iloc[-1])
+    audio = synth.generate(18.0, {"class": "wind", "strength": 0.5}, seed=0).audio
+    assert made[made["measure"] == "level_db"]["value"].iloc[0] == pytest.approx(
+        10 * np.log10(np.mean(audio[: 4 * 44100].astype(float) ** 2)), abs=0.01
+    )
     paths = write_stability_report(result, tmp_path)
-    assert len(pd.read_csv(paths[0])) == len(result.windows) and all(path.stat().st_size for path in paths)
-    assert "wind" in result.to_text()
+    assert len(pd.read_csv(paths[0])) == len(result.windows)
+    assert json.loads(paths[1].read_text())["wind"]["drift_of"] == "strength"
+    assert paths[2].read_bytes().startswith(b"\x89PNG") and "wind" in result.to_text()
+
+
+def windows_of(lines: dict[str, tuple[float, float]], noise: float = 0.0) -> pd.DataFrame:
+    """Windows of measures `start + slope * seconds`, a hundred of four seconds; real clips have a deviation of 2."""
+    rng, seconds = np.random.default_rng(0), 4.0 * np.arange(100)
+    rows = []
+    for measure, (start, slope) in lines.items():
+        values = start + slope * seconds + noise * rng.standard_normal(100)
+        rows += [("generated", t, measure, value) for t, value in zip(seconds, values, strict=True)]
+        rows += [("real", 0.0, measure, start + deviation) for deviation in (-2.0, 0.0, 2.0)]
+    return pd.DataFrame(rows, columns=["source", "seconds", "measure", "value"])
+
+
+ELSE = {"level_db": (-20.0, 0.005), "class probability": (0.9, -0.001)}
+
+
+def test_drift_is_the_slope_over_the_take_in_deviations_of_the_real_clips() -> None:
+    row = summarise_drift(windows_of({"brightness": (5.0, 0.01), "ring": (5.0, -0.02)} | ELSE), ["brightness", "ring"])
+    assert row["drift_of"] == "ring"
+    assert [row[name] for name in ("drift", "drift_low", "drift_high")] == pytest.approx([-0.02 * 396 / 2] * 3)
+    assert row["level_drift_db"] == pytest.approx(0.005 * 396)
+    assert row["class_first"] == pytest.approx(0.9 - 0.001 * 38) and row["class_last"] == pytest.approx(
+        0.9 - 0.001 * 358
+    )
+
+
+@pytest.mark.parametrize(("slope", "contains_zero"), [(0.0, True), (0.05, False)])
+def test_interval_of_drift_holds_the_true_drift(slope: float, contains_zero: bool) -> None:
+    row = summarise_drift(windows_of({"brightness": (5.0, slope)} | ELSE, noise=3.0), ["brightness"])
+    assert row["drift_low"] < slope * 396 / 2 < row["drift_high"]
+    assert (row["drift_low"] < 0 < row["drift_high"]) == contains_zero
+    # For n points of noise s, a slope has the error s / sqrt(sum (t - mean t)^2).
+    width = 2 * 1.96 * 3.0 / np.sqrt(np.sum((4.0 * np.arange(100) - 198) ** 2)) * 396 / 2
+    assert row["drift_high"] - row["drift_low"] == pytest.approx(width, rel=0.25)
 
 
 def test_a_class_that_is_not_there_is_refused(synth: Synthesizer, dataset_path: Path) -> None:

@@ -32,7 +32,7 @@ def with_rounded_weights(model: DACFormer) -> DACFormer:
 @pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("streams", [1, 2, 9])  # nine: on two threads, where there are two
 @torch.no_grad()
-def test_compiled_steps_draw_from_the_logits_of_one_banded_forward(head: str, int8: bool, streams: int) -> None:
+def test_compiled_step_samples_from_logits_of_banded_forward(head: str, int8: bool, streams: int) -> None:
     model = make_model(head)
     codes, condition = make_input(streams, frames=4 * W)
     condition[:, W : 2 * W] = condition[:, W : W + 1]  # still for a while, then moving again
@@ -62,7 +62,7 @@ def test_compiled_steps_draw_from_the_logits_of_one_banded_forward(head: str, in
 
 
 @torch.no_grad()
-def test_after_24_hours_a_compiled_step_is_as_exact_as_at_the_start() -> None:
+def test_compiled_step_is_exact_after_24_hours() -> None:
     model = make_model()
     step, now, late = CompiledStep(model), model.init_state(1), model.init_state(1)
     late.position = 24 * 3600 * 87

@@ -30,7 +30,7 @@ def make_input(batch: int = 2, frames: int = 30, seed: int = 1) -> tuple[torch.T
 @pytest.mark.parametrize("head", ["depth", "parallel"])
 @pytest.mark.parametrize("chunk", [1, 3, W, 2 * W])
 @torch.no_grad()
-def test_streamed_is_banded(head: str, chunk: int) -> None:
+def test_streamed_logits_equal_banded_forward(head: str, chunk: int) -> None:
     model = make_model(head)
     codes, condition = make_input(frames=5 * W + 2)  # past the wrap of every ring
     whole = model(codes, condition)
@@ -45,7 +45,7 @@ def test_streamed_is_banded(head: str, chunk: int) -> None:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 2 * W), min_size=1, max_size=12), st.integers(0, 10_000))
 @torch.no_grad()
-def test_any_chunking_gives_the_same_logits(chunks: list[int], seed: int) -> None:
+def test_logits_do_not_depend_on_chunking(chunks: list[int], seed: int) -> None:
     model = make_model()
     codes, condition = make_input(batch=1, frames=sum(chunks), seed=seed)
     state = model.init_state(1, max_chunk=2 * W)
@@ -55,7 +55,7 @@ def test_any_chunking_gives_the_same_logits(chunks: list[int], seed: int) -> Non
 
 
 @torch.no_grad()
-def test_steps_draw_from_the_logits_of_one_banded_forward() -> None:
+def test_step_samples_from_logits_of_banded_forward() -> None:
     """What `step` hands to the chooser, frame by frame, are the logits that a whole forward gives those codes."""
     model = make_model()
     _, condition = make_input(batch=2, frames=4 * W)
@@ -72,7 +72,7 @@ def test_steps_draw_from_the_logits_of_one_banded_forward() -> None:
 
 
 @torch.no_grad()
-def test_after_24_hours_a_stream_is_as_exact_as_at_the_start() -> None:
+def test_stream_is_exact_after_24_hours() -> None:
     model = make_model()
     codes, condition = make_input(frames=3 * W)
     late = model.init_state(2, max_chunk=W)
@@ -101,7 +101,7 @@ def influence(model: DACFormer, query: int, frames: int) -> tuple[set[int], set[
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_receptive_field_is_the_band_once_per_layer(num_layers: int) -> None:
+def test_receptive_field_is_window_minus_one_per_layer(num_layers: int) -> None:
     query, frames = 24, 30
     by_code, by_condition = influence(make_model("parallel", num_layers), query, frames)
     reach = num_layers * (W - 1)
@@ -110,7 +110,7 @@ def test_receptive_field_is_the_band_once_per_layer(num_layers: int) -> None:
 
 
 @torch.no_grad()
-def test_depth_head_sees_earlier_codebooks_and_no_later_ones() -> None:
+def test_depth_head_depends_on_earlier_codebooks_only() -> None:
     model = make_model("depth")
     codes, condition = make_input(batch=1, frames=4)
     before = model(codes, condition)
@@ -122,14 +122,14 @@ def test_depth_head_sees_earlier_codebooks_and_no_later_ones() -> None:
 
 
 @torch.no_grad()
-def test_what_is_heard_may_differ_from_what_is_predicted() -> None:
+def test_forward_feeds_input_codes_to_trunk() -> None:
     model = make_model("parallel")
     codes, condition = make_input()
     other, _ = make_input(seed=9)
     torch.testing.assert_close(model(codes, condition, input_codes=other), model(other, condition))
 
 
-def test_a_chunk_too_long_for_its_state_says_what_to_do() -> None:
+def test_forward_refuses_chunk_longer_than_state_allows() -> None:
     model = make_model()
     codes, condition = make_input(frames=4)
     with pytest.raises(ValueError, match="max_chunk=4"):
@@ -137,7 +137,7 @@ def test_a_chunk_too_long_for_its_state_says_what_to_do() -> None:
 
 
 @torch.no_grad()
-def test_a_fresh_model_ignores_its_condition() -> None:
+def test_fresh_model_ignores_condition() -> None:
     """FiLM starts at zero."""
     config = ModelConfig(dim=32, num_layers=2, num_heads=4, window_frames=W, film_dim=16)
     model = DACFormer(config, K, V, C).eval()

@@ -3,7 +3,7 @@ import torch
 from dacformer.model.rope import rope_angles, rotate
 
 
-def test_scores_depend_on_distance_alone() -> None:
+def test_rope_scores_depend_on_distance_only() -> None:
     torch.manual_seed(0)
     query, key = torch.randn(1, 2, 1, 16), torch.randn(1, 2, 1, 16)
 
@@ -17,7 +17,7 @@ def test_scores_depend_on_distance_alone() -> None:
     assert (score(9, 4) - score(9, 5)).abs().max() > 1e-3
 
 
-def test_rotation_keeps_lengths_and_starts_at_none() -> None:
+def test_rope_keeps_norms_and_is_identity_at_position_zero() -> None:
     x = torch.randn(2, 3, 5, 8)
     turned = rotate(x, rope_angles(torch.arange(5), 8))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))

@@ -8,8 +8,9 @@ import pytest
 
 from dacformer.conditions.labels import Conditions
 from dacformer.errors import UserError
+from dacformer.generation.controls import Controls
 from dacformer.generation.synthesizer import Synthesizer
-from dacformer.notebook import PlayerWidget
+from dacformer.notebook import PlayerWidget, play
 
 
 class Page:
@@ -33,8 +34,10 @@ class Page:
             self.chunks.append((message, audio))
             self.report(message["first"] + len(audio))
 
-    def report(self, played: int | None, runs: bool = True, underruns: int = 0, delay: float | None = None) -> None:
-        self.say("report", played=played, runs=runs, underruns=underruns, delay=delay)
+    def report(
+        self, played: int | None, is_playing: bool = True, underruns: int = 0, delay: float | None = None
+    ) -> None:
+        self.say("report", played=played, is_playing=is_playing, underruns=underruns, delay=delay)
 
     def wait_for_seconds(self, seconds: float) -> None:
         wait_until(lambda: sum(len(audio) for _, audio in self.chunks) >= seconds * self.player.info["rate"])
@@ -51,7 +54,7 @@ def wait_until(there: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def player(synth: Synthesizer) -> Iterator[PlayerWidget]:
-    player = synth.play(seed=4)
+    player = play(synth, seed=4)
     yield player
     player.close()
 
@@ -102,8 +105,8 @@ def test_a_page_hears_steers_and_stops(player: PlayerWidget, page: Page, synth: 
     assert player.delay_seconds == 0.21 and player.underruns == 2 and player.buffer_seconds > 0.08
     take, frame = player.take, page.chunks[-1][0]["effective_from"] // synth.info.hop_length
     assert take.curves.parameters["rate"][frame - 1] == 2.5 and take.curves.parameters["rate"][frame] == 4.0
-    heard = np.concatenate([audio for _, audio in page.chunks])
-    np.testing.assert_allclose(heard, take.audio[: len(heard)], atol=1e-4)
+    received = np.concatenate([audio for _, audio in page.chunks])
+    np.testing.assert_allclose(received, take.audio[: len(received)], atol=1e-4)
 
 
 def test_each_press_of_play_is_a_take(player: PlayerWidget, page: Page) -> None:
@@ -149,6 +152,6 @@ def test_knobs_move_it(player: PlayerWidget) -> None:
     player.unset = ["force"]
     player.set("class", "wind")
     player.set("force", 0.25)
-    assert player.control_state.controls == {"class": {"pistons": 0.0, "wind": 1.0}, "force": 0.25}
+    assert player.control_state.controls == Controls({"pistons": 0.0, "wind": 1.0}, {"force": 0.25})
     with pytest.raises(UserError, match="Unknown class 'rain'"):
         player.set("class", "rain")

@@ -86,11 +86,11 @@ def test_two_processes_give_the_losses_of_one(configure: Configure, tmp_path: Pa
     assert said.count("step 3: validation") == 1, "one process speaks, the other is quiet"
     assert_close_training(begun_by_two.run, alone)
     assert_close_training(begun_by_one.run, alone)
-    heard = torch.load(begun_by_two.run / "sample_8.pt")
+    played = torch.load(begun_by_two.run / "sample_8.pt")
     with torch.no_grad():
         model = load_checkpoint(alone, "last").model
         expected = model(torch.zeros(1, 4, 3, dtype=torch.int64), torch.zeros(1, 1, model.condition_dim))
-    torch.testing.assert_close(heard, expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(played, expected, atol=1e-3, rtol=0)
     remove_last(begun_by_two.run)
     train(begun_by_two, resume=True)
     assert_close_training(begun_by_two.run, alone)

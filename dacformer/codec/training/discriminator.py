@@ -12,7 +12,8 @@ from dac.model.discriminator import MPD, MRD, Discriminator, WNConv2d
 from dac.nn.loss import GANLoss
 from torch import Tensor, nn
 
-from dacformer.config import CodecTrainingConfig
+from dacformer.codec.training.config import CodecTrainingConfig
+from dacformer.optim import set_learning_rate
 
 PERIODS = (2, 3, 5, 7, 11)
 """In samples, of the multi-period discriminators (Kong et al., arXiv:2010.05646)."""
@@ -21,13 +22,12 @@ WINDOWS = (2048, 1024, 512)
 
 
 class Adversary:
-    """Discriminators, and what trains them: they learn to tell decoded sound from real, the codec to deceive them.
+    """Discriminators with their optimizer: they learn to tell decoded sound from real, the codec to deceive them.
 
     Least squares and feature matching, as in Kumar et al., arXiv:2306.06546, section 3.4.
     """
 
     def __init__(self, config: CodecTrainingConfig, device: torch.device) -> None:
-        """Starts with fresh discriminators."""
         self._config = config
         self._discriminator = build_discriminator(config.discriminator_width, config.codec.sample_rate).to(device)
         self._optimizer = torch.optim.AdamW(self._discriminator.parameters(), betas=(0.8, 0.99))
@@ -35,7 +35,7 @@ class Adversary:
         self._half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
     def train_and_score(self, fake: AudioSignal, real: AudioSignal, rate: float) -> dict[str, Tensor]:
-        """Learns from one step's sounds, then judges them.
+        """Trains the discriminators on one step's sounds, then scores these for the codec.
 
         Args:
             fake: Decoded.
@@ -45,8 +45,7 @@ class Adversary:
         Returns:
             `discriminator`, its own loss; `adversarial` and `feature`, what the codec is to make small.
         """
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._config.discriminator_learning_rate * rate
+        set_learning_rate([self._optimizer], self._config.discriminator_learning_rate * rate)
         self._discriminator.requires_grad_(True)
         with self._half:
             own = self._loss.discriminator_loss(fake, real)
@@ -60,11 +59,11 @@ class Adversary:
         return {"discriminator": own, "adversarial": adversarial, "feature": feature}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `--resume` needs."""
+        """Weights and optimizer state, for `--resume`."""
         return {"discriminator": self._discriminator.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from what `state_dict` gave."""
+        """Restores what `state_dict` returned."""
         self._discriminator.load_state_dict(state["discriminator"])
         self._optimizer.load_state_dict(state["optimizer"])
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from dac.model.discriminator import Discriminator
 
-from dacformer.codec.discriminator import build_discriminator
+from dacformer.codec.training.discriminator import build_discriminator
 
 
-def test_at_full_width_it_is_the_papers() -> None:
+def test_discriminator_at_full_width_equals_paper() -> None:
     ours, theirs = build_discriminator(1.0, 44100), Discriminator(sample_rate=44100)
     shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (ours, theirs)]
     assert shapes[0] == shapes[1]
@@ -19,7 +19,7 @@ def test_at_full_width_it_is_the_papers() -> None:
 
 
 @pytest.mark.parametrize("width", [0.05, 0.1875])
-def test_narrow_has_fewer_channels_and_as_many_layers(width: float) -> None:
+def test_narrow_discriminator_has_fewer_channels_and_same_layers(width: float) -> None:
     narrow = build_discriminator(width, 44100)
     sizes = [sum(p.numel() for p in each.parameters()) for each in (narrow, build_discriminator(1.0, 44100))]
     assert sizes[0] < 2 * width**2 * sizes[1]

@@ -1,4 +1,4 @@
-"""What a codec is trained on: recordings and procedural textures in memory, and random crops of them.
+"""Training data of a codec: recordings and procedural textures in memory, and random crops of them.
 
 `B` batch, `N` samples.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dacformer import audio as sound
 from dacformer.codec.metrics import at_level, load_recording
-from dacformer.config import CodecTrainingConfig
+from dacformer.codec.training.config import CodecTrainingConfig
 from dacformer.errors import UserError
 from dacformer.textures import TEXTURES, synthesize
 
@@ -74,7 +74,7 @@ def _column(values: np.ndarray, like: Tensor) -> Tensor:
 
 
 def gather_recordings(config: CodecTrainingConfig) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
-    """Reads all that the settings name, on all cores.
+    """Reads the recordings and makes the textures that the settings name, on all cores.
 
     Returns:
         The recordings to train on, each `(N,)`; how often each is drawn; the recordings held out.

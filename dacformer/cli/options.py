@@ -1,0 +1,22 @@
+"""Options that several commands have."""
+
+import math
+from typing import Annotated
+
+import typer
+
+CodecOption = Annotated[str, typer.Option(help="small, 44khz, 24khz, 16khz, or a weight file.")]
+AnyCodecOption = Annotated[str | None, typer.Option(help="small (the default), 44khz, 24khz, 16khz, or a weight file.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, mps.")]
+CheckpointOption = Annotated[str, typer.Option(help="Of a run: best, last, or a step's number.")]
+
+
+def finite(number: float | None) -> float | None:
+    """Check an option: typer takes NaN in every range, and infinity where a range has no end.
+
+    Raises:
+        typer.BadParameter: The number is not finite.
+    """
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no finite number.")
+    return number

@@ -1,0 +1,1 @@
+"""Training of a codec: `python -m dacformer.codec.train PARAMS`."""
