@@ -10,9 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.limits import PRECISION, Limits
 from benchmarks.measure import FRAME_RATE, Row, interleave, peak_memory
 from dacformer.codec import Codec, load_codec
-from dacformer.codec.codec import build_model
 from dacformer.codec.training.config import CodecTrainingConfig
-from dacformer.config import CodecConfig, load_config
+from dacformer.codec.weight_files import CodecConfig, build_model
+from dacformer.config import load_config
 
 SMALL = load_config("params/codec_small.yaml", kind=CodecTrainingConfig).codec
 FULL_SIZE = CodecConfig(

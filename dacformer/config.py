@@ -194,31 +194,6 @@ class Config(Settings):
     """How codes are drawn from the model."""
 
 
-class CodecConfig(Settings):
-    """The sizes of a `dac.DAC`."""
-
-    encoder_dim: PositiveInt = 16
-    """Channels of the encoder's first layer; each stride doubles them."""
-    encoder_rates: tuple[PositiveInt, ...] = (4, 4, 4, 8)
-    """Strides of the encoder; their product is the number of samples per frame."""
-    latent_dim: PositiveInt | None = None
-    """Channels of the latents, `D`; by default `encoder_dim` times two to the number of strides."""
-    decoder_dim: PositiveInt = 256
-    """Channels of the decoder's first layer; each stride halves them."""
-    decoder_rates: tuple[PositiveInt, ...] = (8, 4, 4, 4)
-    """Strides of the decoder, with the same product as the encoder's."""
-    n_codebooks: PositiveInt = 4
-    """Number of residual codebooks, `K`."""
-    codebook_size: PositiveInt = 1024
-    """Entries of each codebook, `V`."""
-    codebook_dim: PositiveInt = 8
-    """Dimensions of a codebook entry."""
-    quantizer_dropout: Share = 0.25
-    """Share of training items that use a random number of codebooks."""
-    sample_rate: PositiveInt = 44100
-    """Samples per second of the audio, in Hz."""
-
-
 C = TypeVar("C", bound=Settings)
 
 MAX_PROBLEMS = 10

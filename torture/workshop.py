@@ -12,8 +12,8 @@ import yaml
 
 from dacformer.audio import write_audio
 from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
-from dacformer.codec.codec import build_model, save_weights
-from dacformer.config import CodecConfig, Config, parse_config
+from dacformer.codec.weight_files import CodecConfig, build_model, save_weights
+from dacformer.config import Config, parse_config
 from dacformer.data.encode import encode_folder
 from dacformer.evaluation.rollout import RolloutMetric
 from dacformer.evaluation.samples import SampleWriter

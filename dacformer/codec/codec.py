@@ -1,12 +1,11 @@
 """The codec: load it, encode audio into codes, decode codes into audio, in one piece or in chunks."""
 
 import hashlib
-import json
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,19 +16,12 @@ from dacformer import audio as sound
 from dacformer.codec.dac_file import DacFile
 from dacformer.codec.fast import decoder_input, optimize_for_inference
 from dacformer.codec.streaming import StreamDecoder, lag_frames
-from dacformer.config import CodecConfig, parse_config
+from dacformer.codec.weight_files import EMBEDDED, PRETRAINED, build_model, read_pth, read_safetensors
 from dacformer.errors import UserError, first_line
-from dacformer.files import write_safetensors
 from dacformer.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from dac.model.dac import DAC
-
-EMBEDDED = {"small": Path(__file__).parent / "weights" / "small.safetensors"}
-"""Weight files of the codecs in the package, by name."""
-
-PRETRAINED = ("44khz", "24khz", "16khz")
-"""Codecs whose weights `descript-audio-codec` downloads on first use."""
 
 PIECE_CHANNELS = 172 * 1536
 """Longest chunk that is decoded at once, in frames times decoder channels.
@@ -261,7 +253,7 @@ def load_codec(
         if not path.is_file():
             known = ", ".join([*EMBEDDED, *PRETRAINED])
             raise UserError(f"There is no codec '{path}'. Give one of {known}, or the path of a weight file.")
-    read = _read_safetensors if path.suffix == ".safetensors" else _read_pth
+    read = read_safetensors if path.suffix == ".safetensors" else read_pth
     config, weights = read(path)
     try:
         if config.n_codebooks > len(weights):
@@ -276,61 +268,6 @@ def load_codec(
         raise UserError(f"The weights in {path} do not fit the sizes it states: {first_line(error)}.") from error
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Codec(model, f"{name}-{digest[:16]}", num_codebooks, precision)
-
-
-def build_model(config: CodecConfig) -> "DAC":
-    """Makes a `dac.DAC` with fresh weights (Kumar et al., arXiv:2306.06546)."""
-    from dac.model.dac import DAC
-
-    sizes = config.model_dump()
-    rates = {key: list(sizes.pop(key)) for key in ("encoder_rates", "decoder_rates")}
-    with warnings.catch_warnings():  # torch has a newer weight norm, dac does not use it yet
-        warnings.filterwarnings("ignore", message=".*weight_norm.*", category=FutureWarning)
-        return DAC(**rates, **sizes)
-
-
-def save_weights(path: str | Path, config: CodecConfig, weights: dict[str, Tensor]) -> None:
-    """Writes a codec as `.safetensors`: the weights, and the sizes as metadata.
-
-    Raises:
-        UserError: The weights do not fit the sizes; nothing is written.
-    """
-    try:
-        build_model(config).load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(
-            f"These weights are of a codec of other sizes than the settings state: {first_line(error)}."
-        ) from error
-    write_safetensors(path, weights, {"codec": config.model_dump_json()})
-
-
-def _read_safetensors(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            sizes = json.loads((file.metadata() or {})["codec"])
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no dict)
-    except (SafetensorError, KeyError, ValueError, RecursionError, OSError) as error:
-        reason = "it states no sizes" if isinstance(error, KeyError) else first_line(error)
-        raise UserError(f"{path} is not a codec of dacformer, or is damaged: {reason}.") from error
-    return parse_config(sizes, str(path), CodecConfig), weights
-
-
-def _read_pth(path: Path) -> tuple[CodecConfig, dict[str, Tensor]]:
-    """Reads a weight file as `dac` publishes it: `{"state_dict": ..., "metadata": {"kwargs": sizes}}`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns at length about a file that is no checkpoint
-            contents: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        sizes = dict(contents["metadata"]["kwargs"])
-        weights = dict(contents["state_dict"])
-    except Exception as error:  # for a broken or hostile pickle, torch's reader raises anything
-        raise UserError(
-            f"{path} is not a weight file of descript-audio-codec, or is damaged. Give one of "
-            f"{', '.join([*EMBEDDED, *PRETRAINED])}, or a file of weights: .safetensors or .pth."
-        ) from error
-    return parse_config(sizes, str(path), CodecConfig), weights
 
 
 def _download(name: str) -> Path:

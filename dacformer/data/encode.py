@@ -1,6 +1,7 @@
 """Makes a dataset from a folder of sounds: label, split, encode, write. It can be interrupted and repeated."""
 
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,14 @@ class EncodingReport:
     kept: int = 0
     left_out: str = ""
 
+    @classmethod
+    def of(
+        cls, encoded: list[EncodedFile], skipped: dict[str, str], gone: int, kept: int, left_out: str
+    ) -> "EncodingReport":
+        """Counts what was done to each file."""
+        how = Counter(one.how for one in encoded)
+        return cls(len(encoded) - how["reused"], how["reused"], skipped, how["renewed"], gone, kept, left_out)
+
     def remarks(self) -> list[str]:
         """Returns remarks for the user, one sentence each."""
         sentences = [
@@ -69,8 +78,7 @@ def encode_folder(
 ) -> EncodingReport:
     """Makes a dataset of a folder of sounds, or adds the folder to a dataset.
 
-    A sound that was encoded before, with the same bytes and settings, is not encoded again, so interrupted
-    work continues. Rows of other folders stay as they are. Sounds that have left this folder leave the manifest.
+    A sound that was encoded before, with the same bytes and settings, is not encoded again. Rows of other folders stay.
 
     Args:
         sounds: The folder; nested folders are searched.
@@ -82,59 +90,55 @@ def encode_folder(
         seed: Seed of the split.
         trim: Cut the digital silence at the sounds' ends.
         strict: Make a broken file an error instead of skipping it.
-        shifts: How many times to encode each training sound, each time from a fraction of a frame later. The codes
-            differ, the sound does not: an augmentation for small sets.
-        root: The folder that names are relative to, `sounds` if not given; `sounds` lies in it.
+        shifts: How many times to encode each training sound, each from a fraction of a frame later: an augmentation.
+        root: The folder that names are relative to, and that holds `sounds`; `sounds` itself if None.
 
     Returns:
         The numbers of files, and what was skipped.
 
     Raises:
-        UserError: No sound, a missing label, a dataset of another codec or codes of unknown origin in the way, a full
-            disk, or (`strict`) a broken file.
+        UserError: No sound, a missing label, a dataset of another codec, codes of unknown origin, or a full disk.
     """
     sounds, output = Path(sounds), Path(output)
     root = Path(root) if root is not None else sounds if sounds.is_dir() else sounds.parent
     listing = sound.list_folder(sounds)
     paths = [path for path in listing.sounds if not _within_dataset(path, output, root)]
-    nameless = names_no_table_can_keep(paths)
-    for reason in nameless.values():
-        warnings.warn(f"skipped: {printable(reason)}", stacklevel=2)
-    if nameless and strict:
-        raise UserError(next(iter(nameless.values())))
-    paths = [path for path in paths if str(path) not in nameless]
+    paths, nameless = _nameable(paths, strict)
     found = label_files(paths, root, None if labels is None else Path(labels))
-    sides = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
     before, manifest = _open(output, codec)
     info = _info(codec, codec_name, made_by=f"dacformer encode {sounds} {output} --codec {codec_name}")
     encoder = Encoder(output, root.resolve(), codec, trim, shifts, Sources(output))
+    sides = split_recordings(list(zip(paths, found, strict=True)), validation, seed)
     todo = encoder.plan(paths, root, found, sides, manifest)
-    home = encoder.root / sounds.relative_to(root)
-    own = {record.file: record for record in encoder.sources if record.path.is_relative_to(home)}
+    own = encoder.sources_below(sounds.relative_to(root))
     kept = manifest[~manifest["file"].isin(list(own))]
-    if before is None:
-        save_config(info, output / INFO_FILE)
+    save_config(before or info, output / INFO_FILE)
     encoder.sources.save()
     encoded, skipped = encoder.encode_all(todo, strict)
-    skipped = nameless | skipped
-    if not encoded:
-        reason = next(iter(skipped.values()), "all lie in the dataset's own folder")
-        raise UserError(f"None of the {len(todo) + len(nameless)} sounds in {sounds} could be encoded: {reason}")
+    skipped = {**nameless, **skipped}
+    _refuse_nothing(encoded, skipped, sounds)
     encoder.sources.save()
-    _train_all_classes(encoded, kept)
     _write_manifest(output, kept, encoded)
     gains = _gains(output, encoded, kept, encoder.sources, codec, strict)
     save_config(_joined(info, before or info, gains, set(kept["class"])), output / INFO_FILE)
     left = {own[file].path for file in manifest["file"] if file in own} - {one.place for one in todo}
-    return EncodingReport(
-        encoded=sum(one.how != "reused" for one in encoded),
-        reused=sum(one.how == "reused" for one in encoded),
-        skipped=skipped,
-        renewed=sum(one.how == "renewed" for one in encoded),
-        gone=len(left),
-        kept=len(kept),
-        left_out=listing.left_out,
-    )
+    return EncodingReport.of(encoded, skipped, len(left), len(kept), listing.left_out)
+
+
+def _refuse_nothing(encoded: list[EncodedFile], skipped: dict[str, str], sounds: Path) -> None:
+    if not encoded:
+        reason = next(iter(skipped.values()), "all lie in the dataset's own folder")
+        raise UserError(f"None of the {len(skipped)} sounds in {sounds} could be encoded: {reason}")
+
+
+def _nameable(paths: list[Path], strict: bool) -> tuple[list[Path], dict[str, str]]:
+    """The paths that a table can hold, and why it cannot hold each of the others, which are warned of."""
+    nameless = names_no_table_can_keep(paths)
+    if nameless and strict:
+        raise UserError(next(iter(nameless.values())))
+    for reason in nameless.values():
+        warnings.warn(f"skipped: {printable(reason)}", stacklevel=3)
+    return [path for path in paths if str(path) not in nameless], nameless
 
 
 def split_recordings(files: list[tuple[Path, Label]], validation: float, seed: int) -> list[str]:
@@ -224,6 +228,7 @@ def _train_all_classes(encoded: list[EncodedFile], kept: pd.DataFrame) -> None:
 
 
 def _write_manifest(output: Path, kept: pd.DataFrame, encoded: list[EncodedFile]) -> None:
+    _train_all_classes(encoded, kept)
     table = pd.DataFrame([one.row for one in encoded])
     if len(kept):
         if FRAMES_COLUMN not in kept:

@@ -137,6 +137,10 @@ class Encoder:
             for path, place, label, side in zip(paths, places, labels, sides, strict=True)
         ]
 
+    def sources_below(self, folder: Path) -> dict[str, Source]:
+        """The sounds below a folder, relative to the root, that were encoded before; by the name of their codes."""
+        return {each.file: each for each in self.sources if each.path.is_relative_to(self.root / folder)}
+
     def encode_all(self, sounds: list[PlannedSound], strict: bool) -> tuple[list[EncodedFile], dict[str, str]]:
         """Encodes sounds; returns the codes and, by path, why a sound has none."""
         encoded: list[EncodedFile] = []

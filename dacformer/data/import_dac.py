@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from dacformer import audio as sound
 from dacformer.codec import Codec, DacFile, load_codec, read_dac
-from dacformer.codec.codec import PRETRAINED
 from dacformer.codec.dac_file import same_codec
+from dacformer.codec.weight_files import PRETRAINED
 from dacformer.config import load_config, save_config
 from dacformer.data.dataset import FRAMES_COLUMN, INFO_FILE, MANIFEST_FILE, DatasetInfo
 from dacformer.data.encode import split_recordings

@@ -1,6 +1,6 @@
 """A loop without a seam: cut out where the end leads into the beginning, and decoded in a circle.
 
-The codec's decoder crosses the seam as it crosses every other pair of frames. What can still be heard there is that two
+The codec's decoder crosses the seam as it crosses every other pair of frames. What is audible there is that two
 frames meet that were not made for each other, so where to cut is a search: for two places, the loop's length
 apart, whose surroundings are alike, first as the codec's latents, then as they sound.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 from dacformer.codec import Codec
 
 WINDOW_SAMPLES, HOP_SAMPLES, BANDS = 1024, 128, 40
-AROUND_SECONDS = 0.05  # a jump is heard beside what is this near
-HEARD = 48  # of all places, so many that are most alike are decoded and measured
+AROUND_SECONDS = 0.05  # a jump is compared with what is this near
+MEASURED_PLACES = 48  # of all places, those most alike that are decoded and measured
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def find_loop(codec: Codec, codes: Tensor, sounds: np.ndarray, num_frames: int) 
     distance = (latents[..., num_frames:] - latents[..., :-num_frames]).square().sum(dim=1)  # (B, T - num_frames)
     # Before start s: frames s - around to s + around - 1, beside those a loop's length later.
     alike = torch.nn.functional.avg_pool1d(distance[:, None], 2 * around, stride=1)[:, 0]
-    places = [divmod(place, alike.shape[1]) for place in alike.flatten().argsort()[:HEARD].tolist()]
+    places = [divmod(place, alike.shape[1]) for place in alike.flatten().argsort()[:MEASURED_PLACES].tolist()]
     # What each would sound like around its seam: the end of the loop, then its beginning.
     reach = around + -(-near // hop)
     ends = torch.arange(-reach, 0)

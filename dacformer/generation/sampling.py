@@ -22,7 +22,7 @@ LEAST_TEMPERATURE = 1e-6
 def frame_seed(seed: int, position: int) -> int:
     """The seed of one frame's chance, so that it depends on nothing that was drawn before.
 
-    A take can then be cut anywhere, or heard again, and goes on as if nothing had happened.
+    So a take that is cut anywhere, or read again, goes on as if nothing had happened.
 
     Args:
         seed: Of the take.

@@ -93,13 +93,15 @@ class Synthesizer(Instrument):
         progress: bool = False,
         **changes: Any,
     ) -> Take:
-        """Hears a sound and goes on from it.
+        """Continues a sound.
+
+        The samples of a sound file are kept beside its codes as they came, see `Take.original`.
 
         Args:
             prompt: A sound file, a `.dac` file that states the model's codec (its path, or read), or codes `(K, T)`.
             seconds: Length of the continuation.
-            controls: What steers the continuation (its time starts at 0 where the prompt ends); the prompt is heard
-                under the controls at 0.
+            controls: What steers the continuation (its time starts at 0 where the prompt ends); the prompt has
+                the controls at 0.
             seed: As in `generate`.
             progress: Show a bar.
             **changes: Of the sampling, as in `generate`.
@@ -164,8 +166,8 @@ class Synthesizer(Instrument):
         Args:
             controls: Controls whose curves run in the stream's time, or a function that is asked for the controls of
                 every chunk.
-            chunk_seconds: Length of the pieces, rounded to whole frames; a change of controls is heard that soon, plus
-                the codec's delay.
+            chunk_seconds: Length of the pieces, rounded to whole frames; a change of controls is audible that soon,
+                plus the codec's delay.
             seed: As in `generate`.
             **sampling: As in `generate`.
 

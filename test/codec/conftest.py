@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from dacformer.codec import Codec, load_codec
-from dacformer.codec.codec import build_model, save_weights
-from dacformer.config import CodecConfig
+from dacformer.codec.weight_files import CodecConfig, build_model, save_weights
 
 TINY = CodecConfig(
     encoder_dim=2,

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from dacformer.codec import Codec, DacFile, load_codec
-from dacformer.codec.codec import save_weights
-from dacformer.config import CodecConfig
+from dacformer.codec.weight_files import CodecConfig, save_weights
 from dacformer.errors import UserError
 
 Noise = Callable[..., np.ndarray]

@@ -11,8 +11,7 @@ import yaml
 
 from dacformer import audio as sound
 from dacformer.codec import Codec, DacFile, write_dac
-from dacformer.codec.codec import build_model
-from dacformer.config import CodecConfig
+from dacformer.codec.weight_files import CodecConfig, build_model
 
 V = 64
 

@@ -344,8 +344,8 @@ def test_encode_folder_accepts_output_inside_sounds(tiny: Codec, write_sounds: W
 KILLED = """
 import sys, torch
 from dacformer.codec import Codec
-from dacformer.codec.codec import build_model
-from dacformer.config import CodecConfig
+from dacformer.codec.weight_files import build_model
+from dacformer.codec.weight_files import CodecConfig
 from dacformer.data.encode import encode_folder
 torch.manual_seed(0)
 sizes = CodecConfig(encoder_dim=2, decoder_dim=16, n_codebooks=2, codebook_size=64, codebook_dim=4)

@@ -9,9 +9,8 @@ import pytest
 
 from dacformer.audio import write_audio
 from dacformer.codec import Codec, DacFile, load_codec, read_dac, write_dac
-from dacformer.codec.codec import build_model, save_weights
 from dacformer.codec.dac_file import same_codec
-from dacformer.config import CodecConfig
+from dacformer.codec.weight_files import CodecConfig, build_model, save_weights
 from dacformer.data.dataset import load_dataset
 from dacformer.data.import_dac import find_codes, import_folder
 from dacformer.errors import UserError

@@ -415,7 +415,7 @@ def test_unknown_controls_are_refused(synth: Synthesizer) -> None:
 
 
 def test_another_codec_is_refused(trained: Path, tmp_path: Path, synth: Synthesizer) -> None:
-    from dacformer.codec.codec import EMBEDDED
+    from dacformer.codec.weight_files import EMBEDDED
 
     other = shutil.copy(EMBEDDED["small"], tmp_path / "other.safetensors")
     with pytest.raises(UserError, match=rf"speaks the codes of {synth.info.codec}, but this codec is other-"):

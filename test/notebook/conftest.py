@@ -8,8 +8,8 @@ import torch
 
 from dacformer.checkpoint import Checkpoint, CheckpointMetadata
 from dacformer.codec import Codec, DacFile, write_dac
-from dacformer.codec.codec import build_model
-from dacformer.config import CodecConfig, Config, DataConfig, ModelConfig, TrainingConfig, save_config
+from dacformer.codec.weight_files import CodecConfig, build_model
+from dacformer.config import Config, DataConfig, ModelConfig, TrainingConfig, save_config
 from dacformer.data.dataset import Dataset, DatasetInfo, load_dataset
 from dacformer.generation.synthesizer import Synthesizer
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from dacformer.config import CodecConfig, NonNegative, Positive, PositiveInt, Seed, Settings, Share, UserPath
+from dacformer.codec.weight_files import CodecConfig
+from dacformer.config import NonNegative, Positive, PositiveInt, Seed, Settings, Share, UserPath
 
 
 class SoundSource(Settings):

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from dacformer.codec.codec import Codec, build_model, save_weights
+from dacformer.codec.codec import Codec
 from dacformer.codec.metrics import mel_loss, perplexity
 from dacformer.codec.training.codebooks import EmaCodebooks
 from dacformer.codec.training.config import CodecTrainingConfig
 from dacformer.codec.training.data import CropSampler, draw_batch, gather_recordings
+from dacformer.codec.weight_files import build_model, save_weights
 from dacformer.config import load_config, save_config
 from dacformer.errors import UserError
 from dacformer.files import replacing, sync, training_folder

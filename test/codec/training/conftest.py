@@ -8,7 +8,7 @@ import pytest
 
 from dacformer import audio as sound
 from dacformer.codec.training.config import CodecTrainingConfig, SoundSource
-from dacformer.config import CodecConfig
+from dacformer.codec.weight_files import CodecConfig
 from dacformer.textures import synthesize
 
 TOY = CodecConfig(encoder_dim=2, decoder_dim=16, encoder_rates=(4, 4, 4, 8), codebook_size=16, codebook_dim=4)
