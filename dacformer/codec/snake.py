@@ -53,8 +53,8 @@ class Snake(nn.Module):
         length = len(self._tiles[0])
 
         def work(tiles: slice) -> None:
-            some = slice(tiles.start * length, tiles.stop * length)
-            snake(numbers[some], *self._tiles, results[some])
+            part = slice(tiles.start * length, tiles.stop * length)
+            snake(numbers[part], *self._tiles, results[part])
 
         in_parallel(work, -(-len(numbers) // length), at_least=_TILES_WORTH_A_THREAD)
         return out
@@ -74,9 +74,9 @@ def _snake_of(x: np.float32, alpha: np.float32, inverse: np.float32) -> np.float
 def _snake_float32(x: np.ndarray, alpha: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
     """Applies Snake to `(n,)` float32; slopes `(t,)` repeat every `t` numbers."""
     for start in range(0, len(x), len(alpha)):
-        given, made = x[start : start + len(alpha)], out[start : start + len(alpha)]
-        for i in range(len(given)):
-            made[i] = _snake_of(given[i], alpha[i], inverse[i])
+        source, target = x[start : start + len(alpha)], out[start : start + len(alpha)]
+        for i in range(len(source)):
+            target[i] = _snake_of(source[i], alpha[i], inverse[i])
 
 
 @compiled_in_order
@@ -85,14 +85,14 @@ def _snake_bfloat16(x: np.ndarray, alpha: np.ndarray, inverse: np.ndarray, out: 
     bits = np.empty(len(alpha), np.uint32)
     numbers = bits.view(np.float32)
     for start in range(0, len(x), len(alpha)):
-        given, made = x[start : start + len(alpha)], out[start : start + len(alpha)]
-        for i in range(len(given)):
-            bits[i] = np.uint32(given[i]) << np.uint32(16)
-        for i in range(len(given)):
+        source, target = x[start : start + len(alpha)], out[start : start + len(alpha)]
+        for i in range(len(source)):
+            bits[i] = np.uint32(source[i]) << np.uint32(16)
+        for i in range(len(source)):
             numbers[i] = _snake_of(numbers[i], alpha[i], inverse[i])
-        for i in range(len(given)):  # round to nearest, ties to even
+        for i in range(len(source)):  # round to nearest, ties to even
             odd = (bits[i] >> np.uint32(16)) & np.uint32(1)
-            made[i] = np.uint16((bits[i] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
+            target[i] = np.uint16((bits[i] + np.uint32(0x7FFF) + odd) >> np.uint32(16))
 
 
 _IN_ONE_PASS = {torch.float32: (_snake_float32, torch.float32), torch.bfloat16: (_snake_bfloat16, torch.uint16)}
