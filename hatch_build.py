@@ -1,10 +1,10 @@
-"""Puts the settings and the notebooks, which lie at the root of the repository, into the wheel."""
+"""Puts the settings, the notebooks and the tiny dataset that they train on into the wheel, from the repository's root."""
 
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SHIPPED = ("params", "Train.ipynb", "CKPT_DAC_AUDIO.ipynb")
+SHIPPED = ("params", "Train.ipynb", "CKPT_DAC_AUDIO.ipynb", "test/data")
 
 
 class ShippedFiles(BuildHookInterface):

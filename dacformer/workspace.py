@@ -1,4 +1,4 @@
-"""The settings and notebooks that come with the package.
+"""The settings, notebooks and the tiny dataset that come with the package.
 
 In a clone they lie at its root (`params/`, `Train.ipynb`, ...); in a wheel, in `dacformer/shipped`.
 """
@@ -9,6 +9,8 @@ from pathlib import Path
 from dacformer.errors import UserError
 
 PARAMS_FOLDER = "params"
+DATA_FOLDER = "test/data"
+"""The dataset that `params_sm.yaml` and both notebooks train on as they are."""
 NOTEBOOKS = ("Train.ipynb", "CKPT_DAC_AUDIO.ipynb")
 
 
@@ -35,7 +37,7 @@ def find_settings(path: str | Path) -> Path:
 
 
 def write_workspace(folder: str | Path) -> list[Path]:
-    """Copy the notebooks and `params/` into a folder, to work in without a clone.
+    """Copy the notebooks, `params/` and the tiny dataset into a folder, to work in without a clone.
 
     Args:
         folder: Made if missing. What else lies in it stays untouched.
@@ -49,7 +51,8 @@ def write_workspace(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file, expected a folder, new or old. Give another name.")
-    sources = [shipped_root() / name for name in NOTEBOOKS] + list(shipped_settings().values())
+    data = sorted(path for path in (shipped_root() / DATA_FOLDER).rglob("*") if path.is_file())
+    sources = [*(shipped_root() / name for name in NOTEBOOKS), *shipped_settings().values(), *data]
     targets = [folder / source.relative_to(shipped_root()) for source in sources]
     if there := [target for target in targets if target.exists() or target.is_symlink()]:
         raise UserError(f"{there[0]} is already there, and nothing is overwritten. Give another folder, or move it.")

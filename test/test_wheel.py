@@ -90,8 +90,10 @@ def test_wheel_makes_textures_trains_and_generates_outside_of_the_clone(environm
 @pytest.mark.heavy
 def test_wheel_writes_a_workspace_that_equals_the_clone(environment: Path, tmp_path: Path) -> None:
     files = checked(environment, tmp_path, "dacformer", "init", "work").split()
-    assert len(files) == 7
+    assert len(files) == 7 + sum(path.is_file() for path in (ROOT / "test" / "data").rglob("*"))
     assert all((tmp_path / file).read_bytes() == (ROOT / Path(file).relative_to("work")).read_bytes() for file in files)
+    quick = ["training.steps=2", "training.validate_every=2", "training.sample_every=0"]
+    checked(environment, tmp_path / "work", "dacformer", "train", "sm", *quick)
 
 
 @pytest.mark.heavy
