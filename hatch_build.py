@@ -1,4 +1,4 @@
-"""Puts the settings, the notebooks and the tiny dataset that they train on into the wheel, from the repository's root."""
+"""Puts the settings, the notebooks and the tiny dataset, which lie at the root of the repository, into the wheel."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ from dacformer.checkpoint import (
     read_metadata,
     save_metrics,
 )
-from dacformer.config import Config, save_config
+from dacformer.config import Config, load_config, save_config
 from dacformer.errors import UserError
 from dacformer.training import trainer
 from dacformer.training.metrics import read_metrics
@@ -34,6 +34,7 @@ from dacformer.training.optimizers import learning_rate
 from dacformer.training.trainer import train
 
 Configure = Callable[..., Config]
+PARAMS = Path(__file__).parents[2] / "params"
 
 
 def lines_of(run: Path) -> list[dict[str, float]]:
@@ -237,6 +238,16 @@ def test_a_training_in_the_way_is_refused_unless_told_to_overwrite(configure: Co
     train(configure(config.run, steps=2), overwrite=True)
     assert [line["step"] for line in read_metrics(config.run)] == [1, 2, 2]
     assert [path.name for path in list_checkpoints(config.run)] == ["step_0000002"]
+
+
+@pytest.mark.parametrize("path", sorted(PARAMS.glob("params*.yaml")), ids=lambda path: path.stem)
+def test_shipped_settings_train_one_step(path: Path, dataset_path: Path, tmp_path: Path) -> None:
+    """The model and the optimizers as they are, on a small batch of other data."""
+    small = ["steps=1", "validation_batches=1", "sample_every=0", "select_best_by=nll"]
+    words = [f"run={tmp_path / 'run'}", f"data.path={dataset_path}", "data.batch_size=1", "data.segment_frames=48"]
+    run = train(load_config(path, words + [f"training.{word}" for word in small]))
+    assert [line["step"] for line in read_metrics(run) if "loss" in line] == [1]
+    assert load_checkpoint(run).model.dim == load_config(path).model.dim
 
 
 def test_nothing_to_resume(configure: Configure, tmp_path: Path) -> None:
