@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dacformer.cli.options import CheckpointOption, CodecOption, DeviceOption, finite
+from dacformer.cli.options import CheckpointOption, CodecOption, DeviceOption, GuidanceOption, finite
 from dacformer.errors import UserError
 
 
@@ -28,7 +28,7 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Takes of each value.")] = 3,
     values: Annotated[int, typer.Option(min=3, max=1001, help="Values of each parameter.")] = 11,
     seconds: Annotated[float, typer.Option(min=1, max=3600, callback=finite, help="Length of each take.")] = 4.0,
-    guidance: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
+    guidance: GuidanceOption = None,
     temperature: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
     top_p: Annotated[float | None, typer.Option(help="In place of the run's own.")] = None,
     checkpoint: CheckpointOption = "best",
@@ -39,6 +39,7 @@ def evaluate(
     from dacformer.config import SamplingConfig
     from dacformer.extras import require_extra
     from dacformer.files import check_writable
+    from dacformer.generation.control_words import parse_guidance
     from dacformer.generation.sampling import parse_sampling
     from dacformer.generation.synthesizer import load
 
@@ -47,7 +48,8 @@ def evaluate(
 
     folder = report or run / "evaluation"
     check_writable(folder / "report.json")
-    given = {"guidance": guidance, "temperature": temperature, "top_p": top_p}
+    weights = None if guidance is None else parse_guidance(guidance)
+    given = {"guidance": weights, "temperature": temperature, "top_p": top_p}
     sampling = {name: value for name, value in given.items() if value is not None}
     parse_sampling(SamplingConfig(), sampling)
     config = EvaluationConfig(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dacformer.cli.options import CheckpointOption, DeviceOption
+from dacformer.cli.options import CheckpointOption, DeviceOption, GuidanceOption
 from dacformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def generate(
     temperature: Annotated[float | None, typer.Option(help="Below 1 safer, above wilder.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest codes; 0: all.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw among the likeliest codes of this probability.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Above 1 follows the controls more strictly.")] = None,
+    guidance: GuidanceOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, another take.")] = 0,
     checkpoint: CheckpointOption = "best",
     codec: Annotated[str | None, typer.Option(help="Where it is not the one that the run names.")] = None,
@@ -43,11 +43,12 @@ def generate(
     """Generate sound from a trained run, steered over time."""
     from dacformer.config import SamplingConfig
     from dacformer.files import new_file
-    from dacformer.generation.control_words import parse_controls
+    from dacformer.generation.control_words import parse_controls, parse_guidance
     from dacformer.generation.sampling import parse_sampling
     from dacformer.generation.synthesizer import load
 
-    asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+    weights = None if guidance is None else parse_guidance(guidance)
+    asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": weights}
     sampling = {name: value for name, value in asked.items() if value is not None}
     parse_sampling(SamplingConfig(), sampling)
     words = out or [str(new_file(Path("take.wav")))]

@@ -7,6 +7,9 @@ import typer
 
 CodecOption = Annotated[str, typer.Option(help="small, 44khz, 24khz, 16khz, or a weight file.")]
 AnyCodecOption = Annotated[str | None, typer.Option(help="small (the default), 44khz, 24khz, 16khz, or a weight file.")]
+GuidanceOption = Annotated[
+    str | None, typer.Option(help="Above 1 follows the controls more strictly: 1.5, or class=1.5,parameters=1.1.")
+]
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, mps.")]
 CheckpointOption = Annotated[str, typer.Option(help="Of a run: best, last, or a step's number.")]
 

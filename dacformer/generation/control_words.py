@@ -69,6 +69,27 @@ def _parse_parameter(value: str) -> float | Curve:
     return Curve([(float(time), float(level)) for time, level in points], step=value.startswith("step:"))
 
 
+def parse_guidance(word: str) -> float | dict[str, float]:
+    """Reads guidance as it is written on the command line: `1.5`, or `class=1.5,parameters=1.1` by channel.
+
+    Raises:
+        UserError: Not of this form.
+    """
+    try:
+        if "=" not in word:
+            return float(word)
+        pairs = [item.rpartition("=") for item in word.split(",")]
+        weights = {name: float(weight) for name, _, weight in pairs}
+        if len(weights) < len(pairs) or "" in weights:
+            raise ValueError
+        return weights
+    except ValueError:
+        raise UserError(
+            f"--guidance {shown(word)} is not understood. Expected a number, or CHANNEL=NUMBER,CHANNEL=NUMBER, "
+            "such as class=1.5,parameters=1.1."
+        ) from None
+
+
 def parse_controls(words: Iterable[str], conditions: Conditions) -> dict[str, Any]:
     """Reads all controls of a command line, see `parse_control`.
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from dacformer.arguments import quoted
 from dacformer.conditions.labels import Conditions, ParameterRange
 from dacformer.errors import UserError
-from dacformer.generation.control_words import parse_control, parse_controls
+from dacformer.generation.control_words import parse_control, parse_controls, parse_guidance
 from dacformer.generation.curves import Curve
 
 UNIT = ParameterRange(low=0.0, high=1.0)
@@ -100,3 +100,17 @@ def test_same_control_twice_is_refused(words: list[str], said: str) -> None:
 
 def test_different_controls_are_all_taken() -> None:
     assert parse_controls(["class=rain", "strength=1"], PLAIN) == {"class": "rain", "strength": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("word", "guidance"),
+    [("1.5", 1.5), ("0", 0.0), ("class=2,parameters=1.1", {"class": 2.0, "parameters": 1.1}), ("a=b=3", {"a=b": 3.0})],
+)
+def test_guidance_is_one_number_or_one_for_each_channel(word: str, guidance: object) -> None:
+    assert parse_guidance(word) == guidance
+
+
+@pytest.mark.parametrize("word", ["", "much", "class=", "=1", "class=1,class=2", "class=1,parameters"])
+def test_other_guidance_says_what_is_expected(word: str) -> None:
+    with pytest.raises(UserError, match=r"--guidance .* is not understood\. Expected a number, or CHANNEL=NUMBER"):
+        parse_guidance(word)
