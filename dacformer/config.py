@@ -90,7 +90,7 @@ class ModelConfig(Settings):
 
     dim: Width = 256
     """Width of the residual stream, `D`."""
-    num_layers: Annotated[int, Field(ge=1, le=1000)] = 3
+    num_layers: Annotated[int, Field(ge=1, le=256)] = 3
     """Number of transformer layers."""
     num_heads: PositiveInt = 8
     """Attention heads, `H`; `dim` must be a multiple of twice as many (RoPE turns pairs)."""
@@ -202,6 +202,8 @@ _PLAIN = {
     "model_type": "expected settings, such as {steps: 500}",
     "tuple_type": "expected a list, such as [1, 2]",
     "dict_type": "expected names with values, such as {rain: 1}",
+    "union_tag_invalid": "expected one of the kinds that there are",
+    "union_tag_not_found": "its kind is missing",
 }
 """What pydantic says in the words of Python."""
 
@@ -261,10 +263,16 @@ def parse_config(tree: dict[str, Any], source: str, kind: type[C] = Config) -> C
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        problems = error.errors()
+        problems = _without_consequences(error.errors())
         told = [_explain(_setting(problem["loc"], kind), problem, kind) for problem in problems[:MAX_PROBLEMS]]
         more = len(problems) - len(told)
         raise UserError(f"{source}: " + "; ".join(told) + (f"; and {more} more." if more else "")) from None
+
+
+def _without_consequences(problems: list[Any]) -> list[Any]:
+    """Problems without those lists that are too short only since some of their items are problems."""
+    inner = {problem["loc"][:depth] for problem in problems for depth in range(len(problem["loc"]))}
+    return [problem for problem in problems if problem["type"] != "too_short" or problem["loc"] not in inner]
 
 
 def save_config(config: Settings, path: str | Path) -> None:
@@ -312,7 +320,7 @@ def _explain(where: str, problem: Any, kind: type[BaseModel]) -> str:
         hint = f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(valid)}"
         return f"unknown setting '{where}'. {hint}"
     given = "" if isinstance(problem["input"], dict | Settings) else f" (given: {shown(problem['input'])})"
-    message = _PLAIN.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    message = _PLAIN.get(problem["type"]) or " ".join(problem["msg"].removeprefix("Value error, ").split())
     return f"'{where}': {message}{given}" if where else message
 
 

@@ -45,14 +45,14 @@ def test_guided_mixes_the_logits_of_a_chain(
 def test_generate_with_guidance_by_channel_is_what_a_plain_loop_draws(
     untrained: Synthesizer, guidance: dict[str, float], chain: list[list[str]]
 ) -> None:
-    take = untrained.generate(0.4, CONTROLS, seed=3, precision="float32", guidance=guidance)
+    take = untrained.generate(0.2, CONTROLS, seed=3, precision="float32", guidance=guidance)
     times = untrained.times(0, take.codes.shape[1])
     condition = torch.from_numpy(Controls.of(CONTROLS).condition_at(times, untrained.conditions))[None]
     sampling = SamplingConfig(**(untrained.sampling.model_dump() | {"guidance": guidance}))
     masks = [torch.from_numpy(untrained.conditions.layout.mask(names)) for names in chain]
     slow = generate_slowly(untrained.model, condition, sampling, 3, masks=masks[:-1])
     np.testing.assert_array_equal(take.codes, slow[0].numpy())
-    np.testing.assert_array_equal(take.cut(0.2).extend(0.2).codes, take.codes)
+    np.testing.assert_array_equal(take.cut(0.1).extend(take.seconds - take.cut(0.1).seconds).codes, take.codes)
 
 
 def test_equal_weights_are_one_weight_for_the_whole(untrained: Synthesizer) -> None:
@@ -119,4 +119,4 @@ def test_a_further_channel_is_trained_and_guided_alone() -> None:
         )
         codes = stream.draw(condition.expand(64, 1, -1).repeat(1, 10, 1), [settings] * 10)
         shares[weight] = float((codes < 4).float().mean())
-    assert shares[0.0] < 0.8 < shares[1.0] <= shares[3.0]
+    assert shares[0.0] < 0.8 and shares[1.0] > 0.9 and shares[3.0] > 0.95
