@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -28,7 +29,7 @@ from dacformer.training.muon import Muon
 from dacformer.training.optimizers import make_optimizers
 
 BATCH, FRAMES = 8, 430
-SIZES = {"dim": 512, "num_layers": 6}
+SIZES: dict[str, Any] = {"dim": 512, "num_layers": 6}
 
 
 OURS, BASELINE = ("auto", False), ("float32", True)

@@ -49,7 +49,8 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "torch_capability": torch.backends.cpu.get_cpu_capability(),
         "numba": numba.__version__,
-        "numba_cpu": numba.config.CPU_NAME or binding.get_host_cpu_name(),
+        # numba gives its module the settings when it is imported.
+        "numba_cpu": numba.config.CPU_NAME or binding.get_host_cpu_name(),  # pyright: ignore[reportAttributeAccessIssue]
         "bfloat16": "native" if computes_in_bfloat16() else "emulated: not measured",
         "restrictions": {name: os.environ[name] for name in RESTRICTIONS if name in os.environ},
     }

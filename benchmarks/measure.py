@@ -116,7 +116,7 @@ def spread(times: list[float]) -> str:
 
 def peak_memory(work: Callable[..., Callable[[], object]], *arguments: Any) -> float:
     """MB that a call needs at most, in a new process, beside what `work` holds, which prepares and returns the call."""
-    with multiprocessing.get_context("spawn").CropSampler(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_grown, (work, arguments))
 
 

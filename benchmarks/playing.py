@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from typing import Literal
 
 import psutil
 import torch
@@ -26,11 +27,13 @@ from dacformer.model.heads import nll_per_code
 from dacformer.training.trainer import train
 
 
-def make_model(dim: int, num_layers: int, head: str = "depth", num_codebooks: int = K) -> DACFormer:
+def make_model(
+    dim: int, num_layers: int, head: Literal["depth", "parallel"] = "depth", num_codebooks: int = K
+) -> DACFormer:
     """A model with fresh weights: time does not depend on them."""
     torch.manual_seed(0)
-    sizes = {"dim": dim, "num_layers": num_layers, "num_heads": min(8, dim // 16)}
-    return DACFormer(ModelConfig(**sizes, window_frames=W, head=head), num_codebooks, V, C).eval()
+    config = ModelConfig(dim=dim, num_layers=num_layers, num_heads=min(8, dim // 16), window_frames=W, head=head)
+    return DACFormer(config, num_codebooks, V, C).eval()
 
 
 def likeliest(logits: Tensor, k: int) -> Tensor:
@@ -82,7 +85,7 @@ def ring_against_window(dim: int, num_layers: int, asked: float, share: float, l
 @torch.inference_mode()
 def ring_against_musicgen(dim: int, num_layers: int) -> Row:
     """A frame with the `parallel` head against Hugging Face's MusicGen decoder with its cache, of the same sizes."""
-    from transformers import MusicgenDecoderConfig, MusicgenForCausalLM
+    from transformers import MusicgenDecoderConfig, MusicgenForCausalLM  # pyright: ignore[reportMissingImports]
 
     config = MusicgenDecoderConfig(
         vocab_size=V, num_hidden_layers=num_layers, ffn_dim=4 * dim, num_attention_heads=min(8, dim // 16),
@@ -192,8 +195,14 @@ def _sound(
 def make_synthesizer(dim: int, num_layers: int) -> Synthesizer:
     """An instrument with the `small` codec and fresh weights."""
     model, codec = make_model(dim, num_layers), load_codec("small")
-    sizes = {"sample_rate": codec.sample_rate, "hop_length": codec.hop_length}
-    info = DatasetInfo(codec=codec.identity, codec_name="small", num_codebooks=K, codebook_size=V, **sizes)
+    info = DatasetInfo(
+        codec=codec.identity,
+        codec_name="small",
+        sample_rate=codec.sample_rate,
+        hop_length=codec.hop_length,
+        num_codebooks=K,
+        codebook_size=V,
+    )
     conditions = Conditions(classes=tuple(f"class {i}" for i in range(C)))
     metadata = CheckpointMetadata(step=0, config=Config(model=model.config), info=info, conditions=conditions)
     return Synthesizer(Checkpoint(metadata, model, "bench"), codec)

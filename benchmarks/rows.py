@@ -103,8 +103,8 @@ def _learning(limits: Limits) -> Iterator[Case]:
 
 
 def _gpu(device: str) -> Iterator[Case]:
-    metadata, batch = torch.cuda.get_device_name(device), 16 * BATCH
+    device_name, batch = torch.cuda.get_device_name(device), 16 * BATCH
     for streams in (1, 64, 1024):
-        name = f"generate {TRAINED}, bfloat16, batch {streams}, {metadata}"
+        name = f"generate {TRAINED}, bfloat16, batch {streams}, {device_name}"
         yield _case(name, gpu.generate_on, device, streams)
-    yield _case(f"train {TRAINED}, {batch} x {FRAMES}, {metadata}", gpu.train_on, device, batch, 0.4)
+    yield _case(f"train {TRAINED}, {batch} x {FRAMES}, {device_name}", gpu.train_on, device, batch, 0.4)

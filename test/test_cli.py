@@ -435,8 +435,10 @@ def bees(tmp_path: Path) -> Path:
     """A data set of one class, whose name few encodings have."""
     write_dac(tmp_path / "a.dac", DacFile(np.zeros((1, 4, 9), int), 44100, 4608, -20.0, 9, codec="tiny-0"))
     (tmp_path / "manifest.csv").write_text("file,class,split,frames\na.dac,🐝 bees,train,9\n", encoding="utf-8")
-    sizes = {"sample_rate": 44100, "hop_length": 512, "num_codebooks": 4, "codebook_size": 1024}
-    save_config(DatasetInfo(codec="tiny-0", codec_name="tiny", **sizes), tmp_path / "dataset.yaml")
+    info = DatasetInfo(
+        codec="tiny-0", codec_name="tiny", sample_rate=44100, hop_length=512, num_codebooks=4, codebook_size=1024
+    )
+    save_config(info, tmp_path / "dataset.yaml")
     return tmp_path
 
 

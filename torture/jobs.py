@@ -16,7 +16,7 @@ from dacformer.codec import load_codec, read_dac
 from dacformer.codec import train as codec_training
 from dacformer.data.dataset import INFO_FILE, MANIFEST_FILE, load_dataset
 from dacformer.errors import UserError
-from dacformer.training.trainer import read_metrics
+from dacformer.training.metrics import read_metrics
 from torture.workshop import CODEC_TRAINING, TRAINING, Workshop
 
 Results = dict[str, bytes]

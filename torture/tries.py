@@ -27,7 +27,8 @@ from dacformer.data.labels import label_files, write_label_table
 from dacformer.generation.control_words import parse_controls
 from dacformer.generation.controls import Controls
 from dacformer.live.midi_osc import load_mapping
-from dacformer.training.trainer import read_metrics, train
+from dacformer.training.metrics import read_metrics
+from dacformer.training.trainer import train
 from torture.workshop import SOUNDS, Workshop
 
 

@@ -10,7 +10,6 @@ from dacformer.conditions.labels import Conditions
 from dacformer.data.dataset import Dataset, evenly_spaced
 from dacformer.errors import UserError
 from dacformer.evaluation.references import load_reference_clip
-from dacformer.generation.controls import AnyControls
 from dacformer.generation.curves import Curve
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
@@ -104,7 +103,7 @@ def sweep(
 
 def sweep_curve(
     synth: Synthesizer, seconds: float, class_name: str | None = None, parameter: str | None = None
-) -> AnyControls:
+) -> dict[str, Any]:
     """Make controls that move a parameter from its lowest to its highest value and back.
 
     Args:

@@ -10,7 +10,6 @@ import numpy as np
 
 from dacformer.display.html import audio_html, figure_html
 from dacformer.errors import UserError
-from dacformer.generation.controls import AnyControls
 from dacformer.generation.sampling import overall_guidance
 from dacformer.generation.synthesizer import Synthesizer
 from dacformer.generation.take import Take
@@ -92,7 +91,7 @@ class ControlPanel(widgets.VBox):
         self._another.on_click(lambda _: self.seed.set_trait("value", (self.seed.value + 1) % 2**31))
 
     @property
-    def controls(self) -> AnyControls:
+    def controls(self) -> dict[str, Any]:
         """The controls that the widgets stand at, as `Synthesizer.generate` takes them."""
         controls: dict[str, Any] = {
             name: self.parameters[name].value for name in self._active() if not self.unknown[name].value

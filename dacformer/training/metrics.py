@@ -23,8 +23,8 @@ METRICS_FILE = "metrics.jsonl"
 FLUSH_EVERY = 10
 """Steps whose losses stay on the device, so that logging seldom waits for it."""
 
-OnMetrics = Callable[[dict[str, float]], None]
-"""Called with each line of `metrics.jsonl` as it is written."""
+OnMetrics = Callable[[dict[str, float]], object]
+"""Called with each line of `metrics.jsonl` as it is written; what it returns is not used."""
 
 
 def read_metrics(run: str | Path) -> list[dict[str, float]]:

@@ -50,7 +50,7 @@ from dacformer.training.optimizers import learning_rate, make_optimizers
 from dacformer.training.problems import came_apart, explaining_foreign_state, explaining_lack_of_memory
 from dacformer.training.start import check_resumable, prepare_run
 
-OnSample = Callable[[Checkpoint, Path], None]
+OnSample = Callable[[Checkpoint, Path], object]
 """Called every `sample_every` steps with the present model and the run's folder."""
 SelectionMetric = Callable[[Checkpoint], float]
 """Called at every validation with the present model; the checkpoint of the lowest value is the best."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import torch
 
 from dacformer.codec import Codec, load_codec
 from dacformer.codec.weight_files import CodecConfig, build_model, save_weights
+
+if TYPE_CHECKING:
+    from dac.model.dac import DAC
 
 TINY = CodecConfig(
     encoder_dim=2,
@@ -20,14 +24,14 @@ TINY = CodecConfig(
 )
 """The strides of the 44.1 kHz DAC, hop 512, K = 4; 8,000 times fewer weights."""
 
-MakeModel = Callable[..., torch.nn.Module]
+MakeModel = Callable[..., "DAC"]
 
 
 @pytest.fixture(scope="session")
 def make_model() -> MakeModel:
     """Makes a `dac.DAC` whose output is neither silent nor the same for all codes: `make_model(**changes_to_TINY)`."""
 
-    def make(**changes: object) -> torch.nn.Module:
+    def make(**changes: object) -> "DAC":
         torch.manual_seed(0)
         model = build_model(TINY.model_copy(update=changes)).eval()
         for parameter in model.parameters():

@@ -138,9 +138,9 @@ def test_encode_blocks_yields_while_reading(tiny: Codec, noise: Noise) -> None:
 
 def make_file(tiny: Codec, noise: Noise, **changes: Any) -> DacFile:
     codes = tiny.encode(torch.from_numpy(noise(44100))[None, None]).numpy()
-    info = {"sample_rate": 44100, "original_length": 44100, "input_db": -20.0, "chunk_length": codes.shape[2]}
-    info |= {"codec": tiny.identity}
-    return DacFile(**({"codes": codes} | info | changes))
+    lengths = {"sample_rate": 44100, "original_length": 44100, "chunk_length": codes.shape[2]}
+    good: dict[str, Any] = {"codes": codes, "input_db": -20.0, "codec": tiny.identity} | lengths
+    return DacFile(**(good | changes))
 
 
 @pytest.mark.parametrize(("rate", "length"), [(44100, 44100), (48000, 48000), (16000, 15000)])
@@ -281,7 +281,7 @@ def test_load_codec_refuses_other_files_in_one_line(
 
 @pytest.mark.parametrize("sizes", [{"n_codebooks": 10**9}, {"decoder_dim": 2**30}, {"latent_dim": 2**30}], ids=str)
 def test_load_codec_allocates_nothing_for_false_sizes(tiny_file: Path, tmp_path: Path, sizes: dict[str, int]) -> None:
-    stated = CodecConfig(**(sizes_of(tiny_file) | sizes)).model_dump_json()
+    stated = CodecConfig.model_validate(sizes_of(tiny_file) | sizes).model_dump_json()
     save_file(load_file(tiny_file), tmp_path / "lie.safetensors", {"codec": stated})
     with pytest.raises(UserError, match=r"do not fit the sizes it states[^\n]*$"):
         load_codec(tmp_path / "lie.safetensors")
@@ -310,10 +310,10 @@ def test_load_codec_refuses_weights_that_do_not_fit_sizes(tiny_file: Path, tmp_p
     weights, sizes = load_file(tiny_file), sizes_of(tiny_file)
     path = tmp_path / "odd.safetensors"
     with pytest.raises(UserError, match="other sizes"):
-        save_weights(path, CodecConfig(**(sizes | {"codebook_size": 65})), weights)
+        save_weights(path, CodecConfig.model_validate(sizes | {"codebook_size": 65}), weights)
     assert not path.exists()
     for changed in ({"codebook_size": 65}, {"n_codebooks": 5}, {"decoder_dim": 64}):
-        save_file(weights, path, {"codec": CodecConfig(**(sizes | changed)).model_dump_json()})
+        save_file(weights, path, {"codec": CodecConfig.model_validate(sizes | changed).model_dump_json()})
         with pytest.raises(UserError, match="do not fit the sizes"):
             load_codec(path)
 

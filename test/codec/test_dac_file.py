@@ -117,10 +117,17 @@ class Call:
         return self.reduced
 
 
+def reduced(value: object) -> tuple[Any, ...]:
+    """The function, its arguments and the state that `pickle` writes for a value."""
+    parts = value.__reduce__()
+    assert isinstance(parts, tuple)
+    return parts
+
+
 def contents(**changes: Any) -> dict[str, Any]:
     """What a good file holds, with changes: of the metadata, or `codes`."""
     codes = changes.pop("codes", np.zeros((1, 4, 6), np.uint16))
-    good = {"input_db": np.float32([-20]), "original_length": 3072, "sample_rate": 44100, "chunk_length": 6}
+    good = {"input_db": np.array([-20], np.float32), "original_length": 3072, "sample_rate": 44100, "chunk_length": 6}
     return {"codes": codes, "metadata": good | {"channels": 1, "padding": True, "dac_version": "1.0.0"} | changes}
 
 
@@ -167,7 +174,7 @@ def test_read_dac_refuses_malicious_pickle_unexecuted(
     "call",
     [
         Call(np.ndarray, (4 * 10**9,), np.dtype("b")),
-        Call(np.array(0).__reduce__()[0], np.ndarray, (4 * 10**9,), b"b"),
+        Call(reduced(np.array(0))[0], np.ndarray, (4 * 10**9,), b"b"),
     ],
     ids=["ndarray", "reconstruct"],
 )
@@ -188,13 +195,13 @@ def test_read_dac_refuses_bare_pickle_unexecuted(tmp_path: Path, monkeypatch: py
 
 def reconstruct(dtype: Any, data: Any) -> Call:
     """An array `()` of a type, as NumPy pickles it."""
-    function = np.zeros(1).__reduce__()[0]
+    function = reduced(np.zeros(1))[0]
     return Call(function, np.ndarray, (0,), b"b", state=(1, (1,), dtype, False, data))
 
 
 def test_read_dac_refuses_forged_dtype(tmp_path: Path) -> None:
     """Its data would be taken for pointers: a crash at best, so it is read in another process."""
-    own = np.dtype("O").__reduce__()[2]
+    own = reduced(np.dtype("O"))[2]
     lies = (
         Call(np.dtype, "O8", False, True, state=(*own[:-1], 0)),
         Call(np.dtype, "V8", False, True, state=(3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0)),
@@ -246,9 +253,9 @@ def test_read_dac_refuses_pickle_that_claims_gigabytes(tmp_path: Path) -> None:
         {"original_length": -1},
         {"chunk_length": 0},
         {"channels": 2},
-        {"input_db": np.float32([])},
-        {"input_db": np.float32([np.nan])},
-        {"input_db": np.float32([1e30])},
+        {"input_db": np.array([], np.float32)},
+        {"input_db": np.array([np.nan], np.float32)},
+        {"input_db": np.array([1e30], np.float32)},
         {"sample_rate": 10**9},
         {"codes": np.full((1, 4, 6), 2**16)},
         {"input_db": None},

@@ -51,7 +51,7 @@ def test_load_dataset_reads_empty_cell_as_unknown(write_dataset: WriteDataset) -
         ([row("a.dac"), row("b.dac", rate="inf")], "row 3: rate 'inf' is infinite or too large"),
         ([row("a.dac"), row("b.dac", rate="1e300")], "row 3: rate '1e300' is infinite or too large"),
         ([row("a.dac", Split=1)], "a parameter cannot be called 'Split'"),
-        ([row("a.dac", **{"": 1})], "a column without a name"),
+        ([row("a.dac") | {"": 1}], "a column without a name"),
         ([row("a.dac"), row("b.dac"), row("a.dac")], r"names 'a\.dac' in rows 2 and 4"),
         ([row("a.dac", "../../escaped")], "class name '../../escaped' could be taken for a path"),
         ([row("a.dac", "..")], "could be taken for a path"),

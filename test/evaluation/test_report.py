@@ -3,6 +3,7 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from dacformer.errors import UserError
 from dacformer.evaluation.report import SECTIONS, EvaluationConfig, write_report
 from dacformer.generation.synthesizer import Synthesizer
 
-SMALL = {"values": 3, "seeds": 1, "seconds": 1.0, "minutes": 0.15, "classes": ("wind", "pistons")}
+SMALL: dict[str, Any] = {"values": 3, "seeds": 1, "seconds": 1.0, "minutes": 0.15, "classes": ("wind", "pistons")}
 QUICK = ["side_by_side", "control", "parameters", "morph", "nll", "stability"]
 
 

@@ -48,7 +48,7 @@ def test_generate_with_guidance_by_channel_is_what_a_plain_loop_draws(
     take = untrained.generate(0.2, CONTROLS, seed=3, precision="float32", guidance=guidance)
     times = untrained.times(0, take.codes.shape[1])
     condition = torch.from_numpy(Controls.of(CONTROLS).condition_at(times, untrained.conditions))[None]
-    sampling = SamplingConfig(**(untrained.sampling.model_dump() | {"guidance": guidance}))
+    sampling = SamplingConfig.model_validate(untrained.sampling.model_dump() | {"guidance": guidance})
     masks = [torch.from_numpy(untrained.conditions.layout.mask(names)) for names in chain]
     slow = generate_slowly(untrained.model, condition, sampling, 3, masks=masks[:-1])
     np.testing.assert_array_equal(take.codes, slow[0].numpy())
@@ -84,7 +84,8 @@ def test_guidance_that_is_none_is_refused(untrained: Synthesizer, guidance: dict
 def test_a_recipe_keeps_guidance_by_channel(untrained: Synthesizer, tmp_path) -> None:
     take = untrained.generate(0.1, CONTROLS, guidance={"parameters": 2.0, "class": 1.5})
     opened = untrained.load_take(take.save(tmp_path / "take"))
-    assert list(opened.recipe.sampling.still.guidance.items()) == [("parameters", 2.0), ("class", 1.5)]
+    guidance = opened.recipe.sampling.still.guidance
+    assert isinstance(guidance, dict) and list(guidance.items()) == [("parameters", 2.0), ("class", 1.5)]
     np.testing.assert_array_equal(opened.extend(0.1).codes, take.extend(0.1).codes)
 
 

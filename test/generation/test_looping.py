@@ -9,6 +9,7 @@ import torch
 from dacformer.errors import UserError
 from dacformer.generation.curves import Curve
 from dacformer.generation.looping import decode_circle, find_loop, measure_seam
+from dacformer.generation.recipe import Loop
 from dacformer.generation.synthesizer import Synthesizer
 
 RATE = 44100
@@ -71,7 +72,9 @@ def test_a_loop_of_a_take_is_a_piece_of_it_or_of_what_follows(untrained: Synthes
     take = untrained.generate(0.3, controls)
     loop = take.loop(0.5, n=2)
     longer = loop.undo()
-    start = round(loop.recipe.edits[-1].at_seconds * untrained.info.frame_rate)
+    edit = loop.recipe.edits[-1]
+    assert isinstance(edit, Loop)
+    start = round(edit.at_seconds * untrained.info.frame_rate)
     np.testing.assert_array_equal(loop.codes, longer.codes[:, start : start + 43])
     np.testing.assert_allclose(loop.curves.classes["pistons"], longer.curves.classes["pistons"][start : start + 43])
     assert longer.undo() is take and len(take.children) == 2

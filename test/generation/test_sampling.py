@@ -84,7 +84,7 @@ def test_each_codebook_has_its_own_settings() -> None:
 @pytest.mark.parametrize("name", ["temperature", "top_k", "top_p"])
 def test_a_list_of_the_wrong_length_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} has 2 values, expected one, or one for each of 4 codebooks"):
-        make_sampler(SamplingConfig(**{name: (1, 1)}), 4, generator())
+        make_sampler(SamplingConfig.model_validate({name: (1, 1)}), 4, generator())
 
 
 @settings(deadline=None)

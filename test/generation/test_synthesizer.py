@@ -37,10 +37,10 @@ MOVING = {"class": {"wind": Curve([(0, 1), (0.3, 0)]), "pistons": Curve([(0, 0),
 LONG = 0.5  # seconds: 43 frames, almost three windows
 
 
-def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **sampling: object) -> np.ndarray:
+def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **sampling: Any) -> np.ndarray:
     times = np.arange(frames) / synth.info.frame_rate
     conditions = np.stack([Controls.of(each).condition_at(times, synth.conditions) for each in controls])
-    asked = SamplingConfig(**(synth.sampling.model_dump() | sampling))
+    asked = SamplingConfig.model_validate(synth.sampling.model_dump() | sampling)
     return generate_slowly(synth.model, torch.from_numpy(conditions), asked, seed).numpy()
 
 
@@ -48,7 +48,7 @@ def oracle(synth: Synthesizer, controls: list[dict], frames: int, seed: int, **s
     "sampling", [{}, {"guidance": 1.0}, {"temperature": 0.0}, {"temperature": (1, 0.5, 0, 2), "top_k": 9}]
 )
 def test_generated_is_what_a_plain_loop_draws(
-    synth: Synthesizer, sampling: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    synth: Synthesizer, sampling: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dacformer.generation.render.DECODED_FRAMES", 4)
     take = synth.generate(LONG, MOVING, seed=3, precision="float32", **sampling)
@@ -79,7 +79,7 @@ def test_many_takes_side_by_side_are_what_a_plain_loop_draws(synth: Synthesizer)
 
 def test_sampling_may_move(synth: Synthesizer) -> None:
     """From a moment on, other settings: until then the codes are those of the settings before."""
-    moving = {
+    moving: dict[str, Any] = {
         "temperature": Curve([(0, 1.0), (0.2, 0.0)], step=True),
         "guidance": Curve([(0, 2.0), (0.2, 1.0)], step=True),
     }
@@ -398,7 +398,7 @@ def test_a_batch_is_a_list(synth: Synthesizer, controls: Any) -> None:
         ({"temprature": 1}, "Did you mean 'temperature'"),
     ],
 )
-def test_sampling_that_makes_no_sense_is_refused(synth: Synthesizer, sampling: dict[str, object], said: str) -> None:
+def test_sampling_that_makes_no_sense_is_refused(synth: Synthesizer, sampling: dict[str, Any], said: str) -> None:
     for ask in (lambda: synth.generate(0.1, **sampling), lambda: synth.stream(**sampling)):
         with pytest.raises(UserError, match=said) as refused:
             ask()

@@ -45,7 +45,7 @@ def delay(synth: Synthesizer) -> int:
 
 
 @pytest.mark.parametrize("sampling", [{}, {"guidance": 1.0, "precision": "float32"}, {"temperature": 0.0}])
-def test_a_take_that_is_extended_is_one_long_take(synth: Synthesizer, sampling: dict[str, object]) -> None:
+def test_a_take_that_is_extended_is_one_long_take(synth: Synthesizer, sampling: dict[str, Any]) -> None:
     whole = synth.generate(2 * SECOND, MOVING, seed=3, **sampling)
     half = synth.generate(SECOND, MOVING, seed=3, **sampling)
     longer = half.extend(SECOND)
@@ -352,7 +352,7 @@ def test_names_of_any_kind_are_drawn(take: Take, tmp_path: Path, name: str) -> N
     controls = Controls({name: 1.0}, {name: 0.5})
     figure = dataclasses.replace(take, recipe=take.recipe.model_copy(update={"controls": controls})).plot()
     figure.savefig(tmp_path / "x.png")
-    (legend,) = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    (legend,) = [legend for axes in figure.axes if (legend := axes.get_legend())]
     assert len(legend.get_texts()) == 2
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dacformer.model import CompiledStep, DACFormer
+from dacformer.model.heads import ParallelHead
 
 from .test_dacformer import K, V, W, make_input, make_model
 
@@ -15,12 +16,16 @@ def with_rounded_weights(model: DACFormer) -> DACFormer:
     """The model that 8 bits stand for: of each row 255 levels. Norms of the head are folded before that."""
     model = copy.deepcopy(model)
     head = model.head
-    pairs = [*zip(head.mlps, head.logits, strict=True)] if hasattr(head, "mlps") else []
-    folded = [(head.norm, head.logits)] if not pairs else [(part[0], part[1]) for pair in pairs for part in pair]
+    if isinstance(head, ParallelHead):
+        folded = [(head.norm, head.logits)]
+    else:
+        folded = [tuple(part.children())[:2] for part in (*head.mlps, *head.logits)]
     for norm, linear in folded:
+        assert isinstance(norm, nn.LayerNorm) and isinstance(linear, nn.Linear)
         linear.bias.data += linear.weight.data @ norm.bias.data
         linear.weight.data *= norm.weight.data
-        nn.init.ones_(norm.weight), nn.init.zeros_(norm.bias)
+        nn.init.ones_(norm.weight)
+        nn.init.zeros_(norm.bias)
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) and "film" not in name and "condition" not in name:
             step = module.weight.data.abs().amax(dim=1, keepdim=True) / 127

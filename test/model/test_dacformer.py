@@ -14,7 +14,8 @@ K, V, C, W = 4, 32, 5, 6
 def make_model(head: str = "depth", num_layers: int = 2, seed: int = 0) -> DACFormer:
     """A tiny model whose zero-initialised parts are moved off zero, so that every path matters."""
     torch.manual_seed(seed)
-    config = ModelConfig(dim=32, num_layers=num_layers, num_heads=4, window_frames=W, film_dim=16, head=head)
+    sizes = {"dim": 32, "num_layers": num_layers, "num_heads": 4, "window_frames": W, "film_dim": 16}
+    config = ModelConfig.model_validate(sizes | {"head": head})
     model = DACFormer(config, K, V, C).eval()
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
@@ -95,7 +96,7 @@ def influence(model: DACFormer, query: int, frames: int) -> tuple[set[int], set[
         hook.remove()
     gradients = torch.autograd.grad(logits[0, :, query].square().sum(), [*embedded, condition])
     # The embedding at place t is of the codes of frame t - 1.
-    by_code = sum(g.abs().sum(dim=(0, 2)) for g in gradients[:-1])
+    by_code = torch.stack([g.abs().sum(dim=(0, 2)) for g in gradients[:-1]]).sum(dim=0)
     by_condition = gradients[-1].abs().sum(dim=(0, 2))
     return {int(t) - 1 for t in by_code.nonzero()}, {int(t) for t in by_condition.nonzero()}
 

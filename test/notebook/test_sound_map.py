@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dacformer.codec import Codec
@@ -19,7 +20,7 @@ def test_every_sound_has_a_place_and_plays(dataset: Dataset, codec: Codec, tmp_p
     assert set(map_.colors) == {"pistons", "wind"} and "pistons, rate 0.5, clip0.dac" in page
     assert "http" not in page  # nothing is fetched
     figure = map_.plot()
-    assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections) == 5
+    assert sum(len(np.asarray(dots.get_offsets())) for dots in figure.axes[0].collections) == 5
     assert map_._repr_html_().startswith("<iframe srcdoc=")
     assert sound_map(dataset.path, codec, method).rows.equals(map_.rows)  # type: ignore[arg-type]
 

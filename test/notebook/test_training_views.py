@@ -2,6 +2,8 @@
 
 import re
 
+import numpy as np
+
 from dacformer.codec import Codec
 from dacformer.config import Config
 from dacformer.notebook import (
@@ -27,7 +29,7 @@ def test_live_plot_draws_seldom_but_every_validation(config: Config) -> None:
     plot({"step": 2, "loss": 4.0, "frames_per_second": 32.0})
     assert plot.figure is first is not None
     plot({"step": 2, "val_nll": 4.0, "unigram_nll": 5.0})
-    assert plot.figure is not first
+    assert plot.figure is not None and plot.figure is not first
     assert plot.figure.axes[0].get_title(loc="left") == "step 2 of 4 · 32 frames/s · 0:04 left"
 
 
@@ -37,4 +39,4 @@ def test_live_plot_of_a_resumed_run_shows_earlier_steps(config: Config) -> None:
     plot = LivePlot(longer)
     train(longer, resume=True, on_metrics=plot)
     assert plot.figure is not None
-    assert list(plot.figure.axes[0].lines[0].get_xdata()) == [1, 2, 3, 4, 5, 6]
+    assert np.asarray(plot.figure.axes[0].lines[0].get_xdata()).tolist() == [1, 2, 3, 4, 5, 6]

@@ -1,5 +1,7 @@
 """Muon's steps, held to `torch.optim.Muon` and to the iteration as published."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -51,7 +53,7 @@ def test_orthogonalize_of_zeros_is_zero() -> None:
     assert not orthogonalize(torch.zeros(1, 4, 8)).any()
 
 
-def trained(optimizer: type[Muon] | type[torch.optim.Muon], steps: int, **options: str) -> tuple[nn.Module, dict]:
+def trained(optimizer: type[Muon] | type[torch.optim.Muon], steps: int, **options: Any) -> tuple[nn.Module, dict]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(24, 48, bias=False), nn.Tanh(), nn.Linear(48, 24, bias=False))
     optimize = optimizer(model.parameters(), lr=0.02, weight_decay=0.05, **options)

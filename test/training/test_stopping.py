@@ -153,8 +153,9 @@ def test_what_fails_beside_the_training_is_a_warning(
         raise error
 
     config = configure(tmp_path / "run", **STEPS, sample_every=1)
+    failing: dict[str, Any] = {what: fail}
     with pytest.warns(UserWarning, match=r"^fail failed at step \d \(\w+Error: [^\n]*\)\.$"):
-        train(config, **{what: fail})
+        train(config, **failing)
     assert [read_metadata(path).step for path in list_checkpoints(config.run)] == [2, 4]
     assert [line["loss"] for line in lines_of(config.run) if "loss" in line] == [
         line["loss"] for line in lines_of(whole) if "loss" in line
@@ -304,7 +305,7 @@ def test_what_has_the_name_of_a_trainings_file_is_refused_before_the_first_step(
     run.mkdir()
     (run / name).touch() if name == "checkpoints" else (run / name).mkdir()
     with pytest.raises(UserError, match=f"(?i){name}|names of a training's files"):
-        train(configure(run, steps=1), on_metrics=pytest.fail)
+        train(configure(run, steps=1), on_metrics=lambda line: pytest.fail(f"a step was taken: {line}"))
 
 
 @pytest.mark.parametrize("rate", [1e15, 1e30])

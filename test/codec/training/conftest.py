@@ -31,6 +31,7 @@ def toy() -> Callable[..., CodecTrainingConfig]:
     def make(run: Path, sounds: Path, **changes: Any) -> CodecTrainingConfig:
         source = SoundSource(folder=sounds, held_out=changes.pop("held_out", 0.0), exclude=changes.pop("exclude", ()))
         quick = {"crop_samples": 8192, "batch_size": 2, "steps": 3, "adversarial_from_step": 99, "warmup_steps": 1}
-        return CodecTrainingConfig(run=run, codec=TOY, sounds=(source,), texture_weight=0, **(quick | changes))
+        fixed = {"run": run, "codec": TOY, "sounds": (source,), "texture_weight": 0}
+        return CodecTrainingConfig.model_validate(fixed | quick | changes)
 
     return make
