@@ -1,4 +1,4 @@
-"""Controls as they are written on the command line."""
+"""Parser of controls on the command line, such as `class=rain` and `strength=0:0.1,10:0.9`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,23 +10,24 @@ from dacformer.generation.curves import Curve
 
 
 def parse_control(word: str, conditions: Conditions) -> tuple[str, Any]:
-    """Reads a control as it is written on the command line.
+    """Parses one control of the command line.
 
     `class=rain`; `class=rain:0.5,wind:0.5` (weights); `strength=0.3`; `strength=0:0.1,10:0.9` (seconds:value, joined by
     lines); `strength=step:0:0.1,5:0.9` (held in steps).
 
-    A weight is what stands behind the last colon. A class whose name holds a comma or begins with a double quote is
-    written as in a CSV file: `class="rain, heavy":0.5,wind:0.5`.
+    A weight is the text after the last colon. A class name that contains a comma or begins with a double quote is
+    quoted as in a CSV file: `class="rain, heavy":0.5,wind:0.5`.
 
     Args:
         word: `name=value`.
-        conditions: What the model knows: a value that is the name of a class is that class, whatever it holds.
+        conditions: Classes and parameters of the model. A value that equals a class name always means that class,
+            even if it contains colons or commas.
 
     Returns:
-        Name and value, as `Controls` holds them.
+        Name and value, as `Controls.of` reads them.
 
     Raises:
-        UserError: Not of this form.
+        UserError: The form is wrong.
     """
     known = [name for name in ("class", *conditions.parameters) if word.startswith(f"{name}=")]
     name = max(known, key=len) if known else word.partition("=")[0]
@@ -35,7 +36,7 @@ def parse_control(word: str, conditions: Conditions) -> tuple[str, Any]:
         if value == word or not value:
             raise ValueError
         return name, _parse_classes(value, conditions) if name == "class" else _parse_parameter(value)
-    except UserError:  # a curve's own complaint says more
+    except UserError:  # the message of a curve is more precise
         raise
     except ValueError:
         raise UserError(
@@ -91,10 +92,10 @@ def parse_guidance(word: str) -> float | dict[str, float]:
 
 
 def parse_controls(words: Iterable[str], conditions: Conditions) -> dict[str, Any]:
-    """Reads all controls of a command line, see `parse_control`.
+    """Parses all controls of a command line, see `parse_control`.
 
     Raises:
-        UserError: One is not understood, or two move the same.
+        UserError: The form of one is wrong, or a control is given twice.
     """
     controls: dict[str, Any] = {}
     for name, value in (parse_control(word, conditions) for word in words):

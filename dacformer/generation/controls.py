@@ -1,4 +1,4 @@
-"""Controls: the classes and parameters that steer a take over time, by name and in seconds."""
+"""Controls: classes and parameters that steer a take, by name. Each is a number, or a curve over seconds."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,18 +21,18 @@ computes infinities."""
 
 @dataclass(frozen=True)
 class SampledControls:
-    """Controls at moments, each `(T,)` in its own units; a class and a parameter may have the same name.
+    """Controls sampled at `T` times. A class and a parameter may have the same name.
 
     Attributes:
-        classes: The weight of each class that is named.
-        parameters: The value of each parameter that is named; NaN where it is unset.
+        classes: For each named class its weight, `(T,)`.
+        parameters: For each named parameter its value, `(T,)` in its own units; NaN where unset.
     """
 
     classes: dict[str, np.ndarray]
     parameters: dict[str, np.ndarray]
 
     def unset_before(self, frame: int) -> "SampledControls":
-        """The same with all frames before this one unset."""
+        """Returns a copy in which all frames before `frame` are NaN (unset)."""
 
         def later(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             return {name: np.where(np.arange(len(each)) < frame, np.nan, each) for name, each in values.items()}
@@ -40,7 +40,7 @@ class SampledControls:
         return SampledControls(later(self.classes), later(self.parameters))
 
     def labelled(self) -> dict[str, np.ndarray]:
-        """All of them by a label for a picture: the name, of a parameter with a class's name `NAME (parameter)`."""
+        """Returns all curves by label, for plots. A label is the name; a name of both kinds gets ` (parameter)`."""
         taken = set(self.classes)
         named = {f"{name} (parameter)" if name in taken else name: each for name, each in self.parameters.items()}
         return self.classes | named
@@ -48,17 +48,18 @@ class SampledControls:
 
 @dataclass(frozen=True)
 class Controls:
-    """What steers a take. Times are seconds of the take; a class or parameter that is not named is unset.
+    """Class weights and parameter values that steer a take. Times are seconds of the take.
 
-    Numbers of any kind become floats, and every value is checked here, when controls are made. Whether a model knows
-    the names is for `check`. Without a class the model plays whatever it has learned.
+    A class that is not named has weight 0, and a parameter that is not named is unset: the model chooses. Every value
+    is checked when controls are made, and numbers of any type become floats. Names are checked by `check`, because
+    only a model knows them.
 
     Attributes:
-        classes: The weight of each class, 0 or more; the weights of a morph add up to 1 if the caller makes them so.
-        parameters: The value of each parameter, in its own units. A `Curve` may unset it for a while.
+        classes: Weight of each class, 0 to `MOST_WEIGHT`. Several classes are a morph; weights are not normalised.
+        parameters: Value of each parameter, in its own units. A `Curve` may have points of value None (unset).
 
     Raises:
-        UserError: A value that is no number, a class that is unset, or a weight below 0 or above `MOST_WEIGHT`.
+        UserError: A value is not a number, or a weight is None, below 0 or above `MOST_WEIGHT`.
     """
 
     classes: Mapping[str, Signal] = field(default_factory=dict)
@@ -77,17 +78,17 @@ class Controls:
 
     @classmethod
     def of(cls, given: "Controls | Mapping[str, Any] | None") -> "Controls":
-        """Reads controls as people write them; the one place that knows this form.
+        """Converts the dict form of controls. This is the only place that knows the form.
 
         Args:
-            given: `{"class": NAME or {NAME: weight or Curve, ...}, PARAMETER: value or Curve, ...}`. A bare name is
-                the whole of one class. None and controls pass.
+            given: `{"class": NAME or {NAME: weight or Curve, ...}, PARAMETER: value or Curve, ...}`. A class name
+                alone has weight 1. None gives empty controls; `Controls` are returned as they are.
 
         Returns:
             The controls.
 
         Raises:
-            UserError: Not of this form, or as in `Controls`.
+            UserError: The form is wrong, or as in `Controls`.
         """
         if isinstance(given, Controls):
             return given
@@ -102,13 +103,13 @@ class Controls:
         return cls(classes, {name: value for name, value in given.items() if name != "class"})
 
     def check(self, conditions: Conditions) -> None:
-        """Refuses what a model does not know, and warns of what it was never trained on.
+        """Raises an error for names that a model does not know, and warns of values that it was not trained on.
 
         Args:
-            conditions: What the model knows.
+            conditions: Classes and parameters of the model.
 
         Raises:
-            UserError: An unknown class or parameter, or a value far outside the trained range.
+            UserError: A class or parameter is unknown, or a value is far outside the trained range.
         """
         for name in self.classes:
             if name not in conditions.classes:
@@ -122,7 +123,7 @@ class Controls:
                 if abs(trained.normalize(value)) > MOST_WEIGHT:
                     raise UserError(f"'{name}' is {value:g}, far from what was trained. Expected {limits}.")
                 if not trained.low <= value <= trained.high:
-                    # The value stays out of the message: Python keeps each new one, and a stream has no end of them.
+                    # Without the value: Python keeps each distinct message, and an endless stream would fill memory.
                     warnings.warn(f"'{name}' leaves what was trained, {limits}: expect surprises", stacklevel=2)
             if self.classes and trained.classes and not set(self.classes) & set(trained.classes):
                 warnings.warn(
@@ -139,11 +140,11 @@ class Controls:
         )
 
     def condition_at(self, times: np.ndarray, conditions: Conditions) -> np.ndarray:
-        """Samples the controls as the model sees them.
+        """Samples the controls and encodes them as condition vectors.
 
         Args:
             times: `(T,)` seconds.
-            conditions: What the model knows.
+            conditions: Classes and parameters of the model.
 
         Returns:
             `(T, C)` float32.
@@ -153,20 +154,21 @@ class Controls:
         return np.broadcast_to(condition, (len(times), conditions.dim)).copy()
 
     def delayed(self, seconds: float) -> "Controls":
-        """The controls begun later: until `seconds`, at least 0, they are what they were at 0."""
+        """Returns the controls shifted later by `seconds` (0 or more). Before that they have their values at 0."""
         return self._each(lambda signal: curves.delayed(signal, seconds))
 
     def from_second(self, seconds: float) -> "Controls":
-        """The controls from a moment on, which is their new 0."""
+        """Returns the controls shifted earlier: what was at `seconds` is at 0."""
         return self._each(lambda signal: curves.from_second(signal, seconds))
 
     def then(self, after: "Controls", seconds: float) -> "Controls":
-        """These controls until a moment, and others from then on.
+        """Joins two controls in time: these before `seconds`, and `after` from there on.
+
+        A name that only one of the two has is unset (parameter) or has weight 0 (class) in the time of the other.
 
         Args:
-            after: Their own time starts at the moment. What only one of the two names is unset in the other's time; a
-                class has the weight 0 there.
-            seconds: The moment, above 0.
+            after: Controls from `seconds` on; their time 0 is at `seconds`.
+            seconds: Where they begin, above 0.
 
         Returns:
             Controls of the whole time.
@@ -191,7 +193,7 @@ class Controls:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The plain form that recipes hold: `{"classes": {...}, "parameters": {...}}`."""
+        """Returns the form that recipes hold: `{"classes": {...}, "parameters": {...}}`."""
         return {
             kind: {name: curves.signal_to_json(signal) for name, signal in signals.items()}
             for kind, signals in (("classes", self.classes), ("parameters", self.parameters))
@@ -199,10 +201,10 @@ class Controls:
 
     @classmethod
     def from_json(cls, tree: Any) -> "Controls":
-        """Reads the plain form.
+        """Reads the form that `to_json` returns; `Controls` are returned as they are.
 
         Raises:
-            UserError: Not what `to_json` writes.
+            UserError: The form is wrong.
         """
         if isinstance(tree, Controls):
             return tree
@@ -224,11 +226,11 @@ class Controls:
 
 
 AnyControls = Controls | Mapping[str, Any]
-"""Controls, or what `Controls.of` reads."""
+"""`Controls`, or the dict form that `Controls.of` reads."""
 MovingControls = AnyControls | Callable[[float], AnyControls]
-"""Controls, or a function of the time in seconds that gives them (each a plain value then)."""
+"""Controls, or a function that returns controls for a time in seconds. The values of these must be numbers."""
 JsonControls = Annotated[Controls, PlainValidator(Controls.from_json), PlainSerializer(Controls.to_json)]
-"""Controls in a file."""
+"""Controls as a field of a recipe."""
 
 
 def _signal(name: str, value: object) -> Signal:

@@ -1,4 +1,4 @@
-"""Values that move over time: a `Curve` of points in seconds, and a `Signal`, which is a curve or a number."""
+"""Values over time: a `Curve` has points in seconds; a `Signal` is a curve or a constant number."""
 
 import itertools
 import math
@@ -11,25 +11,25 @@ from dacformer.arguments import finite_number
 from dacformer.errors import UserError, shown
 
 Points = list[tuple[float, float | None]]
-"""`(seconds, value)` in order of time; a value of None is unset."""
+"""`(seconds, value)` in order of time; the value None means unset."""
 
 
 class Curve:
-    """A value that moves: points in seconds, joined by lines or held in steps.
+    """Value over time, given by points: interpolated linearly, or held in steps.
 
-    The value before the first point is the first one's, and after the last point the last one's. Two points at the
-    same time make a jump. A point whose value is None unsets a parameter from there to the next point.
+    Before the first point the curve has the first value, after the last point the last value. Two points at the same
+    time make a jump. A point with the value None makes the curve unset from there to the next point.
     """
 
     def __init__(self, points: Sequence[tuple[float, float | None]], step: bool = False) -> None:
-        """Makes a curve.
+        """Checks the points and makes a curve of them.
 
         Args:
-            points: `(seconds, value)`, at least one, in order of time; a value of None leaves a parameter unset.
-            step: Hold each value until the next point instead of moving to it in a line.
+            points: One or more `(seconds, value)` in order of time. The value None means unset.
+            step: Hold each value until the next point, instead of interpolating.
 
         Raises:
-            UserError: No points, not in order, or not numbers.
+            UserError: There are no points, they are not in order, or a number is not finite.
         """
         try:
             given = [(time, value) for time, value in points]
@@ -46,7 +46,7 @@ class Curve:
         self._values = np.array([np.nan if value is None else value for _, value in self.points])
 
     def __call__(self, seconds: float) -> float:
-        """The value at a time; NaN where it is unset."""
+        """Returns the value at a time in seconds; NaN where unset."""
         return float(self.at(np.array([seconds]))[0])
 
     def at(self, times: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ class Curve:
             times: `(T,)` seconds.
 
         Returns:
-            `(T,)`, NaN where the curve is unset.
+            Values `(T,)`; NaN where the curve is unset.
         """
         after = np.searchsorted(self._times, times, side="right")
         before, after = np.maximum(after - 1, 0), np.minimum(after, len(self._times) - 1)
@@ -68,19 +68,19 @@ class Curve:
         return v0 + np.where(np.isnan(v1), 0.0, v1 - v0) * share
 
     def as_lines(self) -> Points:
-        """The points of the same curve joined by lines: a step becomes two points at one time."""
+        """Returns points that give the same curve by linear interpolation: a step becomes two points at one time."""
         if not self.step:
             return self.points
         held = [(after[0], before[1]) for before, after in itertools.pairwise(self.points)]
         return [self.points[0], *(point for pair in zip(held, self.points[1:], strict=True) for point in pair)]
 
     def delayed(self, seconds: float) -> "Curve":
-        """The curve begun later: until `seconds` it stays at its value at 0."""
+        """Returns the curve shifted later by `seconds`. Before that it has its value at 0."""
         later = [(time + seconds, value) for time, value in self.as_lines() if time > 0.0]
         return Curve([(seconds, nan_to_none(self(0.0))), *later])
 
     def from_second(self, seconds: float) -> "Curve":
-        """The curve with its time moved: what was at `seconds` is at 0."""
+        """Returns the curve shifted earlier: what was at `seconds` is at 0."""
         return Curve([(time - seconds, value) for time, value in self.points], self.step)
 
     def __eq__(self, other: object) -> bool:
@@ -93,36 +93,36 @@ class Curve:
         return f"Curve({self.points}{', step=True' if self.step else ''})"
 
     def to_json(self) -> dict[str, Any]:
-        """The plain form that recipes hold."""
+        """Returns the form that recipes hold: `{"points": [[seconds, value], ...], "step": bool}`."""
         return {"points": [list(point) for point in self.points], "step": self.step}
 
 
 Signal = float | Curve
-"""A value that stays or moves."""
+"""A constant number, or a curve."""
 
 
 def sample(signal: Signal, times: np.ndarray) -> np.ndarray:
-    """Values `(T,)` at times `(T,)` in seconds; NaN where a curve is unset."""
+    """Samples a signal at times `(T,)` in seconds: values `(T,)`, NaN where a curve is unset."""
     return signal.at(times) if isinstance(signal, Curve) else np.full(len(times), float(signal))
 
 
 def delayed(signal: Signal, seconds: float) -> Signal:
-    """The signal begun later, see `Curve.delayed`."""
+    """Shifts a signal later, see `Curve.delayed`."""
     return signal.delayed(seconds) if isinstance(signal, Curve) else signal
 
 
 def from_second(signal: Signal, seconds: float) -> Signal:
-    """The signal with `seconds` as its new 0."""
+    """Shifts a signal earlier, see `Curve.from_second`."""
     return signal.from_second(seconds) if isinstance(signal, Curve) else signal
 
 
 def then(before: Signal | None, after: Signal | None, seconds: float) -> Signal:
-    """One signal until a moment and another from then on.
+    """Joins two signals in time: `before` until `seconds`, `after` from there on.
 
     Args:
-        before: None is unset.
-        after: In the time of the whole, as `delayed` makes it; None is unset.
-        seconds: The moment, above 0.
+        before: The first signal; None means unset.
+        after: The second signal, already shifted by `delayed`; None means unset.
+        seconds: Where the second one begins, above 0.
 
     Returns:
         The signal of the whole time.
@@ -140,20 +140,22 @@ def then(before: Signal | None, after: Signal | None, seconds: float) -> Signal:
 
 
 def values_of(signal: Signal) -> list[float | None]:
-    """All values that a signal takes; None where it is unset."""
+    """Returns the values of all points of a signal; None means unset."""
     return [value for _, value in signal.points] if isinstance(signal, Curve) else [signal]
 
 
 def signal_to_json(signal: Signal) -> Any:
-    """The plain form that recipes hold: a number, or points."""
+    """Returns the form that recipes hold: a number, or that of `Curve.to_json`."""
     return signal.to_json() if isinstance(signal, Curve) else signal
 
 
 def signal_from_json(value: Any) -> Any:
-    """What `signal_to_json` was given; anything else but a mapping passes, for the next check to refuse.
+    """Reads the form that `signal_to_json` returns.
+
+    Only mappings are checked. Any other value is returned as it is; `Controls` or `parse_sampling` check it.
 
     Raises:
-        UserError: A mapping that is no curve.
+        UserError: A mapping is not a curve.
     """
     if not isinstance(value, Mapping):
         return value
@@ -163,7 +165,7 @@ def signal_from_json(value: Any) -> Any:
 
 
 def nan_to_none(value: float) -> float | None:
-    """A sampled value as a point has it: None where it is unset."""
+    """Converts a sampled value to the value of a point: NaN to None."""
     return None if math.isnan(value) else value
 
 

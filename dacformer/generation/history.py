@@ -1,4 +1,4 @@
-"""The tree that a take is in, to look at and listen to in a notebook."""
+"""Tree of all takes of a session that have the same root, shown in a notebook with players."""
 
 import html
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from dacformer.generation.take import Take
 
 
 class History:
-    """A tree of takes, the parents above their children: `take.history[2]` is the one with number 2.
+    """Tree of takes. `take.history[2]` is the take that is shown with the number 2.
 
     Attributes:
-        takes: In the order of the tree.
-        current: The take that was asked.
+        takes: All takes of the tree, depth first: each parent before its children.
+        current: The take whose history it is.
     """
 
     def __init__(self, current: Take) -> None:
-        """Walks the tree that a take is in."""
+        """Finds the root of a take and lists the tree below it."""
         root = current
         while (parent := root.parent) is not None:
             root = parent
@@ -49,7 +49,7 @@ class History:
 
 
 def _walk(take: Take, depth: int) -> Iterator[tuple[Take, int]]:
-    """Depth first, without recursion: a session may be a thousand edits deep."""
+    """Yields takes and their depths, depth first. Not recursive, because a session may be a thousand edits deep."""
     waiting = [(take, depth)]
     while waiting:
         take, depth = waiting.pop()

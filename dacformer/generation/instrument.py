@@ -1,4 +1,4 @@
-"""The instrument: a trained model with its codec. What all that makes sound draws, decodes and checks with.
+"""Instrument: a trained model with its codec. Generation, sessions and live playing all draw and decode with it.
 
 Shapes: `B` takes side by side, `K` codebooks, `T` frames, `N` samples, `C` width of a condition.
 """
@@ -23,23 +23,23 @@ from dacformer.generation.stream import CodeStream
 from dacformer.memory import available_memory
 from dacformer.model import CompiledStep
 
-SAMPLE_BYTES, FRAME_BYTES = 40, 1000  # what a take needs at most while it is made (measured: 31 a sample)
-COMPILED_STREAMS = 64  # side by side on a CPU; from there on torch's matrix products win
+SAMPLE_BYTES, FRAME_BYTES = 40, 1000  # most memory that a take needs while it is made (measured: 31 bytes a sample)
+COMPILED_STREAMS = 64  # with more streams on a CPU, torch's matrix products are faster
 
 
 class Instrument:
     """A trained model with its codec."""
 
     def __init__(self, checkpoint: Checkpoint, codec: Codec | None = None, device: str | torch.device = "cpu") -> None:
-        """Joins a model and a codec; `load` is the usual way.
+        """Combines a model and a codec. The usual way to get one is `load`.
 
         Args:
-            checkpoint: The model.
-            codec: The codec that its training codes came from; loaded by the name in the checkpoint if None.
+            checkpoint: The model. It is moved to the device.
+            codec: The codec that encoded the training data. If None, it is loaded by the name in the checkpoint.
             device: Where to compute.
 
         Raises:
-            UserError: A codec of another identity: the model's codes would be noise to it.
+            UserError: The codec has another identity than the one of the training data.
         """
         self.info = checkpoint.metadata.info
         if codec is None:
@@ -53,29 +53,29 @@ class Instrument:
         self.checkpoint = checkpoint
         self.conditions = checkpoint.metadata.conditions
         self.sampling = checkpoint.metadata.config.sampling
-        self.codec = codec.to(device)  # first: it says what is wrong with a device
+        self.codec = codec.to(device)  # before the model: it raises a UserError for a bad device
         self.model = checkpoint.model.to(device).eval()
         self.device = torch.device(device)
         self._compiled: dict[str, CompiledStep] = {}
 
     @property
     def context_frames(self) -> int:
-        """How many frames back the model looks: `num_layers * (window_frames - 1)`."""
+        """Number of past frames that affect the next one: `num_layers * (window_frames - 1)`."""
         return self.model.config.num_layers * (self.model.config.window_frames - 1)
 
     def compiled_step(self, precision: str) -> CompiledStep:
-        """The model's step for a few streams on the CPU, made once for each precision."""
+        """Returns the compiled step for CPUs; it is made at the first call for each precision."""
         if precision not in self._compiled:
             self._compiled[precision] = CompiledStep(self.model, int8=precision == "int8")
         return self._compiled[precision]
 
     def open_stream(self, batch_size: int, sampling: Sampling, seed: int) -> CodeStream:
-        """Starts streams of codes.
+        """Starts code streams.
 
         Args:
-            batch_size: Streams side by side, `B`.
+            batch_size: Number of streams, `B`.
             sampling: How codes are drawn.
-            seed: Of all streams together.
+            seed: One seed for all streams.
 
         Returns:
             The streams, before their first frame.
@@ -88,20 +88,20 @@ class Instrument:
     def draw(
         self, seconds: float, controls: Sequence[Controls], sampling: Sampling, seed: int = 0, progress: bool = False
     ) -> tuple[Tensor, CodeStream]:
-        """Draws takes of one length side by side, from the beginning.
+        """Draws the codes of `B` takes of one length, side by side, from an empty start.
 
         Args:
-            seconds: Their length, above 0.
-            controls: Of each.
-            sampling: Of all.
-            seed: Of all together.
-            progress: Show a bar.
+            seconds: Length of each, above 0.
+            controls: Controls of each take; their number is `B`.
+            sampling: How codes are drawn, for all takes.
+            seed: One seed for all takes.
+            progress: Show a progress bar.
 
         Returns:
-            Codes `(B, K, T)`, and the streams at their end.
+            Codes `(B, K, T)`, and the streams, which stand after the last frame.
 
         Raises:
-            UserError: Unknown controls, no length, no seed, or the memory does not hold the takes.
+            UserError: Controls are unknown, the length or seed is not allowed, or there is too little memory.
         """
         num_frames = self.num_frames(seconds, len(controls))
         for each in controls:
@@ -112,32 +112,32 @@ class Instrument:
         return stream.draw(conditions, sampling.at(times), progress), stream
 
     def times(self, start: int, end: int) -> np.ndarray:
-        """When frames begin, in seconds: `(end - start,)`."""
+        """Returns the times in seconds at which frames `start` to `end - 1` begin, `(end - start,)`."""
         return np.arange(start, end) / self.info.frame_rate
 
     def condition_at(self, controls: Controls, times: np.ndarray) -> Tensor:
-        """Conditions `(T, C)` of the frames at these times; the controls are checked before."""
+        """Returns the conditions `(T, C)` at times `(T,)` in seconds. The controls must have been checked."""
         return torch.from_numpy(controls.condition_at(times, self.conditions)).to(self.device)
 
     def num_frames(self, seconds: object, streams: int = 1, name: str = "seconds") -> int:
-        """The frames of a length.
+        """Converts a length in seconds to a number of frames, and checks that the memory suffices.
 
         Args:
-            seconds: The length, above 0.
-            streams: Takes of it that are to be made side by side.
-            name: What the length is called in messages.
+            seconds: Length of each take, above 0.
+            streams: Number of takes that will be made side by side.
+            name: Name of the length, for messages.
 
         Returns:
-            The frames, at least one.
+            The number of frames, 1 or more.
 
         Raises:
-            UserError: No length, or the memory does not hold takes of it.
+            UserError: The length is not a number above 0, or the free memory cannot hold the takes.
         """
         number = finite_number(seconds)
         if number is None or number <= 0.0:
             raise UserError(f"{name}={shown(seconds)}: expected a length above 0.")
         frame_bytes = SAMPLE_BYTES * self.info.hop_length + FRAME_BYTES + 12 * self.conditions.dim
-        needed = frame_bytes * self.info.frame_rate  # for a second
+        needed = frame_bytes * self.info.frame_rate  # bytes for a second of sound
         available = available_memory()
         if number * streams * needed > available:
             possible = available / streams / needed
@@ -149,14 +149,14 @@ class Instrument:
         return max(1, round(number * self.info.frame_rate))
 
     def parse_sampling(self, changes: Mapping[str, Any], usual: Sampling | None = None) -> Sampling:
-        """Checks settings of the sampling.
+        """Checks sampling settings against this model.
 
         Args:
-            changes: See `sampling.parse_sampling`.
-            usual: What is not named stays so; the checkpoint's if None.
+            changes: Settings by name, see `sampling.parse_sampling`.
+            usual: Values of the settings that are not named; the checkpoint's if None.
 
         Raises:
-            UserError: An unknown setting or channel, a value that it cannot have, or lists of another length than `K`.
+            UserError: A setting or channel is unknown, a value is not allowed, or a list does not have `K` values.
         """
         sampling = parse_sampling(self.sampling, changes) if usual is None else usual.changed(changes)
         make_sampler(sampling.still, self.info.num_codebooks, torch.Generator())
@@ -164,10 +164,10 @@ class Instrument:
         return sampling
 
     def prompt_codes(self, prompt: str | Path | np.ndarray | DacFile) -> np.ndarray:
-        """Codes `(K, T)` int64 of a sound file (encoded), a `.dac` file, or codes.
+        """Returns the codes `(K, T)` int64 of a prompt: a sound file (encoded here), a `.dac` file, or codes.
 
         Raises:
-            UserError: It cannot be read, or holds codes that are not of this instrument's codec.
+            UserError: The prompt cannot be read, or its codes are not of this instrument's codec.
         """
         codec, name = self.info.codec, "The prompt"
         if isinstance(prompt, np.ndarray):
@@ -183,15 +183,15 @@ class Instrument:
         return codes[: self.info.num_codebooks].astype(np.int64)
 
     def check_codes(self, codes: np.ndarray, codec: str, name: str) -> None:
-        """Refuses codes that the model does not know.
+        """Raises an error for codes that the model cannot continue.
 
         Args:
-            codes: To be looked at.
-            codec: Identity of the codec that made them; empty where it is not known.
+            codes: Expected `(K or more, T)` integers in `[0, V)`.
+            codec: Identity of the codec that made them; empty if unknown.
             name: Where they are from, for messages.
 
         Raises:
-            UserError: Another codec, shape, type or range.
+            UserError: The codec is unknown or another one, or the shape, type or range is wrong.
         """
         if codec not in ("", self.info.codec):
             raise UserError(f"{name} holds codes of {codec}, but the model speaks those of {self.info.codec}.")

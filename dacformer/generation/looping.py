@@ -1,8 +1,9 @@
-"""A loop without a seam: cut out where the end leads into the beginning, and decoded in a circle.
+"""Loops without an audible seam: finds where to cut, and decodes so that the end continues into the beginning.
 
-The codec's decoder crosses the seam as it crosses every other pair of frames. What is audible there is that two
-frames meet that were not made for each other, so where to cut is a search: for two places, the loop's length
-apart, whose surroundings are alike, first as the codec's latents, then as they sound.
+The codes of a loop are decoded with the last frames repeated before them and the first frames after them, so the
+decoder itself makes no seam. A seam remains audible if the frames that meet there do not fit together. So the cut is
+searched for: two places, one loop length apart, with similar frames around them. Places are first ranked by the
+distance of codec latents. The best ones are then decoded and measured.
 """
 
 from dataclasses import dataclass
@@ -14,20 +15,20 @@ from torch import Tensor
 from dacformer.codec import Codec
 
 WINDOW_SAMPLES, HOP_SAMPLES, BANDS = 1024, 128, 40
-AROUND_SECONDS = 0.05  # a jump is compared with what is this near
-MEASURED_PLACES = 48  # of all places, those most alike that are decoded and measured
+AROUND_SECONDS = 0.05  # a jump is compared with the jumps within this time
+MEASURED_PLACES = 48  # number of best places that are decoded and measured
 
 
 @dataclass(frozen=True)
 class Seam:
-    """How much a loop changes where its end meets its beginning, beside how much it changes elsewhere.
+    """How noticeable the seam of a loop is, compared with the rest of the loop.
 
-    Ranks: the share of places within that change less. 1 is more than anywhere else; a seam that is like every other
-    place is as likely anywhere between 0 and 1.
+    Both values are ranks in [0, 1]: the share of other places in the loop at which the sound changes less. 1 means
+    that the seam changes more than any other place. Ranks of an unnoticeable seam are uniformly distributed.
 
     Attributes:
-        spectrum: Of the mean difference, in dB over bands, between the spectra just before and just after.
-        jump: Of the difference from one sample to the next, among those within 50 ms.
+        spectrum: Rank of the spectral change, see `spectral_change`, among all places.
+        jump: Rank of the difference between the last and the first sample, among those within 50 ms.
     """
 
     spectrum: float
@@ -35,31 +36,31 @@ class Seam:
 
 
 def measure_seam(audio: np.ndarray, sample_rate: int) -> Seam:
-    """Measures a loop.
+    """Measures the seam of a loop.
 
     Args:
-        audio: `(N,)`, one turn, some tenths of a second at least.
+        audio: `(N,)`, one repetition; 0.2 s or more.
         sample_rate: In Hz.
 
     Returns:
-        The ranks of its seam.
+        The ranks of the seam.
     """
     near = round(AROUND_SECONDS * sample_rate)
     return Seam(_rank(spectral_change(audio, 0), within(audio)), _jump_rank(np.roll(audio, near)[: 2 * near]))
 
 
 def within(audio: np.ndarray) -> np.ndarray:
-    """The spectral changes within a sound `(N,)`, away from its ends: one per `HOP_SAMPLES`, in dB."""
+    """Returns the spectral changes within audio `(N,)`, away from its ends: one per `HOP_SAMPLES`, in dB."""
     places = np.arange(WINDOW_SAMPLES, len(audio) - WINDOW_SAMPLES, HOP_SAMPLES)
     return np.concatenate([spectral_change(audio, part) for part in np.array_split(places, 1 + len(places) // 4096)])
 
 
 def spectral_change(audio: np.ndarray, places: int | np.ndarray) -> np.ndarray:
-    """How the spectrum just after a place differs from the one just before it, in dB, averaged over bands.
+    """Returns the mean absolute difference over bands, in dB, between the spectra just before and just after places.
 
     Args:
-        audio: `(..., N)`; its end is taken to be followed by its beginning.
-        places: `(P,)` or one, in samples.
+        audio: `(..., N)`, treated as a loop: its beginning follows its end.
+        places: One place or several, `(P,)`, as sample indices.
 
     Returns:
         `(..., P)`.
@@ -79,7 +80,7 @@ def _rank(value: np.ndarray, others: np.ndarray) -> float:
 
 
 def _jump_rank(audio: np.ndarray) -> float:
-    """The rank of the jump in the middle of `(N,)`."""
+    """Returns the rank of the jump in the middle of audio `(N,)` among all its jumps."""
     jumps = np.abs(np.diff(audio))
     middle = len(audio) // 2 - 1
     return float((np.delete(jumps, middle) < jumps[middle]).mean())
@@ -87,14 +88,14 @@ def _jump_rank(audio: np.ndarray) -> float:
 
 @torch.inference_mode()
 def decode_circle(codec: Codec, codes: Tensor) -> np.ndarray:
-    """Decodes one turn of codes that go round and round.
+    """Decodes the codes of a loop so that there is no seam.
 
     Args:
-        codec: Their codec.
-        codes: `(K, T)`.
+        codec: The codec of the codes.
+        codes: One repetition, `(K, T)`.
 
     Returns:
-        `(N,)` float32: sample 0 follows the last one.
+        `(N,)` float32, one repetition: sample 0 continues the last sample.
     """
     around, num_frames, hop = codec.delay_frames, codes.shape[-1], codec.hop_length
     turn = codes[:, torch.arange(-around, num_frames + around) % num_frames]
@@ -103,25 +104,26 @@ def decode_circle(codec: Codec, codes: Tensor) -> np.ndarray:
 
 @torch.inference_mode()
 def find_loop(codec: Codec, codes: Tensor, sounds: np.ndarray, num_frames: int) -> tuple[int, int]:
-    """Finds the piece that makes the best loop.
+    """Finds the piece of several takes that makes the best loop.
 
     Args:
-        codec: The codes' codec.
-        codes: `(B, K, T)`, takes to choose from; `T` is at least `num_frames` and twice the codec's delay.
-        sounds: `(B, T * hop_length)`, the same decoded: what changes are measured against.
+        codec: The codec of the codes.
+        codes: Takes to choose from, `(B, K, T)`. `T` is at least `num_frames + 2 * codec.delay_frames`.
+        sounds: Their audio, `(B, T * hop_length)`. Changes at a seam are ranked among the changes within it.
         num_frames: Length of the loop.
 
     Returns:
-        Which take, and its frame where the loop starts.
+        Index of the take, and the frame in it where the loop starts.
     """
     around, hop = codec.delay_frames, codec.hop_length
     near = max(WINDOW_SAMPLES, round(AROUND_SECONDS * codec.sample_rate))
     latents = codec.latents(codes)  # (B, D, T)
     distance = (latents[..., num_frames:] - latents[..., :-num_frames]).square().sum(dim=1)  # (B, T - num_frames)
-    # Before start s: frames s - around to s + around - 1, beside those a loop's length later.
+    # alike[s] compares the frames s to s + 2 * around - 1 with those one loop length later: the surroundings of a
+    # loop that starts at s + around.
     alike = torch.nn.functional.avg_pool1d(distance[:, None], 2 * around, stride=1)[:, 0]
     places = [divmod(place, alike.shape[1]) for place in alike.flatten().argsort()[:MEASURED_PLACES].tolist()]
-    # What each would sound like around its seam: the end of the loop, then its beginning.
+    # Codes around the seam of each candidate: the end of the loop, then its beginning.
     reach = around + -(-near // hop)
     ends = torch.arange(-reach, 0)
     seams = torch.stack(

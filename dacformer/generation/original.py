@@ -1,4 +1,4 @@
-"""The sound that a take continues, as it came."""
+"""Original audio: the unchanged samples of the sound file that a take continues."""
 
 import dataclasses
 import io
@@ -17,10 +17,10 @@ _BLOCK_FRAMES = 1 << 18  # read at once
 
 @dataclass(frozen=True, eq=False)
 class OriginalAudio:
-    """Sound as it came: neither resampled, nor mixed, nor through the codec.
+    """Samples of a sound file: not resampled, not mixed to mono, and not passed through the codec.
 
     Attributes:
-        samples: `(n, channels)` float32.
+        samples: `(N, channels)` float32.
         sample_rate: In Hz.
     """
 
@@ -32,7 +32,7 @@ class OriginalAudio:
         """Reads a whole sound file.
 
         Raises:
-            UserError: It cannot be read.
+            UserError: The file cannot be read.
         """
         with open_sound(path) as file:
             blocks = []
@@ -41,17 +41,21 @@ class OriginalAudio:
             return cls(np.concatenate(blocks), file.samplerate)
 
     def to_bytes(self) -> bytes:
-        """A `.wav` file of 32-bit floats."""
+        """Returns the bytes of a `.wav` file with 32-bit floats."""
         file = io.BytesIO()
         soundfile.write(file, self.samples, self.sample_rate, subtype="FLOAT", format="WAV")
         return file.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> "OriginalAudio":
-        """Reads what `to_bytes` made: the same samples.
+        """Reads the bytes that `to_bytes` returned. The samples are the same.
+
+        Args:
+            data: The bytes.
+            name: Where they are from, for messages.
 
         Raises:
-            UserError: Something else; the message calls it by the name.
+            UserError: The bytes are not a sound file.
         """
         try:
             samples, sample_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
@@ -60,18 +64,18 @@ class OriginalAudio:
         return cls(samples, sample_rate)
 
     def first(self, seconds: float) -> "OriginalAudio":
-        """Its beginning, at most so long."""
+        """Returns the first `seconds`, or everything if it is shorter."""
         return OriginalAudio(self.samples[: round(seconds * self.sample_rate)], self.sample_rate)
 
     def followed_by(self, audio: np.ndarray, sample_rate: int) -> np.ndarray:
-        """Continues the original samples, which stay as they are.
+        """Appends a mono continuation to the original samples, which are not changed.
 
         Args:
-            audio: `(n,)`, the continuation.
-            sample_rate: Of the continuation, in Hz.
+            audio: The continuation, `(n,)`.
+            sample_rate: Sample rate of the continuation, in Hz.
 
         Returns:
-            `(m, channels)` float32 at the original's rate; the continuation is the same in every channel.
+            `(m, channels)` float32 at the rate of the original. All channels have the same continuation.
         """
         added = resample(audio, sample_rate, self.sample_rate)
         return np.concatenate([self.samples, np.repeat(added[:, None], self.samples.shape[1], axis=1)])

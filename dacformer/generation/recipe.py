@@ -1,4 +1,4 @@
-"""Recipes: what made a take, typed, checked where they are read, and written as JSON."""
+"""Recipes: typed records of how takes were made. They are checked when they are read, and written as JSON."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from dacformer.generation.controls import Controls, JsonControls
 from dacformer.generation.sampling import Sampling, parse_sampling, read_changes
 
 JsonSampling = Annotated[Sampling, PlainValidator(Sampling.from_json), PlainSerializer(Sampling.to_json)]
-"""Sampling in a file."""
+"""Sampling as a field of a recipe."""
 
 
 def _read_changes(tree: Any) -> dict[str, Any]:
@@ -26,11 +26,11 @@ def _write_changes(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 JsonChanges = Annotated[dict[str, Any], PlainValidator(_read_changes), PlainSerializer(_write_changes)]
-"""Settings of the sampling by name, some of them `Curve`s, in a file."""
+"""Changed sampling settings by name, as a field of a recipe; some may be `Curve`s."""
 
 
 class Generate(Settings):
-    """A take was made from nothing."""
+    """Edit: a take was generated from an empty start."""
 
     edit: Literal["generate"] = "generate"
     seconds: Positive
@@ -38,94 +38,101 @@ class Generate(Settings):
 
 
 class Prompt(Settings):
-    """A sound was encoded, to be continued."""
+    """Edit: a sound was encoded, or codes were given, to be continued."""
 
     edit: Literal["prompt"] = "prompt"
     prompt: str
-    """The file's name, or `codes`."""
+    """Path of the file, or `codes`."""
 
 
 class Extend(Settings):
-    """A take was continued: once (`extend`), or several times side by side (`branch`)."""
+    """Edit: a take was continued once (`extend`), or several times side by side (`branch`)."""
 
     edit: Literal["extend", "branch"]
     seconds: Positive
     seed: int
     controls: JsonControls | None = None
-    """Of the new part, in its own time; those of the take went on if None."""
+    """Controls of the new part; time 0 is where it begins. None: the take's controls continued."""
     sampling: JsonChanges = {}
-    """Settings that were changed, in the new part's time."""
+    """Sampling settings that were changed. Time 0 of a curve is where the new part begins."""
 
 
 class Cut(Settings):
-    """The beginning of a take was kept."""
+    """Edit: only the beginning of a take was kept."""
 
     edit: Literal["cut"] = "cut"
     at_seconds: NonNegative
+    """Where the new take ends."""
 
 
 class Loop(Settings):
-    """A loop was cut out of a take."""
+    """Edit: a loop was cut out of a take."""
 
     edit: Literal["loop"] = "loop"
     seconds: Positive
     at_seconds: NonNegative
-    """Where it began in the take."""
+    """Where the loop began in that take."""
 
 
 Edit = Annotated[Generate | Prompt | Extend | Cut | Loop, Field(discriminator="edit")]
 
 
 class Recipe(Settings):
-    """All that makes a take again: `Synthesizer.generate` by it draws the same codes."""
+    """Record of how a take was made.
+
+    For a take that was generated at once, `Synthesizer.generate` with these values draws the same codes. `controls`
+    cover the whole take. `sampling` and `seed` are those of the newest part; the earlier ones are in `edits`.
+    """
 
     checkpoint: str
-    """Identity of the model."""
+    """Identity of the checkpoint: run, step, and the start of the hash of its weights."""
     codec: str
     """Identity of the codec."""
     controls: JsonControls = Controls()
-    """What steered it, in the take's own time."""
+    """The controls. Their times are seconds of the take."""
     sampling: JsonSampling
-    """How its codes were drawn."""
+    """How the newest part was drawn. Times of curves are seconds of the take."""
     seed: int
+    """Seed of the newest part."""
     take: Annotated[int, Field(ge=0)] = 0
-    """Its number among those made side by side."""
+    """Index among the takes that were drawn side by side, from 0."""
     seconds: Positive
-    """Its length."""
+    """Length of the take."""
     prompt: str | None = None
-    """What it continues: a file's name, or `codes`."""
+    """What it continues: the path of a file, or `codes`. None: nothing."""
     prompt_frames: Annotated[int, Field(ge=0)] = 0
-    """Frames that are the prompt's."""
+    """Number of frames at the beginning that are the prompt."""
     edits: Annotated[tuple[Edit, ...], Field(min_length=1)]
-    """Everything that was done, in order."""
+    """All edits, in order."""
 
     def after(self, edit: Edit, **changes: Any) -> "Recipe":
-        """The recipe of a take that an edit makes.
+        """Returns the recipe of the take that an edit of this one makes.
 
         Args:
-            edit: What is done.
-            **changes: Fields that differ.
+            edit: The edit; it is appended to `edits`.
+            **changes: Fields of the recipe with new values.
         """
         return self.model_copy(update={**changes, "edits": (*self.edits, edit)})
 
     def to_json(self) -> dict[str, Any]:
-        """The plain form that files hold."""
+        """Returns the form that files hold: dicts, lists, strings and numbers."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 def parse_recipe(recipe: "str | dict[str, Any]", name: str) -> Recipe:
-    """Checks a recipe that was read from a file: every part of it, here and nowhere else.
+    """Checks a recipe that was read from a file. This is the only place where recipes are checked.
+
+    Whether a model knows the classes and parameters of a recipe is checked by `Synthesizer.load_take`.
 
     Args:
-        recipe: As JSON, or as a tree.
-        name: Of the file.
+        recipe: The recipe as JSON text, or already parsed.
+        name: Name of the file, for messages.
 
     Returns:
         The recipe.
 
     Raises:
-        UserError: There is none (the codes came from elsewhere), or a part is missing or impossible. Whether a model
-            knows what it names is for `Synthesizer.load_take`.
+        UserError: There is no recipe (the codes are not from dacformer), or a field is missing or not allowed.
     """
     try:
         tree = json.loads(recipe) if isinstance(recipe, str) else recipe

@@ -1,4 +1,4 @@
-"""Codes and controls to sound: decoded, brought to the level of the classes, whole, in a circle, or as a stream."""
+"""Rendering: decodes codes and applies the level of their classes; for whole takes, loops and endless streams."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,11 +14,14 @@ from dacformer.generation.recipe import Generate, Recipe
 from dacformer.generation.sampling import Sampling
 from dacformer.generation.take import Take
 
-DECODED_FRAMES = 64  # decoded in one call
+DECODED_FRAMES = 64  # per call of the decoder
 
 
 def level_gains(instrument: Instrument, controls: Controls, times: np.ndarray) -> np.ndarray:
-    """Factors `(T,)` that bring frames to the level of their classes' recordings, weighted as they are asked for."""
+    """Returns the gains `(T,)` that bring frames to the level of the recordings of their classes.
+
+    A gain undoes the class's `level_offset_db`; for several classes, the mean in dB weighted by the class weights.
+    """
     offsets = instrument.info.level_offset_db
     weights = {name: each.clip(min=0.0) for name, each in controls.at(times).classes.items() if name in offsets}
     nothing = np.zeros(len(times))
@@ -28,12 +31,13 @@ def level_gains(instrument: Instrument, controls: Controls, times: np.ndarray) -
 
 
 def apply_gains(audio: np.ndarray, gains_at: Callable[[np.ndarray], np.ndarray], first: int = 0) -> np.ndarray:
-    """Brings samples to a level that changes from frame to frame along a line, which does not click.
+    """Multiplies audio by a gain for each sample, and clips it.
 
     Args:
         audio: `(N,)`.
-        gains_at: Gives the gains at samples `(N,)`.
-        first: Number of the first sample.
+        gains_at: Function from sample indices `(N,)` to gains `(N,)`. It should interpolate between frames, because
+            a gain that jumps is heard as a click.
+        first: Index of the first sample.
 
     Returns:
         `(N,)` float32, clipped to [-1, 1].
@@ -42,9 +46,9 @@ def apply_gains(audio: np.ndarray, gains_at: Callable[[np.ndarray], np.ndarray],
 
 
 def decode(instrument: Instrument, codes: Tensor, start: int) -> np.ndarray:
-    """Audio `(B, N)` of codes `(B, K, T)` from a frame on, the same samples as in the whole."""
+    """Decodes codes `(B, K, T)` from frame `start` on to audio `(B, N)`, equal to that part of the whole decoded."""
     decoder = instrument.codec.stream_decoder(len(codes))
-    context = min(start, decoder.delay_frames)  # the decoder looks as far back as ahead
+    context = min(start, decoder.delay_frames)  # the decoder's look-back equals its look-ahead
     chunks = codes[..., start - context :].split(DECODED_FRAMES, dim=-1)
     pieces = [decoder.push(chunk)[:, 0].cpu() for chunk in chunks]
     audio = torch.cat([*pieces, decoder.flush()[:, 0].cpu()], dim=-1).numpy()
@@ -54,17 +58,18 @@ def decode(instrument: Instrument, codes: Tensor, start: int) -> np.ndarray:
 def render(
     instrument: Instrument, codes: Tensor, recipes: Sequence[Recipe], parent: Take | None = None, unchanged: int = 0
 ) -> list[Take]:
-    """Decodes codes and brings each take to its classes' level.
+    """Makes takes from codes: decodes them and applies the level of their classes.
 
     Args:
-        instrument: What decodes.
+        instrument: The model and codec.
         codes: `(B, K, T)`.
-        recipes: Of each take.
-        parent: The take whose beginning all share.
-        unchanged: Frames that are the parent's. So is their audio, where the decoder has seen what follows them.
+        recipes: Recipes of the `B` takes.
+        parent: A take that all `B` takes begin with, or None.
+        unchanged: Number of leading frames that are equal to the parent's. Their audio is reused, except that of the
+            last `delay_frames`, which depends on the codes that follow.
 
     Returns:
-        The takes.
+        The `B` takes, of no session yet.
     """
     hop, num_frames = instrument.info.hop_length, codes.shape[-1]
     kept = max(0, unchanged - instrument.codec.delay_frames)
@@ -89,17 +94,17 @@ def render(
 def render_generated(
     instrument: Instrument, codes: Tensor, controls: Sequence[Controls], sampling: Sampling, seed: int
 ) -> list[Take]:
-    """Decodes what was drawn from nothing, side by side.
+    """Makes takes from codes that were drawn side by side from an empty start.
 
     Args:
-        instrument: What drew.
+        instrument: The model and codec that drew them.
         codes: `(B, K, T)`.
-        controls: What steered each.
-        sampling: How all were drawn.
-        seed: Of all together.
+        controls: Controls of each take.
+        sampling: How codes were drawn, for all takes.
+        seed: The seed of all takes.
 
     Returns:
-        The takes, of no session yet.
+        The `B` takes, of no session yet.
     """
     seconds = codes.shape[-1] / instrument.info.frame_rate
     common = {"checkpoint": instrument.checkpoint.identity, "codec": instrument.info.codec, "sampling": sampling}
@@ -112,7 +117,7 @@ def render_generated(
 
 
 def render_circle(instrument: Instrument, codes: Tensor, controls: Controls) -> np.ndarray:
-    """Audio `(N,)` float32 of codes `(K, T)` whose end leads into their beginning."""
+    """Decodes the codes `(K, T)` of a loop to audio `(N,)` float32 whose end continues into its beginning."""
     num_frames, hop = codes.shape[-1], instrument.info.hop_length
     gains = level_gains(instrument, controls, instrument.times(0, num_frames))
     audio = decode_circle(instrument.codec, codes)
@@ -120,35 +125,36 @@ def render_circle(instrument: Instrument, codes: Tensor, controls: Controls) -> 
 
 
 class AudioStream:
-    """One endless stream in constant memory: the sound of a take of the codes that it draws."""
+    """Endless generation of audio in constant memory. The sound equals that of a take with the same codes."""
 
     def __init__(self, instrument: Instrument, seed: int, sampling: Sampling) -> None:
-        """Starts from the beginning.
+        """Starts the stream before its first frame.
 
         Args:
-            instrument: What plays.
+            instrument: The model and codec.
             seed: The same seed draws the same codes.
-            sampling: Whether it is guided, and the precision.
+            sampling: Fixes the precision and whether and how many channels guidance uses. Other settings are given to
+                `play`.
         """
         self._instrument = instrument
         self._codes = instrument.open_stream(1, sampling, seed)
         self._decoder = instrument.codec.stream_decoder()
-        self._gains = np.zeros(0)  # of the frames whose sound is not complete
+        self._gains = np.zeros(0)  # of the frames whose audio is not complete yet
         self._samples = 0
 
     def play(
         self, controls: Controls, times: np.ndarray, settings: Sequence[SamplingConfig]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws and decodes the next frames.
+        """Draws and decodes the next `t` frames.
 
         Args:
-            controls: What steers; checked before.
-            times: `(t,)` seconds, of the next frames.
-            settings: How each of them is drawn.
+            controls: The controls; they must have been checked.
+            times: Times of the frames, `(t,)` seconds.
+            settings: `t` sampling settings, one for each frame.
 
         Returns:
-            The codes `(K, t)` int64, and the sound `(n,)` float32 that they complete, which lags behind them by the
-            codec's delay.
+            The codes `(K, t)` int64, and the audio `(n,)` float32 that is complete now. Audio lags behind codes by
+            the codec's `delay_frames`.
         """
         hop = self._instrument.info.hop_length
         codes = self._codes.draw(self._instrument.condition_at(controls, times)[None], settings)

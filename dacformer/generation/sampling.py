@@ -1,4 +1,4 @@
-"""Drawing a code from logits, by settings that may move. Knows nothing of codecs; never waits for the device."""
+"""Sampling: draws codes from logits. Settings may change over time. Never makes the CPU wait for the device."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from dacformer.generation.curves import Curve, delayed, signal_from_json
 from dacformer.model.heads import Sampler
 
 LEAST_TEMPERATURE = 1e-6
-"""Below it, logits over the temperature leave what float32 holds: the likeliest code is taken, as at 0."""
+"""Lower temperatures count as 0 (the likeliest code), because logits divided by them may overflow in float32."""
 
 
 def frame_seed(seed: int, position: int) -> int:
-    """The seed of one frame's chance, so that it depends on nothing that was drawn before.
+    """Computes the random seed of one frame. It depends on the take's seed and the frame's position only.
 
-    So a take that is cut anywhere, or read again, goes on as if nothing had happened.
+    So a take that was cut or read from a file continues with the same random numbers as the whole take.
 
     Args:
-        seed: Of the take.
-        position: The frame's.
+        seed: Seed of the take.
+        position: Index of the frame in the take, from 0.
 
     Returns:
-        A number in `[0, 2^64)`: SplitMix64 (Steele et al., doi:10.1145/2660193.2660195) of both.
+        An integer in `[0, 2^64)`, the SplitMix64 hash (Steele et al., doi:10.1145/2660193.2660195) of both.
     """
     x = (seed * 0x9E3779B97F4A7C15 + position * 0xD1342543DE82EF95 + 0x9E3779B97F4A7C15) % 2**64
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
@@ -42,10 +42,10 @@ def sample_code(logits: Tensor, temperature: float, top_k: int, top_p: float, ge
 
     Args:
         logits: `(B, V)`.
-        temperature: Divides the logits; 0 takes the likeliest.
-        top_k: Draw among the k likeliest; 0 for no limit.
-        top_p: Draw among the likeliest that together reach this probability (Holtzman et al., arXiv:1904.09751).
-        generator: The source of chance, on the device of `logits`.
+        temperature: Divides the logits; 0 or more. 0 takes the likeliest code.
+        top_k: Number of likeliest codes to draw from; 0 for no limit.
+        top_p: Draw from the likeliest codes that together reach this probability (Holtzman et al., arXiv:1904.09751).
+        generator: Random generator on the device of `logits`.
 
     Returns:
         `(B,)` int64.
@@ -56,17 +56,17 @@ def sample_code(logits: Tensor, temperature: float, top_k: int, top_p: float, ge
 
 
 def gumbel_noise(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise of a shape, float32, on the generator's device.
+    """Returns standard Gumbel noise of the given shape, float32, on the generator's device.
 
-    The largest of logits plus noise is a draw from their softmax (the Gumbel-max trick): no sum, and no waiting for
-    the device.
+    The argmax of logits plus this noise is a sample from their softmax (the Gumbel-max trick). Unlike
+    `torch.multinomial`, this does not make the CPU wait for the device.
     """
     uniform = torch.rand(shape, generator=generator, device=generator.device).clamp_min_(1e-20)
     return uniform.log_().neg_().log_().neg_()
 
 
 def _allowed(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """Logits `(B, V)` over the temperature; -inf where top-k or top-p leave a code out."""
+    """Divides logits `(B, V)` by the temperature, and sets codes that top-k or top-p exclude to -inf."""
     logits = logits.float() if temperature == 1.0 else logits.float() / temperature
     if 0 < top_k < logits.shape[-1]:
         least = logits.topk(top_k, dim=-1).values[:, -1:]
@@ -74,27 +74,28 @@ def _allowed(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Te
     if top_p < 1.0:
         ordered, order = logits.sort(dim=-1, descending=True)
         before = ordered.softmax(dim=-1).cumsum(dim=-1) - ordered.softmax(dim=-1)
-        dropped = before >= top_p  # the likeliest always stays: nothing is before it
+        dropped = before >= top_p  # probability of the likelier codes is at least top_p
         dropped[:, 0] = False
         logits = logits.masked_fill(torch.zeros_like(dropped).scatter(1, order, dropped), -torch.inf)
     return logits
 
 
 def make_sampler(sampling: SamplingConfig, num_codebooks: int, generator: torch.Generator) -> Sampler:
-    """Makes what a head calls for each codebook of one frame, in order: a draw.
+    """Makes the sampler of one frame. A head calls it once for each codebook, in order.
 
-    The noise of a whole frame is drawn at once: the same numbers as codebook by codebook, in a quarter of the time.
+    The noise of all codebooks is drawn at the first call. The numbers are the same as with one draw per codebook, in
+    a quarter of the time.
 
     Args:
-        sampling: Temperature, top-k, top-p, one for all codebooks or one each.
+        sampling: Temperature, top-k and top-p: one value for all codebooks, or one for each.
         num_codebooks: `K`.
-        generator: The source of chance.
+        generator: Random generator, seeded for this frame.
 
     Returns:
-        `(logits (B, V), codebook k) -> codes (B,)`.
+        A function `(logits (B, V), codebook k) -> codes (B,)`.
 
     Raises:
-        UserError: A list of another length than `K`.
+        UserError: A list does not have `K` values.
     """
     temperatures = _per_codebook(sampling.temperature, num_codebooks, "temperature")
     top_ks = _per_codebook(sampling.top_k, num_codebooks, "top_k")
@@ -113,18 +114,19 @@ def make_sampler(sampling: SamplingConfig, num_codebooks: int, generator: torch.
 
 
 def guided(choose: Sampler, weights: Sequence[float]) -> Sampler:
-    """Puts guidance before a draw (Ho & Salimans, arXiv:2207.12598, equation 6, on logits).
+    """Adds classifier-free guidance to a sampler (Ho & Salimans, arXiv:2207.12598, equation 6, on logits).
 
-    Several weights guide by a chain of ever more known channels (Brooks et al., arXiv:2211.09800, equation 3):
-    `l_0 + sum_i w_i (l_i - l_{i-1})`, with `l_0` the logits of the null condition and `l_n` those of the whole one.
+    Several weights guide channel by channel (Brooks et al., arXiv:2211.09800, equation 3). The logits are
+    `l_0 + sum_i w_i (l_i - l_{i-1})`: `l_0` is computed from the null condition, each `l_i` from a condition with one
+    more known channel, and `l_n` from the whole condition.
 
     Args:
-        choose: The draw.
+        choose: The sampler.
         weights: `w_1` to `w_n`.
 
     Returns:
-        A draw for a batch that holds every stream `n + 1` times: with `l_n` first and `l_0` last. All copies get the
-        same code.
+        A sampler for batches of `(n + 1) * B` rows: the `B` rows of `l_n` come first, those of `l_0` last. All `n + 1`
+        copies of a stream get the same code.
     """
 
     def sample_guided(logits: Tensor, k: int) -> Tensor:
@@ -138,32 +140,32 @@ def guided(choose: Sampler, weights: Sequence[float]) -> Sampler:
 
 
 Guidance = float | Mapping[str, float]
-"""One weight for the whole condition, or one for each of some channels."""
+"""One weight for the whole condition, or weights for some channels by name."""
 
 
 def overall_guidance(guidance: Guidance) -> float:
-    """One weight to begin with where several are set: the largest."""
+    """Returns one weight for a slider that stands for all channels: the largest."""
     return max(guidance.values()) if isinstance(guidance, Mapping) else guidance
 
 
 def guidance_weights(guidance: Guidance, terms: int) -> tuple[float, ...]:
-    """The weights of a chain of terms, see `guided`: channels that have none are obeyed as they are, with weight 1."""
+    """Returns the weights of the `terms` terms of `guided`. Channels without a weight have weight 1."""
     weights = tuple(guidance.values()) if isinstance(guidance, Mapping) else (guidance,)
     return weights + (1.0,) * (terms - len(weights))
 
 
 def guidance_masks(guidance: Guidance, layout: ConditionLayout) -> list[np.ndarray]:
-    """The columns `(C,)` bool that each term of the chain knows, in the order of the weights.
+    """Returns for each term of `guided` which columns of the condition are known.
 
     Args:
-        guidance: As in `SamplingConfig`: channels come in at the order in which they are named.
-        layout: The channels there are.
+        guidance: As in `SamplingConfig`. Each term adds one channel, in the order in which they are named.
+        layout: The channels of the condition.
 
     Returns:
-        One mask for each term; the last knows everything.
+        One mask `(C,)` bool for each term, in the order of the weights. The last one is all True.
 
     Raises:
-        UserError: There is no channel of one of the names.
+        UserError: A channel is unknown.
     """
     names = list(guidance) if isinstance(guidance, Mapping) else []
     masks = [layout.mask(names[: i + 1]) for i in range(len(names))]
@@ -172,11 +174,11 @@ def guidance_masks(guidance: Guidance, layout: ConditionLayout) -> list[np.ndarr
 
 @dataclass(frozen=True)
 class Sampling:
-    """How codes are drawn over time.
+    """Sampling settings over time.
 
     Attributes:
-        still: All settings; one that moves has its first value here.
-        moving: A curve for each setting that moves.
+        still: All settings. One that changes over time has its first value here.
+        moving: Curves of the settings that change over time, by name.
     """
 
     still: SamplingConfig
@@ -188,50 +190,50 @@ class Sampling:
 
     @property
     def guided(self) -> bool:
-        """Whether each stream runs more than once, with and without its condition."""
+        """Whether guidance is used, so that the model runs each stream several times per frame."""
         return "guidance" in self.moving or any(weight != 1.0 for weight in guidance_weights(self.still.guidance, 1))
 
     def at(self, seconds: np.ndarray) -> list[SamplingConfig]:
-        """The settings at times `(T,)`."""
+        """Returns the `T` settings at times `(T,)` in seconds."""
         if not self.moving:
             return [self.still] * len(seconds)
         rows = zip(*(curve.at(seconds).tolist() for curve in self.moving.values()), strict=True)
         return [self.still.model_copy(update=dict(zip(self.moving, row, strict=True))) for row in rows]
 
     def changes(self) -> dict[str, Any]:
-        """All settings by name, as `Synthesizer.generate` takes them."""
+        """Returns all settings by name, as `Synthesizer.generate` takes them."""
         return {**self.still.model_dump(), **self.moving}
 
     def changed(self, changes: Mapping[str, Any]) -> "Sampling":
-        """Other settings in place of some, see `parse_sampling`."""
+        """Returns a copy with some settings replaced, see `parse_sampling`."""
         return parse_sampling(self.still, {**self.moving, **changes})
 
     def to_json(self) -> dict[str, Any]:
-        """The plain form that recipes hold."""
+        """Returns the form that recipes hold: settings by name, each a value or the points of a curve."""
         return self.still.model_dump(mode="json") | {name: curve.to_json() for name, curve in self.moving.items()}
 
     @classmethod
     def from_json(cls, tree: Any) -> "Sampling":
-        """Reads the plain form.
+        """Reads the form that `to_json` returns; a `Sampling` is returned as it is.
 
         Raises:
-            UserError: Not what `to_json` writes.
+            UserError: The form is wrong, or a value is not allowed.
         """
         return tree if isinstance(tree, Sampling) else parse_sampling(SamplingConfig(), read_changes(tree))
 
 
 def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Sampling:
-    """Checks settings of the sampling.
+    """Checks sampling settings.
 
     Args:
-        usual: What is not named stays so.
-        changes: Settings of `SamplingConfig`; a number may be a `Curve`.
+        usual: Values of the settings that are not named.
+        changes: Settings of `SamplingConfig` by name; in place of a number there may be a `Curve`.
 
     Returns:
         The sampling.
 
     Raises:
-        UserError: An unknown setting, or a value that it cannot have.
+        UserError: A setting is unknown, or a value is not allowed.
     """
     for name, value in changes.items():
         if isinstance(value, bool | np.bool_):
@@ -246,10 +248,10 @@ def parse_sampling(usual: SamplingConfig, changes: Mapping[str, Any]) -> Samplin
 
 
 def read_changes(tree: Any) -> dict[str, Any]:
-    """Settings with their curves, from the plain form that recipes hold.
+    """Reads sampling settings from the form that recipes hold. Curves are converted; values are not checked.
 
     Raises:
-        UserError: No names and values.
+        UserError: It is not a mapping, or a curve is malformed.
     """
     if not isinstance(tree, Mapping):
         raise UserError(f"The sampling is {shown(tree)}. Expected names and values.")
@@ -260,12 +262,12 @@ def read_changes(tree: Any) -> dict[str, Any]:
 
 
 def delay_changes(changes: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    """Settings whose curves begin later, see `curves.delayed`."""
+    """Shifts the curves among sampling settings later by `seconds`, see `curves.delayed`."""
     return {name: delayed(value, seconds) for name, value in changes.items()}
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of any kind as Python's, which every recipe holds."""
+    """Converts numbers of any type, also in lists and mappings, to Python's, so that recipes can be written."""
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
         return [_plain(each) for each in value]
     if isinstance(value, Mapping):

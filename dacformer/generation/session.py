@@ -26,46 +26,46 @@ from dacformer.generation.session_store import FolderStore, Store, read_parent, 
 from dacformer.generation.stream import CodeStream
 from dacformer.generation.take import Take, read_take
 
-LOOP_CHOICE_SECONDS = 4.0  # so much longer than a loop is the take that it is cut from
+LOOP_CHOICE_SECONDS = 4.0  # a loop is cut from a take that is at least this much longer
 MIN_LOOP_SECONDS = 0.2
 
 
 class Session:
-    """Takes and the edits that make more of them. It is the `TakeEditor` of its takes.
+    """Tree of takes, and the edits that add takes to it. It is the `TakeEditor` of its takes.
 
-    Takes never change and edits only add, so two threads, or two processes on one store, may edit the same take: that
-    makes two branches.
+    Takes never change and edits only add takes. So two threads, or two processes that share a store, may edit the same
+    take. The result is two branches.
 
     Attributes:
-        instrument: What draws and decodes.
+        instrument: The model and codec that generate and decode takes.
     """
 
     def __init__(self, instrument: Instrument, store: Store | str | Path | None = None) -> None:
-        """Begins a session, or opens one that is stored.
+        """Creates a session, or opens a stored one.
 
         Args:
-            instrument: What draws and decodes.
-            store: Where its takes are kept, and each new one as soon as it is made: a folder or a key-value store.
-                Only in memory if None.
+            instrument: The model and codec that generate and decode takes.
+            store: A folder or a key-value store. Each new take is written to it as soon as it is made. If None,
+                takes are held in memory only.
         """
         self.instrument = instrument
         self._store = FolderStore(store) if isinstance(store, str | Path) else store
         self._takes: dict[str, Take] = {}
         self._parents: dict[str, str | None] = {}
         self._lock = threading.RLock()
-        self._latest: tuple[str, CodeStream] | None = None  # the take that was made last, and the stream at its end
+        self._latest: tuple[str, CodeStream] | None = None  # id of the newest take, and the stream at its end
 
     def ids(self) -> list[str]:
-        """All takes, also those that another process has stored."""
+        """Ids of all takes, including those that another process has stored."""
         stored = [] if self._store is None else take_ids(self._store)
         with self._lock:
             return [*self._takes, *(each for each in stored if each not in self._takes)]
 
     def take(self, take_id: str) -> Take:
-        """A take by its id; read from the store and decoded where this process has not made it.
+        """Returns a take by its id. A take that this process has not made is read from the store and decoded.
 
         Raises:
-            UserError: There is no such take, or it is damaged.
+            UserError: The take does not exist or is damaged.
         """
         with self._lock:
             if take_id in self._takes:
@@ -83,7 +83,7 @@ class Session:
         """Copies all takes into a store: a folder, or a mapping from text to bytes.
 
         Raises:
-            UserError: It cannot be written.
+            UserError: The store cannot be written.
         """
         target = FolderStore(store) if isinstance(store, str | Path) else store
         there = set(take_ids(target))
@@ -92,15 +92,16 @@ class Session:
                 write_take(target, self.take(take_id))
 
     def add(self, take: Take, parent: Take | None = None, stream: CodeStream | None = None) -> Take:
-        """Takes a take in.
+        """Adds a take to the session and to its store.
 
         Args:
-            take: A rendered one.
-            parent: The take of this session that it was made from.
-            stream: The streams at its end, where they are that of this take alone.
+            take: A rendered take.
+            parent: The take of this session that it was made from, if any.
+            stream: The stream that generated the take and stands at its end. It must hold this take only (batch size
+                1). The next `extend` of the take continues it.
 
         Returns:
-            The take, which this session edits.
+            The same take with its parent set and this session as its editor.
         """
         take = replace(take, parent_id=None if parent is None else parent.id, editor=self)
         if self._store is not None:
@@ -120,7 +121,7 @@ class Session:
         progress: bool = False,
         **sampling: Any,
     ) -> Take:
-        """Makes a take from nothing, see `Synthesizer.generate`."""
+        """Generates a take from an empty start, see `Synthesizer.generate`."""
         parsed, draws = Controls.of(controls), self.instrument.parse_sampling(sampling)
         codes, stream = self.instrument.draw(seconds, [parsed], draws, seed, progress)
         (take,) = render_generated(self.instrument, codes, [parsed], draws, stream.seed)
@@ -135,7 +136,7 @@ class Session:
         progress: bool = False,
         **changes: Any,
     ) -> Take:
-        """Continues a sound, see `Synthesizer.continue_from`."""
+        """Continues a sound or codes, see `Synthesizer.continue_from`."""
         seed, parsed = check_seed(seed), Controls.of(controls)
         self.instrument.num_frames(seconds)
         parsed.check(self.instrument.conditions)
@@ -160,7 +161,7 @@ class Session:
         return self.extend(self.add(take), seconds, progress=progress)
 
     def open(self, path: str | Path) -> Take:
-        """Reads a take to go on with it, see `Synthesizer.load_take`."""
+        """Reads a take so that it can be edited, see `Synthesizer.load_take`."""
         path = Path(path)
         if path.suffix.lower() == DAC_SUFFIX:
             take = self._open_dac(read_dac(path), str(path))
@@ -215,10 +216,11 @@ class Session:
         progress: bool,
         changes: Mapping[str, Any],
     ) -> list[Take]:
-        """Continues a take `n` times.
+        """Continues a take `n` times, side by side.
 
         Only the last `Instrument.context_frames` frames affect what follows, so at most these are fed to the model
-        again; none, where the take was made last and its stream is still there. The cost does not grow with the take.
+        again. None are fed if the take is the newest one, because its stream is still open. So the number of model
+        steps does not grow with the length of the take.
         """
         instrument, start = self.instrument, take.codes.shape[1]
         start_seconds, rate = start / instrument.info.frame_rate, instrument.info.frame_rate
@@ -290,15 +292,15 @@ class Session:
         return self.add(loop, chosen)
 
     def parent_of(self, take: Take) -> Take | None:
-        """The take that one was made from."""
+        """Returns the take that a take was made from; None if it has no parent."""
         return None if take.parent_id is None else self.take(take.parent_id)
 
     def children_of(self, take: Take) -> list[Take]:
-        """The takes that were made from one."""
+        """Returns the takes that were made from a take by one edit."""
         return [self.take(each) for each in self.ids() if self._parent_id(each) == take.id]
 
     def history_of(self, take: Take) -> History:
-        """The tree that a take is in."""
+        """Returns the whole tree that a take belongs to."""
         return History(take)
 
     def _parent_id(self, take_id: str) -> str | None:
@@ -308,8 +310,9 @@ class Session:
             return self._parents[take_id]
 
     def _stream_at_end(self, take: Take, n: int, seed: int, sampling: Sampling) -> CodeStream:
-        """Streams that stand at a take's end, `n` side by side."""
-        with self._lock:  # one edit alone may go on with the stream, and one that is broken off stands nowhere
+        """Returns `n` streams side by side, each at the end of a take."""
+        # The open stream is taken out: only one edit may continue it, and an interrupted edit leaves it unusable.
+        with self._lock:
             latest, self._latest = self._latest, None
         if n == 1 and latest is not None and latest[0] == take.id and latest[1].sampling == sampling:
             latest[1].seed = seed
@@ -330,10 +333,10 @@ class Session:
 
 
 def loop_seconds(seconds: object) -> float:
-    """Reads the length of a loop.
+    """Checks the length of a loop and returns it as a float.
 
     Raises:
-        UserError: Shorter than `MIN_LOOP_SECONDS`, or no number.
+        UserError: It is not a number, or is below `MIN_LOOP_SECONDS`.
     """
     number = finite_number(seconds)
     if number is None or number < MIN_LOOP_SECONDS:

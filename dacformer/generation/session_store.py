@@ -1,8 +1,8 @@
-"""Where a session is kept: takes by keys, in a folder or in any mapping from text to bytes.
+"""Storage of a session's takes: a folder, or any mapping from text keys to bytes.
 
-Of each take there are `ID.dac` (its codes and recipe), `ID.json` (its parent; written last, so that what it names is
-whole) and, where it continues a sound, `ID.wav` (the original samples). Keys are only ever added, so several processes
-may write to one store.
+A take has up to three keys. `ID.dac` holds its codes and recipe. `ID.wav` holds the original samples of the sound that
+it continues, if it continues one. `ID.json` holds the id of its parent. `ID.json` is written last, so a take that has
+one is complete. Keys are only added, never changed or removed, so several processes may write to one store.
 """
 
 import json
@@ -19,19 +19,19 @@ from dacformer.generation.take import Take
 from dacformer.generation.take_files import to_dac
 
 Store = MutableMapping[str, bytes]
-"""A key-value store: a `dict`, a `FolderStore`, or one that speaks to a server."""
+"""A key-value store: a `dict`, a `FolderStore`, or a client of a server."""
 
 _KEY = re.compile(r"([0-9a-f]{32})\.(json|dac|wav)")
 
 
 class FolderStore(MutableMapping[str, bytes]):
-    """A folder whose files are the values. A value is written whole or not at all."""
+    """Key-value store in a folder: one file per key. A value is written completely or not at all."""
 
     def __init__(self, folder: str | Path) -> None:
         """Opens a folder.
 
         Args:
-            folder: Made when the first value is written.
+            folder: Path of the folder. It is created when the first value is written.
         """
         self.folder = Path(folder)
 
@@ -67,7 +67,13 @@ class FolderStore(MutableMapping[str, bytes]):
 
 
 class StoredTake(NamedTuple):
-    """A take as a store holds it: its sound is decoded from its codes."""
+    """A take as a store holds it, without audio: the audio is decoded from the codes.
+
+    Attributes:
+        file: Codes and recipe.
+        parent_id: Id of the take that it was made from, or None.
+        original: Samples of the sound that it continues, or None.
+    """
 
     file: DacFile
     parent_id: str | None
@@ -75,12 +81,12 @@ class StoredTake(NamedTuple):
 
 
 def take_ids(store: Store) -> list[str]:
-    """The takes that are whole, in the order of the store's keys."""
+    """Returns the ids of all complete takes, in the order of the store's keys."""
     return [match[1] for key in store if (match := _KEY.fullmatch(key)) and match[2] == "json"]
 
 
 def write_take(store: Store, take: Take) -> None:
-    """Adds a take."""
+    """Writes a take to a store."""
     store[f"{take.id}.dac"] = dac_bytes(to_dac(take))
     if take.original is not None:
         store[f"{take.id}.wav"] = take.original.to_bytes()
@@ -89,19 +95,19 @@ def write_take(store: Store, take: Take) -> None:
 
 
 def read_parent(store: Store, take_id: str) -> str | None:
-    """The take that one was made from.
+    """Reads the id of a take's parent; None if it has no parent.
 
     Raises:
-        UserError: The store has no such take, or a damaged one.
+        UserError: The store does not have the take, or its entry is damaged.
     """
     return _about(store, take_id)[0]
 
 
 def read_stored(store: Store, take_id: str) -> StoredTake:
-    """Reads a take.
+    """Reads a take from a store.
 
     Raises:
-        UserError: The store has no such take, or a damaged one.
+        UserError: The store does not have the take, or one of its values is missing or damaged.
     """
     parent_id, has_original = _about(store, take_id)
     try:

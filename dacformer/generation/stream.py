@@ -1,4 +1,4 @@
-"""Streams of codes: drawn frame by frame under conditions, side by side, in constant memory."""
+"""Code streams: codes are drawn frame by frame under conditions, for several streams at once, in constant memory."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,41 +13,44 @@ from dacformer.model import DACFormer, State
 from dacformer.model.heads import Sampler
 
 Step = Callable[[Tensor, State, Sampler], Tensor]
-"""`(conditions (B, 1, C), state, draw) -> codes (B, K, 1)`; moves the state on by a frame."""
+"""`(conditions (B, 1, C), state, sampler) -> codes (B, K, 1)`; advances the state by one frame."""
 
 
 class CodeStream:
-    """Streams side by side. Where guidance asks for it, each runs several times, under ever less of its condition.
+    """A batch of `B` code streams at the same position.
+
+    With guidance, the model runs each stream several times per frame: under the whole condition, under fewer and
+    fewer of its channels, and under the null condition. One code is drawn for all of these copies.
 
     Attributes:
         sampling: How codes are drawn.
-        seed: Of all streams together.
-        batch_size: Streams, `B`.
+        seed: One seed for all streams.
+        batch_size: Number of streams, `B`.
     """
 
     def __init__(
         self, model: DACFormer, step: Step, masks: Sequence[np.ndarray], sampling: Sampling, seed: int, batch_size: int
     ) -> None:
-        """Starts from the beginning, before the first frame.
+        """Starts the streams before their first frame.
 
         Args:
-            model: What draws.
-            step: Its step, or a compiled one.
-            masks: Of the guidance chain, see `sampling.guidance_masks`; none without guidance.
-            sampling: How codes are drawn; the number of guidance weights stays.
-            seed: The same seed draws the same codes.
-            batch_size: Streams, `B`.
+            model: The model.
+            step: `model.step`, or a compiled one.
+            masks: Masks of the guidance chain, see `sampling.guidance_masks`; empty without guidance.
+            sampling: How codes are drawn. The number of guidance weights must not change later.
+            seed: One seed for all streams. The same seed draws the same codes.
+            batch_size: Number of streams, `B`.
         """
         self.sampling, self.seed, self.batch_size = sampling, seed, batch_size
         self._model, self._step = model, step
         self._generator = torch.Generator(next(model.parameters()).device)
-        # The last mask knows everything, and what knows nothing needs none.
+        # The last mask is all True, so it is not needed. Neither is one for the null condition.
         self._masks = [torch.from_numpy(mask).to(self._generator.device) for mask in reversed(masks[:-1])]
         self._copies = len(masks) + 1
         self.state: State = model.init_state(batch_size * self._copies)
 
     def step(self, condition: Tensor, sampling: SamplingConfig) -> Tensor:
-        """Draws a frame under conditions `(B, C)`: codes `(B, K, 1)`."""
+        """Draws one frame under conditions `(B, C)` and returns its codes `(B, K, 1)`."""
         self._generator.manual_seed(frame_seed(self.seed, self.state.position))
         sampler = make_sampler(sampling, self._model.num_codebooks, self._generator)
         if self._copies > 1:
@@ -59,8 +62,8 @@ class CodeStream:
 
         Args:
             conditions: `(B, T, C)`.
-            settings: How each frame is drawn.
-            progress: Show a bar.
+            settings: `T` settings, one for each frame.
+            progress: Show a progress bar.
 
         Returns:
             Codes `(B, K, T)`.
@@ -69,11 +72,14 @@ class CodeStream:
         return torch.cat([self.step(conditions[:, t], each) for t, each in enumerate(frames)], dim=-1)
 
     def prefill(self, codes: Tensor, conditions: Tensor) -> None:
-        """Moves every stream to the end of a take, as if it had drawn it.
+        """Brings every stream to the state that it would have after drawing these codes.
+
+        Must be called before any frame is drawn.
 
         Args:
-            codes: `(K, T)`.
-            conditions: `(t, C)`, of its last frames: as far back as the model looks, or all of them.
+            codes: Codes of a whole take, `(K, T)`.
+            conditions: Conditions of its last `t` frames, `(t, C)`. Only these frames are fed to the model. `t` must
+                be the model's context (`Instrument.context_frames`) or all `T`.
         """
         streams, end = self.batch_size * self._copies, codes.shape[-1]
         self.state.position = end - len(conditions)
@@ -92,5 +98,5 @@ class CodeStream:
 
 
 def _forced(frame: Tensor, streams: int) -> Sampler:
-    """Draws a frame `(K,)` that is known, in every stream."""
+    """Makes a sampler that returns the codes of a known frame `(K,)`, in every stream."""
     return lambda _, k: frame[k].repeat(streams)

@@ -1,4 +1,4 @@
-"""The synthesizer: what a person plays. `load` a checkpoint, `generate` a take, `stream` for ever."""
+"""Synthesizer: the main class for generation. `load` a checkpoint, `generate` takes, `stream` without end."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from dacformer.generation.take import Take
 
 
 class Synthesizer(Instrument):
-    """An instrument with the takes that a person makes on it; each take made from nothing begins a session."""
+    """Instrument with methods that make takes. Each new take is the root of a session of its own."""
 
     def generate(
         self,
@@ -31,21 +31,21 @@ class Synthesizer(Instrument):
         progress: bool = False,
         **sampling: Any,
     ) -> Take:
-        """Makes one take.
+        """Generates a take.
 
         Args:
-            seconds: Its length, above 0.
-            controls: What steers it, see `Controls.of`.
-            seed: The same seed gives the same take on the same machine.
-            progress: Show a bar.
-            **sampling: `temperature`, `top_k`, `top_p`, `guidance` in place of the checkpoint's, see `SamplingConfig`;
-                each may be a `Curve` in the take's time.
+            seconds: Length, above 0.
+            controls: Class and parameters: `{"class": "rain", "strength": 0.4}`, see `Controls.of`.
+            seed: From 0 to 2^63 - 1. The same seed gives the same take on the same machine.
+            progress: Show a progress bar.
+            **sampling: Settings that replace those of the checkpoint: `temperature`, `top_k`, `top_p`, `guidance`,
+                `precision`, see `SamplingConfig`. Each number may be a `Curve` over the seconds of the take.
 
         Returns:
             The take.
 
         Raises:
-            UserError: Unknown controls or bad values.
+            UserError: Controls are unknown, a value is not allowed, or there is too little memory.
         """
         return Session(self).generate(seconds, controls, seed, progress, **sampling)
 
@@ -57,17 +57,17 @@ class Synthesizer(Instrument):
         progress: bool = False,
         **sampling: Any,
     ) -> list[Take]:
-        """Makes several takes of one length side by side, in little more time than one.
+        """Generates several takes of one length side by side. This takes little more time than one take.
 
         Args:
-            seconds: Their length.
-            controls: One for each take.
-            seed: Of the whole batch.
-            progress: Show a bar.
+            seconds: Length of each, above 0.
+            controls: Controls of each take; one or more.
+            seed: One seed for the whole batch. A take also depends on the number of takes and on its place.
+            progress: Show a progress bar.
             **sampling: As in `generate`.
 
         Returns:
-            A take for each of `controls`.
+            One take for each of `controls`.
 
         Raises:
             UserError: As in `generate`.
@@ -80,7 +80,7 @@ class Synthesizer(Instrument):
     def generate_codes(
         self, seconds: float, controls: Sequence[AnyControls], seed: int = 0, **sampling: Any
     ) -> np.ndarray:
-        """`generate_batch` without decoding: codes `(B, K, T)` int64."""
+        """Generates codes `(B, K, T)` int64, as `generate_batch` does, without decoding them."""
         codes, _ = self.draw(seconds, _read_batch(controls), self.parse_sampling(sampling), seed)
         return codes.cpu().numpy()
 
@@ -95,22 +95,22 @@ class Synthesizer(Instrument):
     ) -> Take:
         """Continues a sound.
 
-        The samples of a sound file are kept beside its codes as they came, see `Take.original`.
+        The samples of a sound file are kept unchanged beside its codes, see `Take.original`.
 
         Args:
-            prompt: A sound file, a `.dac` file that states the model's codec (its path, or read), or codes `(K, T)`.
-            seconds: Length of the continuation.
-            controls: What steers the continuation (its time starts at 0 where the prompt ends); the prompt has
-                the controls at 0.
+            prompt: Path of a sound file, a `.dac` file of the model's codec (path or contents), or codes `(K, T)`.
+            seconds: Length of the continuation, above 0.
+            controls: Controls of the continuation; their time 0 is where the prompt ends. The prompt is fed to the
+                model with their values at time 0.
             seed: As in `generate`.
-            progress: Show a bar.
-            **changes: Of the sampling, as in `generate`.
+            progress: Show a progress bar.
+            **changes: Sampling settings, as in `generate`; time 0 of curves is where the prompt ends.
 
         Returns:
-            One take: the prompt, through the codec, and its continuation.
+            One take: the prompt, encoded and decoded by the codec, and its continuation.
 
         Raises:
-            UserError: A prompt that cannot be read, or as in `generate`.
+            UserError: The prompt cannot be read, or as in `generate`.
         """
         return Session(self).prompt(prompt, seconds, controls, seed, progress, **changes)
 
@@ -122,35 +122,35 @@ class Synthesizer(Instrument):
         progress: bool = False,
         **sampling: Any,
     ) -> Take:
-        """Makes a loop: a take that is long enough to choose from, and of that the best piece, see `Take.loop`.
+        """Generates a loop: a longer take, of which the best piece is cut out, see `Take.loop`.
 
         Args:
-            seconds: Its length, rounded to frames.
+            seconds: Length of the loop, 0.2 or more; rounded to frames.
             controls: As in `generate`.
             seed: As in `generate`.
-            progress: Show a bar.
+            progress: Show a progress bar.
             **sampling: As in `generate`.
 
         Returns:
-            The loop; its parent is the take.
+            The loop. Its parent is the longer take.
 
         Raises:
-            UserError: Shorter than 0.2 s, or as in `generate`.
+            UserError: The length is below 0.2 s, or as in `generate`.
         """
         length = loop_seconds(seconds)
         return self.generate(length + LOOP_CHOICE_SECONDS, controls, seed, progress, **sampling).loop(length)
 
     def load_take(self, path: str | Path) -> Take:
-        """Opens a take to go on with it.
+        """Reads a saved take so that it can be edited.
 
         Args:
-            path: A folder or a `.dac` file that `Take.save` wrote; the sound of a `.dac` file is decoded.
+            path: A folder or a `.dac` file that `Take.save` wrote. A `.dac` file has no audio, so it is decoded.
 
         Returns:
-            The take.
+            The take, as the root of a new session.
 
         Raises:
-            UserError: It cannot be read, is of another codec, or was steered by what this model does not know.
+            UserError: It cannot be read, is of another codec, or has classes or parameters that this model lacks.
         """
         return Session(self).open(path)
 
@@ -161,18 +161,18 @@ class Synthesizer(Instrument):
         seed: int = 0,
         **sampling: Any,
     ) -> Iterator[np.ndarray]:
-        """Plays for ever, in constant memory.
+        """Generates audio without end, in constant memory.
 
         Args:
-            controls: Controls whose curves run in the stream's time, or a function that is asked for the controls of
-                every chunk.
-            chunk_seconds: Length of the pieces, rounded to whole frames; a change of controls is audible that soon,
-                plus the codec's delay.
+            controls: Controls; curves are over the seconds of the stream. Or a function that is called before each
+                chunk with its time in seconds, and returns the controls of the chunk.
+            chunk_seconds: Length of a chunk, rounded to frames. A change of controls is audible after at most this
+                time plus the codec's delay.
             seed: As in `generate`.
             **sampling: As in `generate`.
 
         Yields:
-            Audio `(n,)` float32. The first piece is shorter: the codec's decoder looks a few frames ahead.
+            Audio `(n,)` float32 in [-1, 1]. The first chunk is shorter by the look-ahead of the codec's decoder.
 
         Raises:
             UserError: As in `generate`.
@@ -199,19 +199,19 @@ class Synthesizer(Instrument):
 def load(
     path: str | Path, which: str | int = "best", codec: str | Path | None = None, device: str | torch.device = "cpu"
 ) -> Synthesizer:
-    """Loads an instrument.
+    """Loads a trained model with its codec.
 
     Args:
-        path: A run or a checkpoint's folder.
-        which: Of a run: `best`, `last`, or a step's number.
-        codec: Name or path, where it is not the one that the checkpoint names.
+        path: Folder of a run or of a checkpoint.
+        which: Which checkpoint of a run: `best`, `last`, or a step number.
+        codec: Name or path of the codec; if None, the one that the checkpoint names.
         device: Where to compute.
 
     Returns:
         The synthesizer.
 
     Raises:
-        UserError: No checkpoint, a damaged one, or another codec.
+        UserError: The checkpoint is missing or damaged, or the codec is not the one of the training data.
     """
     checkpoint = load_checkpoint(path, str(which))
     info = checkpoint.metadata.info

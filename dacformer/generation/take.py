@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TakeEditor(Protocol):
-    """What makes new takes of a take: a `Session`. Arguments as in the methods of `Take`."""
+    """Interface of what edits takes, implemented by `Session`. Arguments are those of the methods of `Take`."""
 
     def extend(
         self,
@@ -73,22 +73,22 @@ class TakeEditor(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Take:
-    """Sound, its codes, and how it came about. In a notebook it shows a player.
+    """Generated sound with its codes and its recipe. A notebook shows it as a player.
 
-    A take never changes. An edit makes a new take in code space: nothing is encoded again, and no more is decoded than
-    what changes. At a seam that is the end of what was there, as far as the codec's decoder looks ahead (11 frames,
-    128 ms, of `small`); the audio before it stays bit for bit, and all codes do.
+    A take never changes. An edit works on the codes and returns a new take. Nothing is encoded again, and only the
+    part that changes is decoded. At a seam, this part includes the last frames before it, because the codec's decoder
+    looks ahead (11 frames, 128 ms, with the codec `small`). Earlier audio and all codes stay identical, bit for bit.
 
     Attributes:
-        audio_chunks: The audio, `(n,)` float32 each, to be laid end to end; shared with the takes it was made from.
+        audio_chunks: The audio in consecutive pieces, each `(n,)` float32. Takes share pieces with their parents.
         codes: `(K, T)` int64.
         sample_rate: In Hz.
         hop_length: Samples per frame.
-        recipe: What made it: checkpoint, codec, controls, sampling, seed, prompt, and every edit.
-        original: The sound that it continues, as it came; None where it continues none, or only codes.
-        id: Tells it from every other take, also from those of other processes.
-        parent_id: The take that it was made from; None where it was made from none.
-        editor: What makes new takes of it; None where it was read without a model.
+        recipe: How it was made: checkpoint, codec, controls, sampling, seed, prompt, and every edit.
+        original: Samples of the sound file that it continues. None if it continues no sound file.
+        id: 32 hexadecimal digits, unique across processes.
+        parent_id: Id of the take that it was made from. None if it was not made from another take.
+        editor: The session that edits it. None if it was read without a model.
     """
 
     audio_chunks: tuple[np.ndarray, ...] = dataclasses.field(repr=False)
@@ -103,21 +103,22 @@ class Take:
 
     @property
     def audio(self) -> np.ndarray:
-        """`(N,)` float32, laid together each time it is asked for."""
+        """The whole audio, `(N,)` float32 in [-1, 1]. Joined from `audio_chunks` at each access."""
         return np.concatenate(self.audio_chunks)
 
     def leading_samples(self, count: int) -> Iterator[np.ndarray]:
-        """The first samples, chunk by chunk, without a copy."""
+        """Yields the first `count` samples, chunk by chunk, without a copy."""
         for chunk in self.audio_chunks:
             if count > 0:
                 yield chunk[:count]
             count -= len(chunk)
 
     def audio_with_original(self) -> tuple[np.ndarray, int]:
-        """The sound that the take continues, sample by sample as it came, and then what was made.
+        """Returns the samples of the continued sound file, unchanged, followed by the generated audio.
 
         Returns:
-            `(N, channels)` float32 and its rate in Hz: those of `original`. Where there is none, the take's own audio.
+            Audio `(N, channels)` float32 and its sample rate in Hz, both as in `original`. If `original` is None, the
+            take's own audio, with one channel.
         """
         if self.original is None:
             return self.audio[:, None], self.sample_rate
@@ -126,17 +127,17 @@ class Take:
 
     @property
     def seconds(self) -> float:
-        """Its length."""
+        """Length in seconds."""
         return self.codes.shape[1] * self.hop_length / self.sample_rate
 
     @property
     def controls(self) -> Controls:
-        """What steered it, in its own time."""
+        """The controls that it was generated with. Their times are seconds of the take."""
         return self.recipe.controls
 
     @property
     def curves(self) -> SampledControls:
-        """What steered each frame, each `(T,)` in its own units; NaN where it was unset, and during a prompt."""
+        """The controls of each frame, each `(T,)` in its own units; NaN where unset and during a prompt."""
         times = np.arange(self.codes.shape[1]) * self.hop_length / self.sample_rate
         return self.controls.at(times).unset_before(self.recipe.prompt_frames)
 
@@ -151,17 +152,17 @@ class Take:
         """Continues the take at its end.
 
         Args:
-            seconds: How much longer.
-            controls: What steers the new part; their time starts at 0 where it begins. The take's own go on if None.
-            seed: Of the new part. The take's own if None: the result is what one long take would have been.
-            progress: Show a bar.
-            **sampling: What changes of the take's sampling, as in `Synthesizer.generate`.
+            seconds: Length of the new part, above 0.
+            controls: Controls of the new part; their time 0 is where it begins. If None, the take's controls continue.
+            seed: Seed of the new part. If None, the take's seed: the result is then identical to one longer take.
+            progress: Show a progress bar.
+            **sampling: Sampling settings that change, as in `Synthesizer.generate`. The others are the take's.
 
         Returns:
             The longer take.
 
         Raises:
-            UserError: Unknown controls or bad values, or a take that was opened without a model.
+            UserError: Controls are unknown, a value is not allowed, or the take was opened without a model.
         """
         return self._editor.extend(self, seconds, controls, seed, progress, **sampling)
 
@@ -174,18 +175,18 @@ class Take:
         progress: bool = False,
         **sampling: Any,
     ) -> "Branches":
-        """Makes continuations to choose from, side by side.
+        """Generates several continuations to choose from, side by side.
 
         Args:
-            n: How many.
-            seconds: As in `extend`, and so are the others.
+            n: Number of continuations, 1 or more.
+            seconds: As in `extend`.
             controls: As in `extend`.
-            seed: Of all together.
+            seed: One seed for all; the continuations still differ.
             progress: As in `extend`.
             **sampling: As in `extend`.
 
         Returns:
-            The longer takes.
+            The `n` longer takes.
 
         Raises:
             UserError: As in `extend`.
@@ -193,45 +194,47 @@ class Take:
         return Branches(self._editor.branch(self, n, seconds, controls, seed, progress, **sampling))
 
     def cut(self, at_seconds: float) -> "Take":
-        """Keeps the beginning.
+        """Keeps the beginning of the take and removes the rest.
+
+        `extend` with the seed, controls and sampling of the removed part generates it again, unless the part was
+        drawn side by side with others (`branch`, `generate_batch`). Another seed gives another continuation.
 
         Args:
-            at_seconds: Where it is to end, rounded to a frame. `extend` with the same seed and controls plays again
-                what was cut off; with another seed, something else.
+            at_seconds: Where the new take ends, above 0 and at most `seconds`; rounded to a frame.
 
         Returns:
             The shorter take.
 
         Raises:
-            UserError: Not a time within the take, or a take that was opened without a model.
+            UserError: The time is not within the take, or the take was opened without a model.
         """
         return self._editor.cut(self, at_seconds)
 
     def loop(self, seconds: float, n: int = 4, progress: bool = False) -> "Take":
-        """Cuts out a piece whose end leads into its beginning; in a notebook it plays round and round.
+        """Cuts out a piece that repeats without an audible seam. A notebook plays it repeatedly.
 
-        The take is made longer if it has to be, so that there is something to choose from. The piece is the one whose
-        two ends are most alike (see `generation.looping`), and is decoded in a circle. Controls that move may differ
-        between its ends.
+        The piece is the one whose two ends are most alike (see `generation.looping`). It is decoded so that its end
+        continues into its beginning. A take that is too short for a choice is first extended. Controls that move over
+        time may have different values at the two ends.
 
         Args:
-            seconds: Its length, rounded to frames.
-            n: Continuations to choose from, where the take has to be longer.
-            progress: Show a bar.
+            seconds: Length of the loop, 0.2 or more; rounded to frames.
+            n: Number of continuations to choose from, if the take has to be extended.
+            progress: Show a progress bar.
 
         Returns:
             The loop.
 
         Raises:
-            UserError: Shorter than 0.2 s, or as in `extend`.
+            UserError: The length is below 0.2 s, or as in `extend`.
         """
         return self._editor.loop(self, seconds, n, progress)
 
     def undo(self) -> "Take":
-        """The take that this one was made from; this one stays among its `children`.
+        """Returns the take that this one was made from. This one stays among the `children` of that take.
 
         Raises:
-            UserError: It was made from none.
+            UserError: The take was not made from another one.
         """
         if self.parent is None:
             raise UserError("There is nothing to undo: this take was not made from another one.")
@@ -239,43 +242,45 @@ class Take:
 
     @property
     def parent(self) -> "Take | None":
-        """The take that it was made from."""
+        """The take that this one was made from; None if there is none."""
         return None if self.editor is None else self.editor.parent_of(self)
 
     @property
     def children(self) -> "list[Take]":
-        """The takes that were made from it."""
+        """The takes that were made from this one by one edit."""
         return [] if self.editor is None else self.editor.children_of(self)
 
     @property
     def history(self) -> "History":
-        """All takes that were made from the same first one; in a notebook, a tree of players."""
+        """The tree of all takes that have the same root. A notebook shows it as a tree of players."""
         return self._editor.history_of(self)
 
     @property
     def loops(self) -> bool:
-        """Whether its end leads into its beginning."""
+        """Whether the take is a loop: its last edit is `loop`."""
         return isinstance(self.recipe.edits[-1], Loop)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the take with its recipe: as sound, as codes, or as a folder with everything.
+        """Writes the take with its recipe: as a sound file, as a `.dac` file, or as a folder with everything.
 
-        A recipe that is too long for a sound file's comment goes into a `.json` beside it.
+        A sound file holds the recipe as a comment. If the recipe is too long for that, it is written as a `.json` file
+        beside it.
 
         Args:
-            path: The suffix chooses: `.dac`, any sound format, or none for a folder, which `load_take` gives back
-                exactly: sound (32-bit float `.wav`), codes, controls, recipe, picture.
+            path: The suffix chooses what is written: `.dac`, any sound format, or no suffix for a folder. A folder
+                holds sound (32-bit float `.wav`), codes, controls, recipe and a picture; `load_take` restores it
+                exactly.
 
         Returns:
             The path.
 
         Raises:
-            UserError: As in `take_files.check_savable`, or there is no room.
+            UserError: As in `take_files.check_savable`, or the disk is full.
         """
         return save_take(self, path)
 
     def plot(self) -> "Figure":
-        """Waveform, spectrogram and controls, one above the other, on one axis of time."""
+        """Draws waveform, spectrogram and controls, one above the other, on a common time axis."""
         from dacformer.display.audio_plots import plot_steered_sound
 
         return plot_steered_sound(self.audio, self.sample_rate, self.curves.labelled())
@@ -296,23 +301,23 @@ class Take:
 
 
 class Branches(list[Take]):
-    """Takes to choose from: in a notebook, a player each."""
+    """List of takes to choose from. A notebook shows a player for each."""
 
     def _repr_html_(self) -> str:
         return "".join(f"<div>[{number}] {take._repr_html_()}</div>" for number, take in enumerate(self))
 
 
 def read_take(folder: str | Path) -> Take:
-    """Reads a folder that `Take.save` wrote, without a model: `Synthesizer.load_take` opens one to go on with it.
+    """Reads a folder that `Take.save` wrote, without a model. To edit the take, use `Synthesizer.load_take`.
 
     Args:
         folder: The folder.
 
     Returns:
-        The take, as it was saved; its parent is forgotten.
+        The take as it was saved, without editor and parent.
 
     Raises:
-        UserError: A file is missing, damaged, or does not fit the others.
+        UserError: A file is missing, is damaged, or does not match the other files.
     """
     contents = read_folder(folder)
     return Take(

@@ -1,4 +1,4 @@
-"""Takes on disk: a sound file or a `.dac` file with the recipe in it, or a folder with everything."""
+"""Files of takes: a sound file or a `.dac` file that contains the recipe, or a folder with everything."""
 
 import json
 from pathlib import Path
@@ -39,13 +39,13 @@ def save_take(take: "Take", path: str | Path) -> Path:
 
 
 def to_dac(take: "Take") -> DacFile:
-    """The codes of a take with its recipe."""
+    """Converts a take to the contents of a `.dac` file: its codes and its recipe, without audio."""
     audio = take.audio
     return DacFile(
         codes=take.codes[None],
         sample_rate=take.sample_rate,
         original_length=len(audio),
-        input_db=sound.loudness_db(audio, take.sample_rate),  # decoding restores exactly this level
+        input_db=sound.loudness_db(audio, take.sample_rate),  # decoding restores this loudness
         chunk_length=take.codes.shape[1],
         codec=take.recipe.codec,
         recipe=json.dumps(take.recipe.to_json()),
@@ -53,13 +53,14 @@ def to_dac(take: "Take") -> DacFile:
 
 
 def check_savable(path: str | Path) -> None:
-    """Refuses a place where `Take.save` could not write, before anything is generated.
+    """Raises an error for a path that `Take.save` could not write. To be called before anything is generated.
 
     Args:
-        path: As for `Take.save`.
+        path: As in `Take.save`.
 
     Raises:
-        UserError: A suffix that is no sound format, a folder that holds something else, or as in `check_writable`.
+        UserError: The suffix is not a sound format, the folder holds other files than a take's, or as in
+            `check_writable`.
     """
     path = Path(path)
     if path.suffix:
@@ -78,7 +79,7 @@ def check_savable(path: str | Path) -> None:
 
 def _save_folder(take: "Take", folder: Path) -> Path:
     check_savable(folder)
-    # All is written beside an older take before any of it is replaced: a full disk leaves that one as it was.
+    # All files are written under other names before any is replaced. So a full disk leaves an older take intact.
     with replacing_files(folder) as part:
         recipe = take.recipe.to_json()
         controls = recipe.pop("controls")
@@ -94,7 +95,7 @@ def _save_folder(take: "Take", folder: Path) -> Path:
 
 
 def _write_beside(path: Path, recipe: str) -> None:
-    """Writes a recipe that is too long for a comment; takes no place but that of another recipe."""
+    """Writes a recipe that is too long for a comment. An existing file is replaced only if it is a recipe."""
     if path.exists():
         try:
             parse_recipe(path.read_text(encoding="utf-8"), str(path))
@@ -104,7 +105,7 @@ def _write_beside(path: Path, recipe: str) -> None:
 
 
 class TakeContents(NamedTuple):
-    """What a take's folder holds, see `Take`."""
+    """Contents of a take's folder; fields as in `Take`."""
 
     audio: np.ndarray
     codes: np.ndarray
@@ -118,7 +119,7 @@ def read_folder(folder: str | Path) -> TakeContents:
     """Reads a folder that `save_take` wrote.
 
     Raises:
-        UserError: A file is missing, damaged, or does not fit the others.
+        UserError: A file is missing, is damaged, or does not match the other files.
     """
     folder = Path(folder)
     if not (folder / RECIPE_FILE).is_file():

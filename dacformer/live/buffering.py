@@ -1,11 +1,11 @@
-"""How much sound a client should hold: as little as goes without underruns."""
+"""Buffer control: keeps the client's buffer as short as possible without underruns."""
 
 import math
 
-LEAST_AHEAD, MOST_AHEAD = 0.06, 3.0  # seconds of sound that the client holds
-CALM_SECONDS = 10.0  # without an underrun, before less is held again; twice as long after each
+LEAST_AHEAD, MOST_AHEAD = 0.06, 3.0  # bounds of the target, in seconds of sound
+CALM_SECONDS = 10.0  # without an underrun before the target shrinks; doubles after each underrun
 LONGEST_CALM_SECONDS = 300.0
-SILENCE_SECONDS = 10.0  # without a report from the client, before nothing more is made for it
+SILENCE_SECONDS = 10.0  # without a report of the client, after which generation pauses
 
 
 class BufferController:
@@ -16,7 +16,7 @@ class BufferController:
     """
 
     def __init__(self, sample_rate: int) -> None:
-        """Begins with nothing made and no listener.
+        """Starts with nothing generated and no client.
 
         Args:
             sample_rate: In Hz.
@@ -30,20 +30,20 @@ class BufferController:
         self.target_seconds = LEAST_AHEAD
 
     def made(self, samples: int) -> None:
-        """Counts samples that are on their way to the client."""
+        """Adds to the number of samples that were sent to the client."""
         self._made += samples
 
     def report(self, now: float, played: float, runs: bool, underruns: int) -> None:
-        """Takes a report of the client.
+        """Processes a report of the client.
 
         Args:
-            now: Seconds of any clock that does not jump.
-            played: Samples, since the beginning.
-            runs: The sound runs now (it does not before the first buffer is full, nor after an underrun).
-            underruns: New ones.
+            now: Time in seconds, by a monotonic clock.
+            played: Samples played since the start.
+            runs: Whether audio is playing now. It is not before the first buffer is full, nor after an underrun.
+            underruns: Number of underruns since the last report.
         """
         guess = self._played_by(now)
-        # A report that was held up tells of the past, so one that is below the guess is believed slowly.
+        # A delayed report is too low, so one below the extrapolated position corrects it by a tenth only.
         self._played = played if not runs or underruns or played > guess else guess + 0.1 * (played - guess)
         if now - self._reported > SILENCE_SECONDS:
             self._calm_since = now
@@ -56,7 +56,7 @@ class BufferController:
             self.target_seconds, self._calm_since = max(0.8 * self.target_seconds, LEAST_AHEAD), now
 
     def due_in(self, now: float) -> float:
-        """Seconds until more is to be made; infinite while no client reports."""
+        """Returns the seconds until the next chunk is due; infinity while no client reports."""
         if now - self._reported > SILENCE_SECONDS:
             return math.inf
         return max(0.0, (self._made - self._played_by(now)) / self._rate - self.target_seconds)

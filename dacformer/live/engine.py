@@ -1,6 +1,6 @@
 """Real-time generation: a background thread generates audio chunks from the current controls for a client.
 
-`Performance` generates and records, `BufferController` says when the next chunk is due, `LiveEngine` runs both.
+`Performance` generates and records. `BufferController` decides when the next chunk is due. `LiveEngine` runs both.
 """
 
 import atexit
@@ -20,14 +20,15 @@ from dacformer.live.performance import ControlState, Performance
 
 
 class Chunk(NamedTuple):
-    """A piece of sound on its way to the listener.
+    """Piece of audio for the client.
 
     Attributes:
-        audio: `(n,)` float32.
-        first: Where it begins, in samples since the beginning.
-        change: The number of the change of controls that is in force.
-        effective_from: Where that change is first audible, in samples; later than this piece, by the codec's delay.
-        target_seconds: How much the client is to hold.
+        audio: `(n,)` float32; may be empty.
+        first: Index of its first sample since the start.
+        change: Number of the latest change of controls that has been applied, see `LiveEngine.move`.
+        effective_from: Index of the first sample that this change affects. It may lie after this piece, because audio
+            lags behind codes by the codec's delay.
+        target_seconds: Length of audio that the client should buffer.
     """
 
     audio: np.ndarray
@@ -38,7 +39,7 @@ class Chunk(NamedTuple):
 
 
 class LiveEngine:
-    """A performance that goes on in a thread of its own until it is stopped. Several may run in one process."""
+    """Runs a performance in a background thread until it is stopped. Several may run in one process."""
 
     def __init__(
         self,
@@ -48,17 +49,17 @@ class LiveEngine:
         send: Callable[[Chunk], None],
         ended: Callable[[str], None],
     ) -> None:
-        """Prepares; `start` begins.
+        """Prepares a performance. `start` starts the thread.
 
         Args:
-            instrument: What plays.
-            control_state: Where the controls stand.
+            instrument: The model and codec.
+            control_state: The first values of the controls.
             seed: As in `Synthesizer.generate`.
-            send: Takes the sound, in the thread.
-            ended: Told why, when no more will come: empty where `stop` was asked to.
+            send: Called with each chunk, in the thread.
+            ended: Called once in the thread after the last chunk, with the reason; empty after a plain `stop()`.
 
         Raises:
-            UserError: Controls that the model cannot play, or a seed that is none.
+            UserError: As in `Performance.check`, or the seed is not allowed.
         """
         self.performance = Performance(instrument, seed)
         self.performance.check(control_state)
@@ -67,18 +68,18 @@ class LiveEngine:
         self._send, self._ended = send, ended
         self._control_state, self._change = control_state, 0
         self._samples = 0
-        self._effective = 0, 0  # the latest change in force, and from which sample on
-        self._why: str | None = None  # why it ends
+        self._effective = 0, 0  # number of the latest applied change, and the first sample that it affects
+        self._why: str | None = None  # reason why it ends; None while it runs
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="dacformer-live", daemon=True)
 
     @property
     def is_running(self) -> bool:
-        """Whether it goes on; it may wait for its client."""
+        """Whether the performance has started and not ended. It may be waiting for its client."""
         return self._thread.is_alive() and self._why is None
 
     def start(self) -> None:
-        """Begins.
+        """Starts the thread.
 
         Raises:
             UserError: It was started before.
@@ -93,11 +94,11 @@ class LiveEngine:
         """Changes the controls, from the next chunk on.
 
         Args:
-            control_state: Where they stand now.
-            change: A number, to tell this change by.
+            control_state: The new values of all controls.
+            change: Number that identifies this change in `Chunk.change`.
 
         Raises:
-            UserError: The model cannot play it, or the performance has ended; what plays goes on as it was.
+            UserError: As in `Performance.check` (the old controls stay), or the performance has ended.
         """
         self.performance.check(control_state)
         with self._news:
@@ -106,16 +107,22 @@ class LiveEngine:
             self._control_state, self._change = control_state, change
 
     def listen(self, played: int | None, runs: bool, underruns: int) -> None:
-        """Takes a client's report, several times a second, see `BufferController.report`; `played` is None if new."""
+        """Passes on the report of the client, which is expected several times a second.
+
+        Args:
+            played: As in `BufferController.report`. None for a client that has just connected.
+            runs: As in `BufferController.report`.
+            underruns: As in `BufferController.report`.
+        """
         with self._news:
             self.buffer.report(time.monotonic(), self._samples if played is None else played, runs, underruns)
             self._news.notify()
 
     def stop(self, why: str = "") -> None:
-        """Ends it. What was played stays.
+        """Ends the performance and waits for the thread. The take stays available.
 
         Args:
-            why: What the client is told.
+            why: Reason that is passed to `ended`.
         """
         with self._news:
             self._why = self._why or why
@@ -127,14 +134,14 @@ class LiveEngine:
         try:
             while self._wait():
                 self._send(self._chunk())
-        except Exception as error:  # a thread's traceback is lost to the notebook: say it, then let it go on
+        except Exception as error:  # a notebook does not show a thread's traceback, so pass the message on
             self._why = f"{type(error).__name__}: {error}"
             raise
         finally:
             self._ended(self._why or "")
 
     def _wait(self) -> bool:
-        """Waits until the next chunk is due; whether there is to be one."""
+        """Waits until the next chunk is due. Returns False if the performance ends instead."""
         with self._news:
             while self._why is None:
                 seconds = self.buffer.due_in(time.monotonic())

@@ -1,6 +1,6 @@
-"""MIDI and OSC: knobs, keys and messages move parameters and classes, by a mapping in YAML that can be learned.
+"""MIDI and OSC: controllers, keys and messages set parameters and classes. The mapping is YAML and can be learned.
 
-They move anything with `set(name, value)`: a `ManualControls`, which `Synthesizer.stream` plays from, or a player.
+The target is any object with `set(name, value)`: a `ManualControls` for `Synthesizer.stream`, or a player.
 Needs `pip install "dacformer[live]"` (mido, python-rtmidi, python-osc).
 """
 
@@ -24,25 +24,25 @@ LARGEST = 127.0  # of a MIDI controller
 
 
 class ControllerMapping(Settings):
-    """What a controller moves."""
+    """Parameter that a controller or an OSC address sets, and its range."""
 
     name: str
-    """A parameter."""
+    """Name of the parameter."""
     low: Finite | None = None
-    """Its value with the knob down, in its own units; the lowest that was trained if left out."""
+    """Value at the lowest position, in the parameter's units; by default the lowest trained value."""
     high: Finite | None = None
-    """Its value with the knob up; the highest that was trained if left out. May be below `low`."""
+    """Value at the highest position; by default the highest trained value. May be below `low`."""
 
 
 class LiveMapping(Settings):
-    """Which controller, key or message moves what."""
+    """Mapping from MIDI controllers, MIDI notes and OSC addresses to parameters and classes."""
 
     midi_port: str | None = None
-    """A part of the port's name; the first port if left out."""
+    """Part of the MIDI port's name; by default the first port."""
     osc_host: str = "127.0.0.1"
-    """Where OSC messages are listened for; `0.0.0.0` lets other machines in."""
+    """Address to listen on for OSC messages; `0.0.0.0` accepts messages of other machines."""
     osc_port: Annotated[int, Field(ge=0, le=65535)] = 9000
-    """0 takes a free one."""
+    """Port to listen on; 0 for any free port."""
     controllers: dict[Number, ControllerMapping] = {}
     """MIDI controller number -> parameter."""
     notes: dict[Number, str] = {}
@@ -53,7 +53,7 @@ class LiveMapping(Settings):
 
 
 class Settable(Protocol):
-    """What can be steered; called from other threads."""
+    """Interface of a target. `set` is called from other threads."""
 
     def set(self, name: str, value: Any) -> None:
         """Sets a parameter in its own units, or `class` to a name."""
@@ -61,46 +61,50 @@ class Settable(Protocol):
 
 
 class ManualControls:
-    """Controls that stand still until they are set; give it to `Synthesizer.stream` as `controls`."""
+    """Thread-safe current values of controls, for `Synthesizer.stream(controls)`."""
 
     def __init__(self, conditions: Conditions) -> None:
-        """Starts with nothing asked for.
+        """Starts with empty controls.
 
         Args:
-            conditions: What the model knows.
+            conditions: Classes and parameters of the model.
         """
         self._conditions = conditions
         self._lock = threading.Lock()
         self._controls: dict[str, Any] = {}
 
     def set(self, name: str, value: Any) -> None:
-        """Sets a control, as in `Controls`.
+        """Sets a control.
+
+        Args:
+            name: Name of a parameter, or `class`.
+            value: As in `Controls.of`.
 
         Raises:
-            UserError: Not known to the model, or no value.
+            UserError: The name is unknown, or the value is not allowed.
         """
         Controls.of({name: value}).check(self._conditions)
         with self._lock:
             self._controls[name] = value
 
     def __call__(self, seconds: float = 0.0) -> Controls:
-        """How all stand, now."""
+        """Returns the current controls. `seconds` is ignored."""
         with self._lock:
             return Controls.of(self._controls)
 
 
 def load_mapping(path: str | Path, conditions: Conditions) -> LiveMapping:
-    """Reads a mapping.
+    """Reads a mapping from YAML.
 
     Args:
         path: A YAML file, such as `params/live.yaml`.
-        conditions: What the model knows.
+        conditions: Classes and parameters of the model.
 
     Returns:
         The mapping.
 
     Raises:
-        UserError: Not a mapping, or of parameters or classes that the model does not know.
+        UserError: The file is not a mapping, or names unknown parameters or classes.
     """
     mapping = load_config(path, kind=LiveMapping)
     check_mapping(mapping, conditions, str(path))
@@ -108,10 +112,10 @@ def load_mapping(path: str | Path, conditions: Conditions) -> LiveMapping:
 
 
 def check_mapping(mapping: LiveMapping, conditions: Conditions, source: str = "The mapping") -> None:
-    """Refuses names that the model does not know.
+    """Checks that the model knows all names of a mapping.
 
     Raises:
-        UserError: A parameter or a class is unknown; the known ones are listed.
+        UserError: A parameter or a class is unknown; the message lists the known ones.
     """
     parameters = [knob.name for knob in (*mapping.controllers.values(), *mapping.osc.values())]
     for names, known, what in (
@@ -123,25 +127,26 @@ def check_mapping(mapping: LiveMapping, conditions: Conditions, source: str = "T
 
 
 class LiveControls:
-    """Listens to MIDI and OSC and sets what they move; a context manager.
+    """Receives MIDI and OSC messages and sets controls of a target. A context manager: leaving it stops listening.
 
-    A message that names what the model does not know is not an error on stage: it is kept in `problem`.
+    A message that cannot be applied does not raise an error, so that a concert is not interrupted. It is noted in
+    `problem`.
 
     Attributes:
-        mapping: Grows with `learn`.
-        problem: What was last wrong with a message; empty if nothing was.
+        mapping: The mapping; `learn` adds to it.
+        problem: What was wrong with the latest message; empty if it was applied.
     """
 
     def __init__(self, target: Settable, conditions: Conditions, mapping: LiveMapping | None = None) -> None:
-        """Prepares; `listen_midi` and `listen_osc` begin.
+        """Prepares; `listen_midi` and `listen_osc` start listening.
 
         Args:
-            target: What is steered.
-            conditions: What the model knows.
-            mapping: Nothing but OSC's own addresses if None.
+            target: Object whose `set` is called.
+            conditions: Classes and parameters of the model.
+            mapping: The mapping. If None, only OSC messages to `/class` and `/PARAMETER` are understood.
 
         Raises:
-            UserError: The mapping names what the model does not know.
+            UserError: The mapping names an unknown parameter or class.
         """
         self.mapping = mapping or LiveMapping()
         self.problem = ""
@@ -151,24 +156,24 @@ class LiveControls:
         self._close: list[Callable[[], None]] = []
 
     def learn(self, name: str) -> None:
-        """The next knob that is moved, or key that is pressed, is this parameter's or class's from then on.
+        """Assigns a parameter to the next controller that is moved, or a class to the next key that is pressed.
 
         Args:
-            name: A parameter or a class.
+            name: Name of a parameter or of a class.
 
         Raises:
-            UserError: It is neither.
+            UserError: The name is neither.
         """
         if name not in self._conditions.parameters and name not in self._conditions.classes:
             raise unknown_name("parameter or class", name, [*self._conditions.parameters, *self._conditions.classes])
         self._learning = name
 
     def save(self, path: str | Path) -> None:
-        """Writes the mapping, with what it has learned, as YAML."""
+        """Writes the mapping, including what was learned, as YAML."""
         save_config(self.mapping, path)
 
     def midi(self, message: Any) -> None:
-        """Takes a MIDI message, a `mido.Message`; kinds that move nothing are ignored."""
+        """Handles a `mido.Message`: control changes and pressed notes; other types are ignored."""
         if message.type == "control_change":
             if self._learning in self._conditions.parameters:
                 learned = {message.control: ControllerMapping(name=str(self._learning))}
@@ -182,7 +187,7 @@ class LiveControls:
                 self._set("class", name)
 
     def osc(self, address: str, *values: Any) -> None:
-        """Takes an OSC message: an address of the mapping, `/class`, or a slash and a parameter's name."""
+        """Handles an OSC message with one value. The address is in the mapping, `/class`, or `/PARAMETER`."""
         if len(values) != 1:
             self.problem = f"{address} came with {len(values)} values. Expected one."
         elif knob := self.mapping.osc.get(address):
@@ -191,13 +196,13 @@ class LiveControls:
             self._set(address.removeprefix("/"), values[0])
 
     def listen_midi(self) -> str:
-        """Opens the MIDI port.
+        """Opens the MIDI port and starts listening.
 
         Returns:
-            Its name.
+            Name of the port.
 
         Raises:
-            UserError: No mido, no MIDI on this machine, or no such port.
+            UserError: mido is not installed, the machine has no MIDI, or there is no port of this name.
         """
         with require_extra("live"):
             import mido
@@ -214,13 +219,13 @@ class LiveControls:
         return fitting[0]
 
     def listen_osc(self) -> int:
-        """Opens the OSC port.
+        """Opens the OSC port and starts listening.
 
         Returns:
-            Its number.
+            Number of the port.
 
         Raises:
-            UserError: No python-osc, or the port is taken.
+            UserError: python-osc is not installed, or the port is taken.
         """
         with require_extra("live"):
             from pythonosc.dispatcher import Dispatcher

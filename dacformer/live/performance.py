@@ -1,4 +1,4 @@
-"""A performance: a take in the making, generated chunk by chunk from the controls of the moment, which are recorded."""
+"""Performance: generates a take chunk by chunk from the current controls, and records these as curves."""
 
 import threading
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ CHUNK_FRAMES = 3  # 35 ms: shorter ones cost more messages, longer ones delay th
 
 @dataclass(frozen=True)
 class ControlState:
-    """All controls at one moment, checked when it is made.
+    """Values of all controls at one moment. They are checked when the object is made.
 
     Attributes:
-        classes: The weight of each class; one that is not named has the weight 0.
-        parameters: In their own units; one that is not named is unset.
+        classes: Weight of each class, 0 or more; classes that are not named have weight 0.
+        parameters: Value of each parameter, in its own units; parameters that are not named are unset.
         temperature: As in `SamplingConfig`, one for all codebooks.
         guidance: As in `SamplingConfig`, one for all channels.
     """
@@ -39,10 +39,10 @@ class ControlState:
     guidance: float
 
     def __post_init__(self) -> None:
-        """Refuses what is no number; whether a model knows the names is for `Performance.check`.
+        """Checks that all values are finite numbers. Names and ranges are checked by `Performance.check`.
 
         Raises:
-            UserError: A value is no finite number.
+            UserError: A value is not a finite number.
         """
         for name in ("classes", "parameters"):
             given = getattr(self, name)
@@ -54,7 +54,7 @@ class ControlState:
 
     @cached_property
     def controls(self) -> Controls:
-        """As the model is steered."""
+        """Classes and parameters as `Controls`."""
         return Controls(self.classes, self.parameters)
 
 
@@ -66,36 +66,42 @@ def _number(name: str, value: object) -> float:
 
 
 class Performance:
-    """A take in the making: rendering it again by its recipe, with `Synthesizer.generate`, gives the same codes."""
+    """Generates a take chunk by chunk and records the controls.
+
+    `Synthesizer.generate` with the recipe of the take gives the same codes.
+
+    Attributes:
+        num_frames: Number of frames generated so far.
+    """
 
     def __init__(self, synth: Instrument, seed: int = 0) -> None:
-        """Starts from nothing.
+        """Starts before the first frame.
 
         Args:
-            synth: What plays.
+            synth: The model and codec.
             seed: As in `Synthesizer.generate`.
         """
         self._synth = synth
         self._seed = seed = check_seed(seed)
         self._checked: tuple[ControlState, SamplingConfig] | None = None
-        still = Curve([(0.0, 1.0)], step=True)  # moves, so that any guidance may be asked for later
+        still = Curve([(0.0, 1.0)], step=True)  # a curve, so that guidance may change later
         self._stream = AudioStream(synth, seed, Sampling(synth.sampling, {"guidance": still}))
-        self._lock = threading.Lock()  # a take may be asked for while another thread plays
+        self._lock = threading.Lock()  # one thread may read `take` while another calls `play`
         self._codes: list[np.ndarray] = []
         self._points: dict[str, dict[str, Points]] = {}
         self.num_frames = 0
 
     def check(self, control_state: ControlState) -> SamplingConfig:
-        """Refuses what cannot be played.
+        """Checks controls against the model.
 
         Args:
-            control_state: What is to steer.
+            control_state: The controls.
 
         Returns:
-            How frames are drawn then.
+            The sampling settings that result from them.
 
         Raises:
-            UserError: The model does not know a class or a parameter, or a value is one that it cannot have.
+            UserError: A class or parameter is unknown, or a value is not allowed.
         """
         latest = self._checked
         if latest is not None and latest[0] is control_state:
@@ -107,14 +113,17 @@ class Performance:
         return settings
 
     def play(self, control_state: ControlState, num_frames: int = CHUNK_FRAMES) -> np.ndarray:
-        """Goes on.
+        """Generates the next frames under constant controls, and records both.
+
+        Not thread-safe: calls must come from one thread at a time.
 
         Args:
-            control_state: What steers these frames.
-            num_frames: How many.
+            control_state: The controls of these frames.
+            num_frames: Number of frames, 1 or more.
 
         Returns:
-            `(n,)` float32: the sound that they complete. Laid end to end, the pieces are the take's sound.
+            The audio that is complete now, `(n,)` float32. It lags behind the frames by the codec's `delay_frames`.
+            The concatenated pieces are the audio of the take.
 
         Raises:
             UserError: As in `check`.
@@ -134,7 +143,7 @@ class Performance:
         return audio
 
     def _note(self, kind: str, values: Mapping[str, float | None], seconds: float) -> None:
-        """Keeps what has changed."""
+        """Records the values that differ from the latest recorded ones."""
         for name, value in values.items():
             points = self._points.setdefault(kind, {}).setdefault(name, [])
             if not points or points[-1][1] != value:
@@ -142,10 +151,10 @@ class Performance:
 
     @property
     def take(self) -> Take:
-        """All that was played so far, its sound decoded anew.
+        """The take of all frames so far. It is decoded again at each access, as the root of a new session.
 
         Raises:
-            UserError: Nothing was.
+            UserError: Nothing has been generated yet.
         """
         with self._lock:
             if not self._codes:
@@ -159,6 +168,6 @@ class Performance:
 
 
 def _curves(points: Mapping[str, Points], unset: float | None) -> dict[str, Curve]:
-    """The curves of all that was ever set."""
+    """Converts recorded points to curves, without the names that always had the value `unset`."""
     asked = {name: each for name, each in points.items() if {value for _, value in each} != {unset}}
     return {name: Curve(each, step=True) for name, each in asked.items()}
