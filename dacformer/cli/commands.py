@@ -1,6 +1,6 @@
-"""The commands that make data sets, train, and tell what something is.
+"""Commands that make data sets, decode, train, and describe files and folders.
 
-Each imports what it needs when it is called, so that `--help` does not wait for torch.
+Each command imports what it needs when it is called, so that `--help` does not wait for torch.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ def decode(
 
 
 class Which(str, Enum):
-    """What a set of textures is written as."""
+    """Kind of output of `textures`."""
 
     dataset = "dataset"
     audio = "audio"

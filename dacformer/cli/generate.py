@@ -79,7 +79,7 @@ def _of_codec(prompt: Path, identity: str) -> "Path | DacFile":
 
 
 def _check_outputs(sounds: Sequence[str], picture: Path | None, prompt: Path | None) -> None:
-    """Refuses what could not be written, or would take the place of something else, before anything is generated."""
+    """Check, before anything is generated, that all outputs can be written and overwrite nothing else."""
     from dacformer.generation.take_files import check_savable
 
     for number, word in enumerate(sounds):
@@ -114,11 +114,11 @@ def _draw(take: "Take", picture: Path) -> None:
 
 
 SAMPLE_BYTES = {"": 4, ".wav": 2, ".aiff": 2, ".aif": 2, ".au": 2}
-"""Of what is written without compression; the rest is small."""
+"""Bytes per sample of uncompressed formats, by suffix. Others are small."""
 
 
 def _check_room(paths: Sequence[Path], seconds: float, synth: "Synthesizer") -> None:
-    """Refuses what the memory does not hold, or the disk has no room for."""
+    """Check that memory and disk suffice for a take of this length."""
     num_samples = synth.num_frames(seconds) * synth.info.hop_length
     for path in paths:
         needed = SAMPLE_BYTES.get(path.suffix.lower(), 0) * num_samples
@@ -131,7 +131,7 @@ def _check_room(paths: Sequence[Path], seconds: float, synth: "Synthesizer") -> 
 
 
 def _save(take: "Take", paths: Sequence[Path], run: Path) -> None:
-    """Writes a take; where that fails its codes are kept elsewhere, so that nothing that was made is lost."""
+    """Write a take. If a file fails, the codes are saved elsewhere, so that the take is not lost."""
     problems: list[str] = []
     for path in paths:
         try:
@@ -143,7 +143,7 @@ def _save(take: "Take", paths: Sequence[Path], run: Path) -> None:
 
 
 def _keep(take: "Take", run: Path) -> str:
-    """Saves the codes of a take in its run, or else among the system's temporary files; says where."""
+    """Save the codes of a take in its run, or else in the system's temporary folder. Return a message with the path."""
     from dacformer.files import new_file
 
     takes = [run / "takes"] if (run / "checkpoints").is_dir() else []

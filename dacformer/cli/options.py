@@ -15,7 +15,7 @@ CheckpointOption = Annotated[str, typer.Option(help="Of a run: best, last, or a 
 
 
 def finite(number: float | None) -> float | None:
-    """Check an option: typer takes NaN in every range, and infinity where a range has no end.
+    """Check that an option is finite. Typer accepts NaN in every range, and infinity in a range without an end.
 
     Raises:
         typer.BadParameter: The number is not finite.

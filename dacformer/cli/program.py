@@ -1,4 +1,4 @@
-"""The commands as one program: how it is called, and how it ends."""
+"""The program `dacformer`: joins the commands, and turns errors into one line and an exit code."""
 
 import io
 import os
@@ -21,13 +21,13 @@ from dacformer.signals import ending_cleanly
 from dacformer.terminal import show_log
 
 GOES_ON = ("encode", "textures", "evaluate")
-"""Commands that go on where they were stopped, when they are given once more."""
+"""Commands that continue where they were stopped when they are called again."""
 CTRL_C = 128 + signal.SIGINT
-"""What shells give a command that Ctrl-C has ended."""
+"""Exit code that shells use for a command that was ended by Ctrl-C."""
 
 
 class _Commands(TyperGroup):
-    """The commands; Ctrl-C ends each of them in one line, with the exit code that shells give it."""
+    """Group of all commands. Ctrl-C ends each with one line and with the exit code that shells use."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -36,7 +36,7 @@ class _Commands(TyperGroup):
             if end.code != CTRL_C:
                 raise
             stopped = "Stopped." + (" The same command goes on from here." if ctx.invoked_subcommand in GOES_ON else "")
-        print(stopped, file=sys.stderr)  # now that the error and its frames are gone, progress bars have ended
+        print(stopped, file=sys.stderr)  # only now: progress bars close when the error's frames are released
         raise SystemExit(CTRL_C)
 
 
@@ -68,14 +68,14 @@ for command in (encode, decode, textures, train, init, generate, evaluate, evalu
 
 
 def main() -> None:
-    """Runs the command line; a mistake of the user's is one clear line and exit code 2."""
+    """Run the command line. A user's mistake prints one line and exits with code 2."""
     show_log()
     warnings.showwarning = lambda message, *rest, **more: print(f"warning: {message}", file=sys.stderr)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", message="Glyph .* missing")  # of matplotlib's font, in a class's name
+    warnings.filterwarnings("ignore", message="Glyph .* missing")  # matplotlib's font lacks a character of a class name
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # it may be closed, and a name may hold what it cannot encode
+        if isinstance(stream, io.TextIOWrapper):  # a name may have characters that it cannot encode
             stream.reconfigure(errors="replace")
     try:
         try:
@@ -84,12 +84,12 @@ def main() -> None:
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has had enough, as `head` does
+    except BrokenPipeError:  # the reader of a pipe has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(1) from None
     except MemoryError:
         print("error: There is not enough memory for this.", file=sys.stderr)
         raise SystemExit(2) from None
-    except (UserError, OSError) as error:  # what cannot be written, where that is not said better
+    except (UserError, OSError) as error:  # OSError: a file cannot be written, without a better message
         print(f"error: {' '.join(str(error).split(chr(10)))}", file=sys.stderr)
         raise SystemExit(2) from None

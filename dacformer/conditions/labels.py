@@ -1,7 +1,7 @@
-"""Classes and parameters: the names that a data set has, and their part of the condition that the model sees.
+"""Classes and parameters of a data set, and how they are encoded as conditions for the model.
 
-They are two channels of a condition (`conditions.layout`): `class`, a weight for each class, and `parameters`, a value
-in [-1, 1] and a known-flag for each.
+A condition has two channels (`conditions.layout`). `class` has a weight for each class. `parameters` has a value for
+each parameter, scaled to [-1, 1] over the trained range, and then a known flag for each.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,19 +25,19 @@ class ParameterRange(Settings):
     classes: tuple[str, ...] = ()
 
     def normalize(self, value: float | np.ndarray) -> float | np.ndarray:
-        """Maps the range to [-1, 1]; values outside go on linearly."""
+        """Maps the range linearly to [-1, 1]; values outside of it are extrapolated."""
         return 2.0 * (value - self.low) / ((self.high - self.low) or 1.0) - 1.0
 
 
 class Conditions(Settings):
-    """All classes and parameters of a data set, in the order that the model knows them by."""
+    """All classes and parameters of a data set, in the order of the condition's columns."""
 
     classes: tuple[str, ...]
     parameters: dict[str, ParameterRange] = {}
 
     @cached_property
     def layout(self) -> ConditionLayout:
-        """Where classes and parameters lie in a condition."""
+        """The channels of a condition: `class` and `parameters`."""
         count = len(self.parameters)
         return ConditionLayout([Channel(CLASS_CHANNEL, len(self.classes)), Channel(PARAMETER_CHANNEL, count, count)])
 
@@ -47,21 +47,21 @@ class Conditions(Settings):
         return self.layout.dim
 
     def parameters_for(self, classes: Collection[str]) -> list[str]:
-        """The parameters that any of these classes has; all there are, where no class is named."""
+        """Lists the parameters that at least one of these classes has; all parameters if no class is given."""
         return [name for name, scale in self.parameters.items() if not classes or set(classes) & set(scale.classes)]
 
     def encode(self, weights: Mapping[str, float | np.ndarray], values: Mapping[str, float | np.ndarray]) -> np.ndarray:
-        """Makes conditions.
+        """Encodes class weights and parameter values as conditions.
 
         Args:
-            weights: For each class, its weight (1 for a pure class), a number or one number per frame `(T,)`.
-            values: For each known parameter, its value in its own units, a number or `(T,)`; NaN is unknown.
+            weights: Weight of each class (1 for a pure class): a number, or one per frame, `(T,)`. Others are 0.
+            values: Value of each known parameter, in its own units: a number, or `(T,)`; NaN is unknown.
 
         Returns:
-            `(T, C)` float32; `T` is 1 where everything is a plain number.
+            `(T, C)` float32; `T` is 1 if everything is a number.
 
         Raises:
-            UserError: A class or parameter that the data did not have.
+            UserError: A class or parameter is unknown.
         """
         num_frames = max(np.size(value) for value in [1.0, *weights.values(), *values.values()])
         classes, places = np.zeros((num_frames, len(self.classes))), {name: i for i, name in enumerate(self.parameters)}
@@ -80,14 +80,14 @@ class Conditions(Settings):
         return self.layout.pack({CLASS_CHANNEL: classes, PARAMETER_CHANNEL: normalized}, {PARAMETER_CHANNEL: known})
 
     def drop_parameters(self, condition: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-        """Makes some parameters unknown.
+        """Sets some parameters to unknown: value and known flag are 0.
 
         Args:
             condition: `(T, C)`.
-            dropped: `(len(parameters),)` bool.
+            dropped: `(len(parameters),)` bool, True for those to set.
 
         Returns:
-            A new `(T, C)`.
+            A changed copy, `(T, C)`.
         """
         kept = np.ones(self.dim, bool)
         kept[self.layout.columns(PARAMETER_CHANNEL)] = np.tile(~dropped, 2)

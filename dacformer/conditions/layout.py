@@ -1,8 +1,9 @@
-"""Named channels in a condition vector: where each lies, and which of its columns say that a value is known.
+"""Layout of a condition vector: named channels, their columns, and their known flags.
 
-A condition is `(C,)`, one channel after the other, each its values and then its known-flags. All zeros means "nothing
-is known": what dropout trains and what guidance compares with. A further channel appends columns, so weights of a
-narrower layout are kept by appending zeros to the condition's projection.
+A condition is a vector `(C,)`. It holds one channel after the other; each channel has its values first and then its
+known flags. All zeros is the null condition: nothing is known. Condition dropout trains with it, and guidance compares
+with it. A new channel should be appended as the last one. Then weights that were trained without it can still be used,
+with zeros appended to the projection of the condition.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,13 +15,13 @@ from dacformer.arguments import unknown_name
 
 
 class Channel(NamedTuple):
-    """A part of a condition that is dropped and guided as one.
+    """Part of a condition that is dropped in training, and guided, as a unit.
 
     Attributes:
-        name: Of the channel, such as `class`.
-        width: Columns that hold values.
-        flags: Columns that say whether values are known, 0 or 1 each: none where zeros already mean unknown, one for
-            an embedding, one for each of several numbers.
+        name: Name, such as `class`.
+        width: Number of columns for values.
+        flags: Number of columns for known flags, each 0 or 1. Use 0 if zero values already mean unknown, 1 for an
+            embedding, and `width` if each value may be unknown separately.
     """
 
     name: str
@@ -38,11 +39,11 @@ class ConditionLayout:
         self.dim: int = ends[-1]
 
     def pack(self, values: Mapping[str, np.ndarray], known: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Joins channels.
+        """Joins the values and flags of channels to conditions. Channels that are not given are all zeros.
 
         Args:
-            values: `(T, width)` of each channel that is known at all; 0 where a value is not.
-            known: `(T, flags)` of each of these that has flags.
+            values: For each channel its values, `(T, width)`; 0 where unknown.
+            known: For each of these channels that has flags, the flags, `(T, flags)`; 1 where known.
 
         Returns:
             `(T, C)` float32.
@@ -57,7 +58,7 @@ class ConditionLayout:
         return condition
 
     def columns(self, name: str) -> slice:
-        """Where a channel lies.
+        """Returns the columns of a channel, values and flags.
 
         Raises:
             UserError: There is no channel of this name.
@@ -68,7 +69,7 @@ class ConditionLayout:
         return slice(self._starts[name], self._starts[name] + channel.width + channel.flags)
 
     def mask(self, names: Iterable[str]) -> np.ndarray:
-        """The columns of some channels, `(C,)` bool: a condition times it knows only these.
+        """Returns a mask `(C,)` bool, True in the columns of some channels. `condition * mask` keeps only these.
 
         Raises:
             UserError: There is no channel of one of the names.

@@ -1,4 +1,4 @@
-"""A plain classifier of sounds: standardised descriptors, logistic regression."""
+"""Classifier of sounds: logistic regression on standardised descriptors."""
 
 from collections.abc import Iterable, Sequence
 
@@ -16,16 +16,16 @@ from dacformer.evaluation.parallel import parallel_map
 from dacformer.evaluation.references import FIT_SEED, codec_roundtrip, load_reference_clip, synthesize_all
 
 MAX_CLIPS = 40
-"""Of each class, that the classifier is fitted to."""
+"""Most clips of each class that the classifier is fitted to."""
 
 
 def fit_to_textures(classes: Sequence[str], codec: Codec, num_values: int = 11, seconds: float = 4.0) -> Pipeline:
-    """Fits the classifier to real textures, before and after the codec, so that the codec makes no difference to it.
+    """Fits the classifier to real textures, with and without the codec, so that it ignores artefacts of the codec.
 
     Args:
-        classes: Textures.
-        codec: Of the model that is measured.
-        num_values: Values of each parameter.
+        classes: Names of textures.
+        codec: Codec of the model that is measured.
+        num_values: Number of values of each parameter.
         seconds: Length of each clip.
 
     Returns:
@@ -44,10 +44,10 @@ def fit_to_dataset(dataset: Dataset, classes: Sequence[str], codec: Codec, secon
     """Fits the classifier to a data set's training clips, through the codec.
 
     Args:
-        dataset: Of the codec.
-        classes: To tell apart.
-        codec: The data set's own.
-        seconds: Of each clip at most.
+        dataset: The data set.
+        classes: Classes to distinguish.
+        codec: The codec of the data set.
+        seconds: Most seconds of each clip.
 
     Returns:
         The classifier; `predict_proba` takes rows of `features`.
@@ -74,7 +74,7 @@ def fit_to_sounds(sounds: Iterable[np.ndarray], classes: Sequence[str], sample_r
 
 
 def features(sounds: Iterable[np.ndarray], sample_rate: int) -> np.ndarray:
-    """Computes what the classifier is given: all of `describe` but the level.
+    """Computes the features of the classifier: all of `describe` except the level.
 
     Args:
         sounds: Each `(N,)`.

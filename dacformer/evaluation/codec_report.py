@@ -1,7 +1,7 @@
-"""How good is a codec? Measured on recordings, by class, with all of its codebooks and with fewer, beside Opus.
+"""Quality of a codec on recordings, by class and by number of codebooks, compared with Opus.
 
-Every recording is brought to the same level, and its trailing silence is cut, as in the codec's training: the figures
-can be compared. `N` samples, `K` codebooks, `T` frames.
+Every recording is brought to the same loudness, and trailing silence is cut, as in the codec's training. So the
+results can be compared with those of the training. `N` samples, `K` codebooks, `T` frames.
 """
 
 import json
@@ -34,14 +34,14 @@ DISTANCES = ["mel", "stft", "level_db"]
 
 @dataclass(frozen=True)
 class CodecResult:
-    """How good a codec is.
+    """Quality of a codec.
 
     Attributes:
-        identity: Of the codec.
+        identity: Identity of the codec.
         clips: One row per recording and coder: `sound`, `class`, `coder` (`K=1` ... `K=4`, `opus 12`), `kbit_per_s`,
-            `mel` and `stft` (distances as in descript-audio-codec, 0 is the same sound), `level_db` (RMS of what
-            came out over RMS of what went in).
-        perplexity: One row per class and one for `all`: entries of each codebook in use.
+            `mel` and `stft` (distances as in descript-audio-codec, 0 is the same sound), `level_db` (RMS of the
+            output over RMS of the input).
+        perplexity: Perplexity of each codebook; one row per class and one for `all`.
         speed: Seconds of sound per second of `encoding` and `decoding`, on this machine.
         pictures: For each class its first recording, original and decoded, `(N,)` by title.
         sample_rate: In Hz.
@@ -56,7 +56,7 @@ class CodecResult:
 
     @property
     def by_coder(self) -> pd.DataFrame:
-        """Means over all recordings, a row per coder; of the level error the mean of its size."""
+        """Means over all recordings, one row per coder; for `level_db` the mean absolute value."""
         sized = self.clips.assign(level_db=self.clips["level_db"].abs())
         return sized.groupby("coder", sort=False)[["kbit_per_s", *DISTANCES]].mean()
 
@@ -87,13 +87,13 @@ def measure_codec(
     """Encodes and decodes recordings, and compares them with the originals.
 
     Args:
-        codec: Any.
+        codec: The codec.
         sounds: A folder of recordings; their classes are read as for a data set.
-        held_out: Only this share of the recordings, those that `dacformer.codec.train` holds out of the folder with
-            the same share and seed; all of them if None.
-        exclude: Recordings whose path contains one of these are left out, before the choice.
-        seed: Of the choice.
-        opus: Bit rates in kbit/s at which Opus does the same work, by `opusenc` and `opusdec`.
+        held_out: Share of the recordings to measure: those that `dacformer.codec.train` holds out with the same share
+            and seed. All recordings if None.
+        exclude: Recordings whose path contains one of these strings are left out first.
+        seed: Seed of the choice of held-out recordings.
+        opus: Bit rates in kbit/s at which Opus (`opusenc`, `opusdec`) is measured on the same recordings.
 
     Returns:
         The figures.
@@ -148,9 +148,9 @@ def _send_through(codec: Codec, audio: np.ndarray, seconds: dict[str, float]) ->
     """Encodes audio `(N,)` and decodes it with 1 to `K` codebooks.
 
     Args:
-        codec: Any.
+        codec: The codec.
         audio: `(N,)`.
-        seconds: The length of the audio, and the time of encoding and of decoding with all codebooks, are added.
+        seconds: Totals to add to: length of the audio, time of encoding, time of decoding with all codebooks.
 
     Returns:
         Codes `(K, T)`, and audio `(N,)` by number of codebooks.

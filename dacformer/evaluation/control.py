@@ -1,8 +1,8 @@
-"""Does the sound follow its controls? Measured on free-running audio of the procedural textures.
+"""Control accuracy: whether free-running audio of procedural textures has the requested parameter and class.
 
-For each texture, its parameter is requested at several values, and the texture's descriptor is measured. A plain
-classifier, fitted to real textures, predicts the class. The same figures of real textures that went through the codec
-are the ceiling.
+For each texture, its parameter is requested at several values, and the texture's descriptor is measured. A classifier
+that was fitted to real textures predicts the class. The same measurement of real textures, encoded and decoded by the
+codec, is an upper bound.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from dacformer.textures import TEXTURES
 
 @dataclass(frozen=True)
 class ControlResult:
-    """How well sound follows its controls.
+    """Control accuracy of generated and of real sounds.
 
     Attributes:
         clips: One row per clip: `source` (`generated` or `real`), `class`, `asked` (the parameter's value), `seed`,
@@ -58,9 +58,9 @@ def measure_control(
 
     Args:
         synth: Trained on textures.
-        classes: Which; all textures that the model knows, if empty.
-        num_values: Values of each parameter, evenly over the range that was trained.
-        num_seeds: Takes of each value.
+        classes: Names of textures; if empty, all textures that the model knows.
+        num_values: Number of values of each parameter, evenly over the trained range.
+        num_seeds: Number of takes of each value.
         seconds: Length of each take, from an empty start.
         **sampling: As in `Synthesizer.generate`.
 
@@ -133,7 +133,7 @@ def _summarise(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _follow(clips: pd.DataFrame) -> dict[str, float]:
-    """How well clips of one class follow their parameter, and the share whose class was predicted."""
+    """Correlates requested and measured values of clips of one class, and computes the share of correct classes."""
     line = linregress(clips["asked"], clips["measured"])
     return {
         "spearman": float(spearmanr(clips["asked"], clips["measured"]).statistic),

@@ -1,11 +1,10 @@
-"""What a sound is like, in numbers: measures on audio that need no model and do not depend on level.
+"""Descriptors: numbers measured on audio, without a model and independent of level.
 
-`TEXTURE_DESCRIPTORS` asks one question of each procedural texture (`dacformer.textures`): how high does its
-parameter sound to be? Only the order of the answers counts (Spearman): they rise with the parameter, on clean audio
-and after a lossy codec. They rest on medians, trimmed means and bounded sums over short frames, so that a fault of a
-fifth of a second does not decide.
+`TEXTURE_DESCRIPTORS` has one descriptor for each procedural texture (`dacformer.textures`). It rises with the
+texture's parameter, on clean audio and after a lossy codec. Only the order of values is used (Spearman correlation).
+Descriptors are medians, trimmed means and bounded sums over short frames, so that a fault of 0.2 s has little effect.
 
-`describe` gives general features of any recording, for a plain classifier.
+`describe` computes general features of any recording, for a classifier.
 
 In shapes, F is analysis frames and B is frequency bins.
 """
@@ -57,7 +56,7 @@ def _spectrogram(
 def _envelope(
     audio: np.ndarray, sample_rate: int, low_hz: float, high_hz: float, window_seconds: float
 ) -> tuple[np.ndarray, float]:
-    """The amplitude of a band over time, `(F,)`, and its rate, close to 400 Hz."""
+    """Computes the amplitude of a band over time, `(F,)`, and its sample rate, close to 400 Hz."""
     power, frequencies, rate = _spectrogram(audio, sample_rate, window_seconds, 1 / 400)
     band = (frequencies >= low_hz) & (frequencies <= high_hz)
     return np.sqrt(power[:, band].sum(axis=1) + FLOOR), rate
@@ -92,7 +91,7 @@ def brightness(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def evenness(audio: np.ndarray, sample_rate: int, low_hz: float = 300, window_seconds: float = 0.02) -> float:
-    """How evenly sound fills time, in (0, 1]: lone events are near 0, many at once near 1.
+    """Measures how evenly sound is spread over time, in (0, 1]: single events are near 0, dense ones near 1.
 
     `mean(envelope)^2 / mean(envelope^2)` of the band from `low_hz` to 8 kHz, in stretches of half a second; of these
     the median.
@@ -104,10 +103,10 @@ def evenness(audio: np.ndarray, sample_rate: int, low_hz: float = 300, window_se
 
 
 def restlessness(audio: np.ndarray, sample_rate: int) -> float:
-    """How far partials move while one looks: spectral flatness, in nats, below 0, between 100 and 1500 Hz.
+    """Measures how much partials move: spectral flatness in nats, below 0, between 100 and 1500 Hz.
 
-    Steady partials are thin lines in a long window, moving ones are smeared. Two window lengths, because a slow
-    movement shows only in the longer one, and a fast one has filled that already.
+    In a long window, steady partials are narrow lines and moving partials are wide. Two window lengths are used. Slow
+    movements are visible in the longer one only; fast movements saturate it.
     """
     flatness = []
     for window_seconds in (0.37, 0.186):
@@ -131,9 +130,9 @@ def pitch_spread(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def ring(audio: np.ndarray, sample_rate: int) -> float:
-    """How much of the time is filled above 1.8 kHz, in [0, 0.3], relative to the loud moments of the whole.
+    """Measures the share of time with sound above 1.8 kHz, in [0, 0.3], relative to the loud moments of the whole.
 
-    A bright tail counts for as long as it rings, and a loud knock for no more than it lasts.
+    A bright tail counts for its whole duration. A loud knock counts only for its short duration.
     """
     power, frequencies, _ = _spectrogram(audio, sample_rate, 0.023, 0.012)
     bright, whole = (
@@ -189,7 +188,7 @@ def onset_rate(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def roughness(audio: np.ndarray, sample_rate: int) -> float:
-    """How deeply sound is modulated between 20 and 150 Hz, in [0, about 1]: listeners call it rough.
+    """Measures roughness: depth of amplitude modulation between 20 and 150 Hz, in [0, about 1].
 
     The RMS of that part of each octave band's envelope over its mean (Fastl & Zwicker, Psychoacoustics, chapter 11),
     weighted by the bands' shares of the sound. White noise is rough, too: its own envelope moves that fast.
@@ -206,7 +205,7 @@ def roughness(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def pitch_confidence(audio: np.ndarray, sample_rate: int) -> float:
-    """How periodic sound is between 60 and 1200 Hz, in [0, 1]: near 0 for noise, near 1 for a tone.
+    """Measures how periodic sound is between 60 and 1200 Hz, in [0, 1]: near 0 for noise, near 1 for a tone.
 
     The height of the autocorrelation's peak, divided by that of the window itself (Boersma, Proc. Institute of Phonetic
     Sciences 17, 1993, equation 9); the mean over frames of 46 ms, weighted by their level.
@@ -239,7 +238,7 @@ STANDARD_DESCRIPTORS: dict[str, Callable[[np.ndarray, int], float]] = {
     "roughness": roughness,
     "pitch confidence": pitch_confidence,
 }
-"""What can be asked of any recording, `(audio (N,), sample_rate) -> float`; use 1 s or more."""
+"""Descriptors for any recording: `(audio (N,), sample_rate) -> float`; use 1 s or more."""
 
 
 # General features ----------------------------------------------------------------------------------------------------
@@ -286,7 +285,7 @@ def describe(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
 
 
 def _spectral_features(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """Those features of `describe` that are of spectra."""
+    """Computes the spectral features of `describe`."""
     power, frequencies, _ = _spectrogram(audio, sample_rate, 0.046, 0.0116)
     power, frequencies = power[:, 1:], frequencies[1:]
     # Frames far below the rest are all floor: they say nothing about the spectrum.
@@ -322,7 +321,7 @@ def _spectral_features(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
 
 
 def _temporal_features(audio: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """Those features of `describe` that are of the envelope."""
+    """Computes the features of `describe` that are based on the envelope."""
     block = round(0.005 * sample_rate)
     samples = _normalise(audio, 40 * block)
     squares = samples[: len(samples) // block * block].reshape(-1, block) ** 2

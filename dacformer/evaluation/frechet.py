@@ -1,8 +1,8 @@
-"""How far apart are two sets of vectors? The distance between the Gaussians that have their means and covariances.
+"""Fréchet distance between two sets of vectors: the distance of Gaussians with their means and covariances.
 
-Heusel et al., arXiv:1706.08500 (eq. 6) for pictures; Kilgour et al., "Fréchet Audio Distance", Interspeech 2019, for
-sound, with a vector for each short frame. A texture distance compares averages over time; this one also sees whether
-moments, and clips, vary as they should.
+Heusel et al., arXiv:1706.08500 (eq. 6) for images; Kilgour et al., "Fréchet Audio Distance", Interspeech 2019, for
+sound, with a vector for each short frame. A texture distance compares averages over time. The Fréchet distance also
+compares how much frames and clips vary.
 
 In shapes, F is frames of one clip and D is dimensions.
 """
@@ -13,10 +13,10 @@ import numpy as np
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared Fréchet distance: `|mean_a - mean_b|^2 + trace(A + B - 2 sqrt(A B))`, with covariances A and B.
+    """Squared Fréchet distance `|mean_a - mean_b|^2 + trace(A + B - 2 sqrt(A B))`, with covariances A and B.
 
-    It is estimated too large from few vectors, the more so the more dimensions they have: compare only figures of
-    equally large sets, and use many more vectors than dimensions.
+    The estimate is too large for few vectors, and more so for many dimensions. Compare only results of sets of equal
+    size, and use many more vectors than dimensions.
 
     Args:
         a: `(N, D)` float, at least two vectors.
@@ -44,11 +44,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 def frechet_between(
     a: Sequence[np.ndarray], b: Sequence[np.ndarray], num_bootstrap: int = 200, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Fréchet distance between the frames of two sets of clips, and how far chance could have moved it.
+    """Computes the Fréchet distance between the frames of two sets of clips, and a bootstrap confidence interval.
 
-    Frames of one clip are alike, so the bootstrap (Efron, Annals of Statistics 7, 1979) draws whole clips, from both
-    sets, with replacement. A draw holds fewer different clips than its set and so lies too far away on average. The
-    interval is the spread of the draws, moved back so that their median lies on the distance.
+    Frames of one clip are similar, so the bootstrap (Efron, Annals of Statistics 7, 1979) draws whole clips from both
+    sets, with replacement. A draw contains fewer distinct clips than its set, so its distance is too large on average.
+    The interval is therefore shifted so that the median of the draws equals the distance.
 
     Args:
         a: Clips `(F, D)` float, at least two, of any lengths.

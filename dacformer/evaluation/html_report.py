@@ -1,4 +1,4 @@
-"""One page for all that was measured of a run: it holds its pictures and sounds itself, and can be sent to anybody."""
+"""HTML report of a run: one page that contains all pictures and sounds, without other files."""
 
 import base64
 import json
@@ -34,12 +34,12 @@ img { max-width: 100% } figure { display: inline-block; margin: .5rem } figcapti
 
 
 def write_page(folder: Path, title: str, sections: Mapping[str, tuple[str, str]]) -> list[Path]:
-    """Gathers what lies in a folder into `report.html` and `report.json`; measured piece by piece, or all at once.
+    """Collects the results in a folder into `report.html` and `report.json`. Missing sections are left out.
 
     Args:
-        folder: That reports of `evaluate` were written into.
-        title: Of the page.
-        sections: What may lie there as `<name>.json` and `<name>.png`: by name, a heading and how to read it.
+        folder: Folder into which `evaluate` has written results.
+        title: Title of the page.
+        sections: For each section (files `<name>.json` and `<name>.png`) its heading and how to read it.
 
     Returns:
         The two paths.

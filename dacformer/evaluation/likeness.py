@@ -1,10 +1,10 @@
-"""Is what is generated like what was recorded, and is it new? On any data set, class by class.
+"""Likeness and novelty: whether generated sound resembles the recordings, and is not a copy. For each class.
 
-Likeness: distances of texture statistics and of codec latents between generated and held-out clips, beside the same
-between two halves of the held-out clips, the floor that no model can pass. Novelty: how far an excerpt is from the
-nearest one of the training clips, beside the same of held-out clips, which cannot be copies.
+Likeness is the distance between generated and held-out clips, of texture statistics and of codec latents. It is
+compared with the distance between two halves of the held-out clips, a floor for any model. Novelty is the distance of
+an excerpt to the nearest training excerpt. It is compared with that of held-out clips, which cannot be copies.
 
-All sounds are those of the codec, the real clips as well: what the codec takes away is lost to both.
+Real clips, too, are encoded and decoded by the codec, so losses of the codec affect both sides.
 
 `F` frames, `D` dimensions of a latent.
 """
@@ -36,16 +36,16 @@ from dacformer.generation.synthesizer import Synthesizer
 Embed = Callable[[np.ndarray, int], np.ndarray]
 """One's own embedding (VGGish, CLAP, ...): audio `(N,)` float32 and its rate in Hz, to vectors `(F, D)` or `(D,)`."""
 MIN_CLIPS = 4
-"""Held-out clips that a class needs: two halves of two."""
+"""Fewest held-out clips of a class: two halves of two."""
 EXCERPT_FRAMES, EXCERPT_HOP = 43, 4
-"""Length of what is looked up in the training clips, half a second, and the frames from one excerpt to the next."""
+"""Length of an excerpt (half a second), and the step from one excerpt to the next, in frames."""
 HALVINGS = 20
-"""Ways of drawing halves that a texture distance is the mean of."""
+"""Number of random splits into halves over which a texture distance is averaged."""
 
 
 @dataclass(frozen=True)
 class LikenessResult:
-    """How like its data set a model plays.
+    """Likeness and novelty of generated clips.
 
     Attributes:
         summary: One row per class: `texture`, generated against held-out; `texture_floor`, held-out against held-out,
@@ -85,13 +85,13 @@ def measure_likeness(
 
     Args:
         synth: The model.
-        dataset: That it was trained on, with clips held out.
-        classes: Which; all that have enough clips held out, if empty.
-        seconds: Length of the takes; of each clip, at most so much is compared.
-        max_clips: Of each class.
-        seed: Of the takes, and of the halves.
-        embed: A pretrained embedding, for a Fréchet distance in its vectors as well.
-        recordings: The folder that the data set was encoded from, to measure also what the codec takes away.
+        dataset: The data set that it was trained on, with held-out clips.
+        classes: Names of classes; if empty, all that have enough held-out clips.
+        seconds: Length of the takes, and most seconds of each clip.
+        max_clips: Most clips of each class.
+        seed: Seed of the takes and of the halves.
+        embed: A pretrained embedding; adds a Fréchet distance of its vectors.
+        recordings: Folder that the data set was encoded from; adds a comparison with the original recordings.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:

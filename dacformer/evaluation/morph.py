@@ -1,4 +1,4 @@
-"""Between two classes: does a morph go from one to the other, or by way of a third?"""
+"""Morphs between two classes: whether a classifier hears the two classes on the way, or a third one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class MorphResult:
-    """What the classes on the way of a morph are.
+    """Predicted classes of morphs.
 
     Attributes:
         clips: One row per clip: `from`, `to`, `weight` (of `to`), `p_from`, `p_to` and `p_other`, the classifier's
@@ -54,8 +54,8 @@ def measure_morph(
     Args:
         synth: The model.
         dataset: That it was trained on.
-        classes: Which; all that the model knows, if empty.
-        num_seeds: Takes of each weight.
+        classes: Names of classes; if empty, all that the model knows.
+        num_seeds: Number of takes of each weight.
         seconds: Length of each take.
         **sampling: As in `Synthesizer.generate`.
 

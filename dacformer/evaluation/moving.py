@@ -1,4 +1,4 @@
-"""Does a control that moves arrive? Slow ramps and sudden steps, measured in sliding windows of free-running audio."""
+"""Response to moving controls: slow ramps and sudden steps, measured in sliding windows of free-running audio."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ STEP_FROM, STEP_TO = 0.15, 0.85
 
 @dataclass(frozen=True)
 class MovingResult:
-    """How controls that move arrive.
+    """Response of generated sound to ramps and steps of controls.
 
     Attributes:
         windows: One row per window: `kind` (`ramp`, `step`), `source` (`generated`; of steps also `real`, two real
@@ -59,10 +59,10 @@ def measure_moving(
 
     Args:
         synth: Trained on textures.
-        classes: Which; all textures that the model knows, if empty.
-        num_takes: Of each kind; half of the ramps rise, half fall.
-        ramp_seconds: From one end of the parameter's range to the other.
-        hold_seconds: Before a step, and after it; more than twice `STEP_WINDOW`.
+        classes: Names of textures; if empty, all textures that the model knows.
+        num_takes: Number of ramps and of steps; half of the ramps rise, half fall.
+        ramp_seconds: Length of a ramp, from one end of the parameter's range to the other.
+        hold_seconds: Time before and after a step; more than twice `STEP_WINDOW`.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:
@@ -99,17 +99,17 @@ def measure_moving(
 
 
 def arrival_seconds(seconds: np.ndarray, measured: np.ndarray, step_at: float, share: float = 0.8) -> float:
-    """Time from a step until a measure has gone a share of the way to where it ends.
+    """Computes the time from a step until a measure has covered a share of its change.
 
     Args:
-        seconds: `(T,)`, in order.
-        measured: `(T,)`; the mean of what lies a `STEP_WINDOW` before the step is the start, of what lies a
-            `STEP_WINDOW` after it the end.
-        step_at: In seconds.
-        share: Of the way, in (0, 1).
+        seconds: Times `(T,)`, in order.
+        measured: Values `(T,)`. The start value is the mean of those at least half a `STEP_WINDOW` before the step
+            (windows without the step); the end value is that of those at least a `STEP_WINDOW` after it.
+        step_at: Time of the step in seconds.
+        share: Share of the change, in (0, 1).
 
     Returns:
-        Seconds, interpolated; negative if the measure is there before the step, NaN if it never is.
+        Seconds, interpolated. Negative if the value is reached before the step, NaN if it is never reached.
     """
     start = measured[seconds <= step_at - STEP_WINDOW / 2].mean()
     end = measured[seconds >= step_at + STEP_WINDOW].mean()

@@ -1,7 +1,7 @@
-"""How well does the model predict the next frame, per codebook: of held-out clips, and of its own takes?
+"""Likelihood: NLL per codebook of held-out clips, and of the model's own takes.
 
-Its own frames should be as surprising as real ones. If they are far less surprising, it has settled into a loop or a
-hum; if far more, free running has led it away from what it was trained on.
+The model's own frames should have about the same NLL as real ones. If it is much lower, the model repeats itself or
+hums. If it is much higher, free running has left the training data.
 """
 
 from dataclasses import dataclass
@@ -48,11 +48,11 @@ def measure_nll(
 
     Args:
         synth: The model.
-        dataset: That it was trained on.
-        seconds: Of each clip, and of each take; shorter clips are left out.
-        max_clips: Spread over those that are held out.
-        seed: Of the takes.
-        **sampling: Of the takes, as in `Synthesizer.generate`.
+        dataset: The data set that it was trained on.
+        seconds: Length of each clip and take; shorter clips are left out.
+        max_clips: Most clips; evenly spaced among the held-out ones.
+        seed: Seed of the takes.
+        **sampling: Sampling of the takes, as in `Synthesizer.generate`.
 
     Returns:
         The figures.
@@ -84,7 +84,7 @@ def measure_nll(
 
 @torch.inference_mode()
 def _score(synth: Synthesizer, codes: np.ndarray, conditions: np.ndarray) -> np.ndarray:
-    """NLL of codes `(B, K, T)` under conditions `(B, 1, C)`, `(B, K, T)`."""
+    """Computes the NLL `(B, K, T)` of codes `(B, K, T)` under conditions `(B, 1, C)`, in nats per code."""
     pieces = []
     for start in tqdm(range(0, len(codes), 8), desc="scoring", unit="batch", leave=False):
         piece = torch.from_numpy(codes[start : start + 8].astype(np.int64)).to(synth.device)

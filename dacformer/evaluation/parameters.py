@@ -1,7 +1,7 @@
-"""Do parameters of any recordings do what they say? Each is requested, and the standard descriptors are measured.
+"""Effect of parameters in any data set: each is requested at several values, and standard descriptors are measured.
 
-A person's own parameter has no descriptor of its own. So all of `STANDARD_DESCRIPTORS` are measured, on real clips and
-on generated ones. Where a parameter moves a descriptor in the recordings, it should do so in generated sound.
+There is no special descriptor for a user's own parameter. So all of `STANDARD_DESCRIPTORS` are measured, on real and
+on generated clips. If a descriptor changes with a parameter in real clips, it should do so in generated ones.
 """
 
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from dacformer.evaluation.tables import summarise_by_source, write_result
 from dacformer.generation.synthesizer import Synthesizer
 
 MAX_REAL = 60
-"""Real clips of each class and parameter, spread over its values."""
+"""Most real clips of each class and parameter, spread over its values."""
 
 
 @dataclass(frozen=True)
 class ParameterResult:
-    """What descriptors do when a parameter moves.
+    """Changes of descriptors with parameters, in generated and real clips.
 
     Attributes:
         clips: One row per clip and descriptor: `source` (`generated`, `real`), `class`, `parameter`, `asked`,
@@ -135,7 +135,7 @@ def _summarise(clips: pd.DataFrame) -> pd.DataFrame:
 
 
 def _follow(clips: pd.DataFrame) -> dict[str, float]:
-    """How a descriptor of clips follows a parameter; NaN if one of the two does not move."""
+    """Correlates a descriptor of clips with a parameter; NaN if one of the two is constant."""
     asked, measured = clips["asked"].to_numpy(float), clips["measured"].to_numpy(float)
     if len(np.unique(asked)) < 2 or len(np.unique(measured)) < 2:
         return {"spearman": float("nan"), "slope": float("nan")}

@@ -1,4 +1,4 @@
-"""What generated sound is compared with: real textures, and the clips of a data set, through the codec."""
+"""Reference sounds: real textures, and clips of a data set, encoded and decoded by the codec."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -70,13 +70,13 @@ def codec_roundtrip(codec: Codec, audio: np.ndarray) -> np.ndarray:
 
 
 def load_reference_clip(dataset: Dataset, file: str, codec: Codec, seconds: float) -> np.ndarray:
-    """Decodes the first seconds of a data set's file, and no more than these.
+    """Decodes the first seconds of a file of a data set; the rest is not decoded.
 
     Args:
-        dataset: Where it is from.
-        file: As in the manifest.
-        codec: The data set's own.
-        seconds: At most so much of it.
+        dataset: The data set.
+        file: Name of the file, as in the manifest.
+        codec: The codec of the data set.
+        seconds: Most seconds.
 
     Returns:
         `(N,)` float32 at the codec's rate, at its original loudness.

@@ -1,7 +1,7 @@
-"""The report of a run: all measurements in order, as one page, one JSON, and the files behind them.
+"""Report of a run: runs all measurements and writes one HTML page, one JSON file, and the files of each section.
 
-The folder of the report remembers what is done. A report that was broken off goes on from there, and what has not
-changed is not measured again.
+The folder of the report records which sections are done. So an interrupted report continues where it stopped, and
+sections whose configuration has not changed are not measured again.
 """
 
 import json
@@ -28,13 +28,13 @@ from dacformer.files import write_text
 from dacformer.generation.synthesizer import Synthesizer
 
 DONE_FILE = "done.json"
-"""In a report's folder: of each section, the configuration that it was measured with, and the checkpoint."""
+"""File in a report's folder: for each section, the configuration and checkpoint that it was measured with."""
 
 logger = logging.getLogger(__name__)
 
 
 class Result(Protocol):
-    """What every measurement returns."""
+    """Interface of the results of all measurements."""
 
     def to_text(self) -> str:
         """A table to print."""
@@ -43,18 +43,18 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is measured of a run.
+    """Configuration of an evaluation.
 
     Attributes:
-        synth: The run's model.
-        data: Its data set's folder; the one that it was trained on, if None.
-        recordings: The folder that the data set was encoded from, to compare with the recordings as well.
-        classes: Names of those to measure; all, if empty.
-        values: Values of each parameter.
-        seeds: Takes of each value.
+        synth: The model.
+        data: Folder of the data set; if None, the one that the model was trained on.
+        recordings: Folder that the data set was encoded from, for comparison with the original recordings.
+        classes: Names of classes to measure; all if empty.
+        values: Number of values of each parameter.
+        seeds: Number of takes of each value.
         seconds: Length of each take.
-        minutes: Length of the takes that stability is measured on.
-        sampling: Settings in place of the run's own, as in `Synthesizer.generate`.
+        minutes: Length of the takes for stability, in minutes.
+        sampling: Sampling settings that replace those of the run, as in `Synthesizer.generate`.
     """
 
     synth: Synthesizer
@@ -72,7 +72,7 @@ class EvaluationConfig:
         """The data set.
 
         Raises:
-            UserError: It is not there.
+            UserError: It is missing or damaged.
         """
         path = self.data or self.synth.checkpoint.metadata.config.data.path
         try:
@@ -81,7 +81,7 @@ class EvaluationConfig:
             raise UserError(f"{error} The run is compared with its data set: say where that is with --data.") from None
 
     def to_json(self) -> dict[str, Any]:
-        """What the results depend on."""
+        """Returns everything that the results depend on."""
         asked = {name: getattr(self, name) for name in ("values", "seeds", "seconds", "minutes", "sampling")}
         places = {name: str(path) if (path := getattr(self, name)) else None for name in ("data", "recordings")}
         return asked | places | {"checkpoint": self.synth.checkpoint.identity, "classes": list(self.classes)}
@@ -98,20 +98,20 @@ class EvaluationConfig:
         return bool(self.synth.conditions.parameters) and not self.knows_textures()
 
     def knows_several_classes(self) -> bool:
-        """Whether there is a class to morph into."""
+        """Whether there are two or more classes, so that a morph is possible."""
         return len(self.synth.conditions.classes) > 1
 
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A part of the report.
+    """Section of the report.
 
     Attributes:
-        heading: Its title on the page.
-        about: How to read it.
-        measure: Measures a run.
-        write: Writes a result into a folder: `<name>.png` and, where there are figures, `<name>.json`.
-        fits: Whether it is measured of a run when no sections are named.
+        heading: Title on the page.
+        about: Explanation of how to read it.
+        measure: Function that runs the measurement.
+        write: Function that writes a result into a folder: `<name>.png` and, if there is a summary, `<name>.json`.
+        fits: Function that decides whether the section is measured when no sections are named.
     """
 
     heading: str
@@ -194,23 +194,23 @@ SECTIONS = {
         write_stability_report,
     ),
 }
-"""By name, in the order in which they are measured."""
+"""Sections by name, in the order in which they are measured."""
 
 
 def write_report(config: EvaluationConfig, folder: Path, only: Sequence[str] = (), again: bool = False) -> list[Path]:
-    """Measures and writes; the page is there from the first section on, and each section's table is logged.
+    """Measures the sections of a report and writes it. The page is updated, and a table logged, after each section.
 
     Args:
-        config: What to measure.
-        folder: Receives `report.html`, `report.json` and what each section writes.
-        only: Names of `SECTIONS`; all that fit the run, if empty.
-        again: Measure also what was measured before.
+        config: Configuration of the evaluation.
+        folder: Folder for `report.html`, `report.json` and the files of each section; made if missing.
+        only: Names of `SECTIONS`; if empty, all that fit the run.
+        again: Measure sections again that are already done.
 
     Returns:
-        What was written.
+        Paths of the written files.
 
     Raises:
-        UserError: An unknown section, or one that does not fit the run.
+        UserError: A section is unknown, or cannot be measured for this run.
     """
     for name in only:
         if name not in SECTIONS:

@@ -1,8 +1,9 @@
-"""Rollout error: a cheap metric that chooses the best checkpoint.
+"""Rollout error: a fast metric that chooses the best checkpoint.
 
-A model that predicts the next frame better may play worse. So some held-out clips are generated again, from nothing
-under their own conditions, and compared in the codec's latents, without decoding. Can the conditions be read off what
-is generated, and is it like the clip? Whether that predicts control: docs/control_study.md.
+A model with a lower NLL does not always generate better sound. So this metric generates takes under the conditions of
+some held-out clips, from an empty start, and compares them with the clips. It uses the codec's latents, without
+decoding. It measures how well a linear probe predicts the conditions from a take, and how similar takes and clips are.
+docs/control_study.md shows how well this predicts control.
 
 `T` frames, `D` dimensions of a latent, `S` statistics of a clip, `C` width of a condition.
 """
@@ -24,23 +25,23 @@ from dacformer.evaluation.references import row_to_controls
 from dacformer.generation.synthesizer import Synthesizer
 
 FEW = 8
-"""Held-out clips; where there are fewer, training clips are replayed, too."""
+"""Fewest held-out clips; with fewer, clips of all splits are used."""
 READ_CLIPS = 800
-"""Training clips that the linear probe is fitted to."""
+"""Most training clips that the linear probe is fitted to."""
 LAGS = (1, 2, 4, 8, 16, 32)
-"""Frames: at these the autocorrelation of a latent is compared, so that rhythm counts (12 ms to 370 ms)."""
+"""Lags in frames (12 ms to 370 ms) at which the autocorrelation of latents is compared, so that rhythm counts."""
 
 
 class RolloutMetric:
-    """Measures the rollout error; to be given to `train` as `selection_metric`."""
+    """Measures the rollout error of a checkpoint. Pass it to `train` as `selection_metric`."""
 
     def __init__(self, codec: Codec | None = None, max_clips: int = 64, seconds: float = 3.0) -> None:
         """Sets up the metric; data and probe are prepared at the first call.
 
         Args:
-            codec: Loaded by the checkpoint's name when first needed, if None.
-            max_clips: Held-out clips that are played, spread over all there are.
-            seconds: Of each.
+            codec: The codec; if None, loaded at the first call by the name in the checkpoint.
+            max_clips: Most held-out clips to compare with, evenly spaced.
+            seconds: Most seconds of each clip.
         """
         self._codec = codec
         self._max_clips = max_clips
@@ -51,11 +52,11 @@ class RolloutMetric:
         """Measures a checkpoint.
 
         Args:
-            checkpoint: Its data set must be where it was.
+            checkpoint: The checkpoint. Its data set must still be at the same path.
 
         Returns:
-            The mean of `probe_error` and `relative_distance`: about 1 for a model that ignores its conditions, and for
-            real clips not quite 0. The lower, the better.
+            The rollout error: mean of `probe_error` and `relative_distance`. Lower is better. About 1 for a model that
+            ignores its conditions, and slightly above 0 for real clips.
         """
         metadata = checkpoint.metadata
         if self._codec is None:
@@ -65,12 +66,12 @@ class RolloutMetric:
             self._path = metadata.config.data.path
         synth = Synthesizer(checkpoint, self._codec, next(checkpoint.model.parameters()).device)
         made = synth.generate_codes(self._seconds, self._controls)
-        # A short clip's replay is cut to its length: statistics of different lengths differ by that alone.
+        # Takes are cut to the lengths of their clips, because the statistics depend on length.
         lengths = [codes.shape[1] for codes in self._codes]
         replayed = self._statistics([new[:, :length] for new, length in zip(made, lengths, strict=True)])
         errors = [relative_distance(self._real, replayed)]
         if self._probe is not None:
-            read = self._probe.predict(replayed).reshape(self._asked.shape)  # one target comes back as a row
+            read = self._probe.predict(replayed).reshape(self._asked.shape)  # a single target is returned as `(n,)`
             errors += probe_error(read, self._asked)
         return float(np.mean(errors))
 
@@ -99,9 +100,9 @@ class RolloutMetric:
 
 
 def regression_targets(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
-    """Targets of the linear probe: classes (1 or 0) and parameters in [-1, 1], NaN where unknown, `(n, targets)`.
+    """Computes the targets of the linear probe, `(n, targets)`: classes (0 or 1), and parameters in [-1, 1] or NaN.
 
-    A single class cannot be told from others, and is left out.
+    NaN means unknown. If the data set has only one class, there are no targets for classes.
     """
     conditions, classes = dataset.encode_rows(rows), len(dataset.conditions.classes)
     names = list(dataset.conditions.parameters)
@@ -111,10 +112,15 @@ def regression_targets(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
 
 
 def probe_error(read: np.ndarray, asked: np.ndarray) -> list[float]:
-    """Error of the probe's predictions `(n, targets)`, relative to the variance; NaN in `asked` is not counted.
+    """Computes squared errors of the probe relative to the variance of its targets.
+
+    Args:
+        read: Predictions, `(n, targets)`.
+        asked: Targets, `(n, targets)`; NaN is not counted.
 
     Returns:
-        One figure for what is always known, the classes, and one for parameters; either may be missing.
+        One value for targets that are never NaN (classes, and parameters that all clips have), and one for the others.
+        A value is left out if its targets are missing or constant.
     """
     errors = []
     open_to_all = np.isfinite(asked).all(axis=0)
@@ -127,13 +133,13 @@ def probe_error(read: np.ndarray, asked: np.ndarray) -> list[float]:
 
 
 def clip_statistics(latents: np.ndarray) -> np.ndarray:
-    """Statistics of a clip: mean and log deviation of each latent, and its autocorrelation at `LAGS`.
+    """Computes statistics of a clip: mean, log standard deviation and autocorrelation at `LAGS` of each latent.
 
     Args:
         latents: `(T, D)`.
 
     Returns:
-        `(D * (2 + len(LAGS)),)`; correlations at lags that the clip does not have are 0.
+        `(D * (2 + len(LAGS)),)`; correlations at lags longer than the clip are 0.
     """
     centred = latents - latents.mean(axis=0)
     deviation = centred.std(axis=0) + 1e-6
@@ -146,7 +152,10 @@ def clip_statistics(latents: np.ndarray) -> np.ndarray:
 
 
 def relative_distance(real: np.ndarray, replayed: np.ndarray) -> float:
-    """Mean squared distance of pairs `(n, S)` over that of all pairs of `real`; each statistic in its own deviation."""
-    scale = np.maximum(real.std(axis=0), 0.1)  # what hardly differs from clip to clip decides nothing
+    """Computes the mean squared distance of pairs `(n, S)`, relative to that between all pairs of real clips.
+
+    Each statistic is scaled by its standard deviation over real clips.
+    """
+    scale = np.maximum(real.std(axis=0), 0.1)  # statistics that are nearly constant must not dominate
     between = 2.0 * np.mean(real.var(axis=0, ddof=1) / scale**2) if len(real) > 1 else 0.0
     return float(np.mean(((real - replayed) / scale) ** 2) / (between or 2.0))  # of clips all alike: as of one

@@ -1,4 +1,4 @@
-"""Samples of a model in training: one take per class, as sound and as one picture."""
+"""Samples during a training: one take per class, as sound files and one picture."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from dacformer.generation.take import Take
 
 
 class SampleWriter:
-    """Writes samples; to be given to `train` as `on_sample`.
+    """Writes samples. Pass it to `train` as `on_sample`.
 
     Attributes:
-        latest: The takes that were written last, by class.
+        latest: The latest takes, by class.
     """
 
     def __init__(self, codec: Codec | None = None, max_classes: int = 8) -> None:
         """Sets up the writer.
 
         Args:
-            codec: Loaded by the checkpoint's name when first needed, if None.
-            max_classes: Samples are of the first so many classes.
+            codec: The codec; if None, loaded at the first call by the name in the checkpoint.
+            max_classes: Most classes; the first ones are used.
         """
         self._codec = codec
         self._max_classes = max_classes

@@ -1,4 +1,4 @@
-"""Generated beside real sounds, to listen to and to look at."""
+"""Generated and real sounds side by side, for listening and as spectrograms."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +34,13 @@ class SideBySide:
 def make_side_by_side(
     synth: Synthesizer, dataset: Dataset, seconds: float = 5.0, seed: int = 0, **sampling: Any
 ) -> SideBySide:
-    """For each class, a validation clip through the codec and two generated takes.
+    """Makes sounds to compare: for each class, a validation clip (decoded) and two generated takes.
 
     Args:
         synth: The model.
-        dataset: Of the real clips, of the model's codec.
+        dataset: The data set of the real clips; it must have the model's codec.
         seconds: Length of the takes.
-        seed: Of the takes.
+        seed: Seed of the takes.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Ten minutes of free running: does the sound stay what it is, or drift, fall silent, loop?
+"""Stability in minutes of free running: whether the sound drifts, becomes silent, or repeats itself.
 
-Each class is generated with its parameters held in the middle of their ranges. Windows of it, and of real clips through
-the codec, are measured: the level, the descriptors of the class (a texture's own, or the standard ones), and the
-probability of the class, by a classifier that is fitted to real clips. Differences are given in standard deviations of
-the real clips; two of these also occur between recordings.
+Each class is generated with its parameters held in the middle of their ranges. Windows of the take and of real clips
+(encoded and decoded) are measured: the level, the descriptors of the class (a texture's own, or the standard ones), and
+the probability of the class by a classifier that was fitted to real clips. Differences are in standard deviations of
+the real clips; a difference of two also occurs between recordings.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,18 +33,18 @@ from dacformer.textures import TEXTURES
 WINDOW_SECONDS = 4.0
 """Length of a window, and the time from one window to the next."""
 AT_ONCE = 8
-"""Classes that are played side by side."""
+"""Number of classes that are generated side by side."""
 REAL_CLIPS = 24
-"""Of each class, clips that it is compared with: those whose parameters are nearest to the requested ones."""
+"""Number of real clips of each class for comparison: those with parameters nearest to the requested ones."""
 AGREED = 0.02
 """Floor for the standard deviation of real clips, as a share of the measure's mean."""
 SILENCE_DB, SILENCE_BLOCK = -45.0, 0.02
-"""In dB below the class's real clips: from there on a block of `SILENCE_BLOCK` seconds is silent."""
+"""A block of `SILENCE_BLOCK` seconds is silent if it is this many dB below the level of the class's real clips."""
 
 
 @dataclass(frozen=True)
 class StabilityResult:
-    """What becomes of a sound in minutes of free running.
+    """Drift, silence and repetition in minutes of free running.
 
     Attributes:
         windows: One row per window and measure: `class`, `source` (`generated`, `real`), `seconds` (where the window
@@ -76,10 +76,10 @@ def measure_stability(
 
     Args:
         synth: The model.
-        dataset: That it was trained on.
-        classes: Which; all that the model knows, if empty.
-        minutes: Length of each take.
-        seed: Of the takes.
+        dataset: The data set that it was trained on.
+        classes: Names of classes; if empty, all that the model knows.
+        minutes: Length of each take, in minutes.
+        seed: Seed of the takes.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:
@@ -165,13 +165,13 @@ def longest_silence(audio: np.ndarray, sample_rate: int, quiet: float) -> float:
 
 
 def longest_repetition(codes: np.ndarray) -> int:
-    """The longest stretch of codes that occurs twice, at any distance; the two may overlap (a loop).
+    """Finds the longest sequence of frames that occurs twice. The two occurrences may overlap (a loop).
 
     Args:
         codes: `(K, T)` integers.
 
     Returns:
-        Its length in frames: 0 if no frame comes twice.
+        Its length in frames; 0 if no frame occurs twice.
     """
     _, symbols = np.unique(codes, axis=1, return_inverse=True)
     low, high = 0, codes.shape[1] - 1  # a stretch that occurs twice has parts that do: search by halves
@@ -185,9 +185,10 @@ def longest_repetition(codes: np.ndarray) -> int:
 
 
 def _comes_twice(symbols: np.ndarray, length: int) -> bool:
-    """Whether a stretch of so many symbols `(T,)` occurs twice.
+    """Tests whether any sequence of the given length occurs twice in symbols `(T,)`.
 
-    Stretches are named by numbers, by doubling (Karp, Miller & Rosenberg, STOC 1972): equal numbers, equal stretches.
+    Sequences are numbered by doubling their length (Karp, Miller & Rosenberg, STOC 1972), so that equal numbers mean
+    equal sequences.
     """
     names, named = symbols, 1
     while named < length:

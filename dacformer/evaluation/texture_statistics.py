@@ -1,4 +1,4 @@
-"""Does one set of clips have the texture of another? Statistics of a model of the ear, averaged over time.
+"""Texture statistics: statistics of a model of the ear, averaged over time, and a distance between sets of clips.
 
 McDermott & Simoncelli, "Sound texture perception via statistics of the auditory periphery: evidence from sound
 synthesis", Neuron 71, 2011: noise that is shaped until it has these statistics of a recording of rain, fire or insects
@@ -52,7 +52,7 @@ MIN_SECONDS = 0.5
 
 
 def texture_statistics(audio: np.ndarray, sample_rate: int) -> dict[str, np.ndarray]:
-    """Measures what a listener keeps of a texture.
+    """Computes the texture statistics of a sound.
 
     Args:
         audio: `(N,)` float, any level and length; four seconds or more to be meaningful.
@@ -101,22 +101,22 @@ def texture_statistics(audio: np.ndarray, sample_rate: int) -> dict[str, np.ndar
 
 
 def texture_distance(a: Sequence[dict[str, np.ndarray]], b: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """How far two sets of clips are apart on average, in standard deviations from clip to clip.
+    """Computes the average distance between two sets of clips, in standard deviations between clips.
 
     For each kind of statistic it is `sqrt(sum d^2 / sum s^2)` over the statistics of that kind: `d` is the difference
     of the means of the two sets, `s^2` the variance over the clips of a set, the mean of both. The reasons:
 
-    - The yardstick is in the sounds. Between two sets of n clips of the same sound `d^2` is `2 s^2 / n` on average: the
-      distance is about `sqrt(2 / n)`, whatever the sound, the kind of statistic and the number of them (0.35 for two
-      halves of 32 clips). As statistics go together, one such pair may well lie at half or one and a half of that:
-      measure several, on halves of the real clips, and take only what lies clearly above for a difference.
+    - The scale comes from the clips themselves. Between two sets of n clips of the same sound `d^2` is `2 s^2 / n` on
+      average: the distance is about `sqrt(2 / n)`, whatever the sound, the kind of statistic and the number of them
+      (0.35 for two halves of 32 clips). Statistics are correlated, so a single such pair may have half or one and a
+      half of that. Measure several halves of the real clips, and count only clearly larger values as a difference.
     - Sums first, then the ratio. A statistic that hardly varies over a few clips, as in a band with next to nothing in
       it, divided by its own deviation would outweigh all others. The sums rest on dozens of statistics (hundreds, for
       correlations and modulations), and are steady from ten clips on.
     - Variation and kurtosis are compared as logarithms: a few wild bands would decide over both sums.
 
-    It compares averages: clips that are each too wild, or all alike, widen or narrow the yardstick, and no more.
-    `dacformer.evaluation.frechet` sees those.
+    It compares averages only: clips that vary too much or too little change only the scale.
+    `dacformer.evaluation.frechet` detects that.
 
     Args:
         a: `texture_statistics` of two or more clips; ten or more to be meaningful.
@@ -140,7 +140,7 @@ def texture_distance(a: Sequence[dict[str, np.ndarray]], b: Sequence[dict[str, n
 
 
 def cochlear_bands(frequencies: np.ndarray) -> list[tuple[slice, np.ndarray]]:
-    """The cochlear filterbank: half-cosines, evenly spaced in equivalent rectangular bandwidths.
+    """Makes the cochlear filterbank: half-cosines, evenly spaced in equivalent rectangular bandwidths.
 
     The squares of the gains sum to one from 52 Hz to 16.3 kHz, the centres of the lowest and the highest band. The
     scale is that of Glasberg & Moore, "Derivation of auditory filter shapes from notched-noise data", Hearing

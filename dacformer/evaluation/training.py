@@ -1,6 +1,6 @@
-"""Training with samples to listen to, and with the best checkpoint chosen by its rollout error.
+"""Training with audio samples, and with the best checkpoint chosen by rollout error.
 
-`RolloutMetric` brings scikit-learn and `SampleWriter` matplotlib: each is imported by the trainings that use it.
+`RolloutMetric` needs scikit-learn and `SampleWriter` needs matplotlib. Each is imported only if it is used.
 """
 
 import warnings
@@ -25,22 +25,23 @@ def train(
     on_sample: OnSample | None = None,
     selection_metric: SelectionMetric | None = None,
 ) -> Path:
-    """Trains a model; the notebooks and the command line do it with this function, too.
+    """Trains a model. The notebooks and the command line use this function.
 
     Args:
-        config: All settings; `training.select_best_by` and `training.sample_every` say what is generated on the way.
-        resume: Go on from the run's last whole checkpoint.
-        overwrite: Start anew where the run's folder already holds a training.
-        on_metrics: Called with the figures of every step and validation, as a live plot is.
-        on_sample: Writes samples, in place of `SampleWriter`.
-        selection_metric: Chooses the best checkpoint, in place of `RolloutMetric`, if `select_best_by` is `rollout`.
+        config: All settings. `training.select_best_by` chooses the metric of the best checkpoint, and
+            `training.sample_every` how often samples are written.
+        resume: Continue from the run's last complete checkpoint.
+        overwrite: Start from the beginning if the run's folder already has a training.
+        on_metrics: Called with the metrics of every step and validation.
+        on_sample: Writes samples; `SampleWriter` if None.
+        selection_metric: Chooses the best checkpoint if `select_best_by` is `rollout`; `RolloutMetric` if None.
 
     Returns:
         The run's folder.
 
     Raises:
-        UserError: See `dacformer.training.train`; also, before the first step, a codec that cannot be had, if the best
-            is to be chosen by `rollout`.
+        UserError: As in `dacformer.training.trainer.train`. Also, before the first step, if the codec is needed for
+            `rollout` and cannot be loaded.
     """
     by_rollout = config.training.select_best_by == "rollout"
     needs_metric = by_rollout and selection_metric is None
@@ -58,7 +59,7 @@ def train(
 
 
 def _codec(config: Config, needed: bool) -> Codec | None:
-    """The data set's codec; None, with a warning, where it cannot be had and is not needed."""
+    """Loads the data set's codec. Returns None, with a warning, if it cannot be loaded and is not required."""
     info = load_dataset(config.data.path).info
     try:
         with Accelerator().main_process_first():  # one downloads

@@ -23,18 +23,18 @@ PREVIEW_SECONDS = 5.0  # of each clip
 
 
 def label_sounds(folder: str | Path, parameters: tuple[str, ...] = (), page_rows: int = 6) -> "LabelTable":
-    """Shows a folder's sounds in a table that can be filled in.
+    """Show a table of a folder's sounds, in which labels can be filled in.
 
     Args:
-        folder: Searched with all its subfolders; made if it is not there, to be filled by dropping files.
-        parameters: Columns, beside those that the sounds' names or the folder's `labels.csv` have.
-        page_rows: Sounds on a page.
+        folder: Folder of sounds, searched with all subfolders. It is made if it does not exist.
+        parameters: Names of further columns, beside those of file names and of the folder's `labels.csv`.
+        page_rows: Number of sounds per page.
 
     Returns:
         The table; `table.save()` writes `labels.csv`, for `encode_folder(..., labels=...)`.
 
     Raises:
-        UserError: A `labels.csv` that cannot be read, or a name that no parameter can have.
+        UserError: `labels.csv` cannot be read, or a name is not allowed for a parameter.
     """
     for name in parameters:
         parameter_name(name, "parameters")
@@ -42,16 +42,16 @@ def label_sounds(folder: str | Path, parameters: tuple[str, ...] = (), page_rows
 
 
 class LabelTable(widgets.VBox):
-    """The table that `label_sounds` makes; every cell is text, and nothing that was typed is thrown away.
+    """The table that `label_sounds` makes. Every cell is text, and text that is not valid is kept.
 
     Attributes:
-        cells: Text by file and column: `class`, and a column per parameter (empty: unknown).
-        problems: What `check_sounds` found, by file.
-        message: What happened.
+        cells: Text by file and column. Columns are `class` and the parameters; empty means unknown.
+        problems: Problems that `check_sounds` found, by file.
+        message: Widget with the result of the last action.
     """
 
     def __init__(self, folder: Path, parameters: tuple[str, ...], page_rows: int) -> None:
-        """Builds it; `label_sounds` is the usual way."""
+        """Build the table; `label_sounds` is the usual way."""
         self.folder, self.page_rows = folder, page_rows
         folder.mkdir(parents=True, exist_ok=True)
         self.cells = pd.DataFrame(columns=["class", *parameters], dtype=str)
@@ -74,7 +74,7 @@ class LabelTable(widgets.VBox):
         self._save.on_click(self._on_save)
 
     def read(self) -> None:
-        """Looks at the folder again: new sounds come in with the label that their name or `labels.csv` tells."""
+        """Read the folder again and add new sounds, with the labels of `labels.csv` or of their names."""
         try:
             paths = sound.find_audio(self.folder)
         except UserError:
@@ -94,7 +94,7 @@ class LabelTable(widgets.VBox):
         self._draw()
 
     def add_parameter(self, name: str) -> None:
-        """Adds a column; says why not, where the name cannot be that of a new parameter."""
+        """Add a column for a parameter. If the name is not allowed or taken, show a message instead."""
         try:
             name = parameter_name(name, "Add column")
         except UserError as error:
@@ -107,10 +107,10 @@ class LabelTable(widgets.VBox):
         self._draw()
 
     def labels(self) -> dict[str, Label]:
-        """What is filled in.
+        """Return the labels in the cells.
 
         Raises:
-            UserError: A class is missing, or a parameter is no number; the file and the column are named.
+            UserError: A class is missing, or a parameter is not a number; the message names file and column.
         """
         files = [str(file) for file in self.cells.index]
         numbers: dict[str, dict[str, float]] = {file: {} for file in files}
@@ -129,7 +129,7 @@ class LabelTable(widgets.VBox):
         }
 
     def save(self, path: str | Path | None = None) -> Path:
-        """Writes the labels; those that were there are kept beside them.
+        """Write the labels. An older file is kept under another name.
 
         Args:
             path: A `.csv` file; `labels.csv` in the folder if None.
@@ -138,12 +138,12 @@ class LabelTable(widgets.VBox):
             The path.
 
         Raises:
-            UserError: As in `labels`; nothing is written then.
+            UserError: As in `labels`. Nothing is written in this case.
         """
         return write_label_table(self.folder / LABELS_FILE if path is None else path, self.labels())
 
     def _labels(self, paths: list[Path]) -> list[Label]:
-        """Those of the folder's table; names and folders speak for sounds that came after it was written."""
+        """Labels from `labels.csv`; for sounds that it does not list, from file and folder names."""
         table = self.folder / LABELS_FILE
         written = read_label_table(table) if table.is_file() else {}
         found = find_labels(paths, self.folder, written)
@@ -171,7 +171,7 @@ class LabelTable(widgets.VBox):
         self.message.value = html.escape(text)
 
     def _draw(self) -> None:
-        """The rows of the page."""
+        """Show the rows of the current page."""
         start = (self.page.value - 1) * self.page_rows
         self._grid.children = [self._row(str(file)) for file in self.cells.index[start : start + self.page_rows]]
 

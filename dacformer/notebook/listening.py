@@ -1,4 +1,4 @@
-"""Sounds to compare by ear: recordings, classes, a parameter that is swept, one class that becomes another."""
+"""Listening comparisons: recordings, one take per class, a sweep of a parameter, a morph between classes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,13 +17,13 @@ from dacformer.notebook.audio_grid import AudioGrid, grid_of_takes
 
 
 def reference_clips(dataset: Dataset, codec: Codec | None = None, n: int = 3, seconds: float = 5.0) -> AudioGrid:
-    """Decode recordings of each class: the best that a model of these codes can sound.
+    """Decode recordings of each class. No model of these codes can sound better than they do.
 
     Args:
-        dataset: Where they are from.
-        codec: The data set's own, loaded by its name if None.
-        n: Clips of each class, spread over its files.
-        seconds: At most so much of each.
+        dataset: The data set.
+        codec: The codec of the data set; loaded by its name if None.
+        n: Number of clips per class, from evenly spaced files.
+        seconds: Most seconds of each clip.
 
     Returns:
         A row of sounds per class, at their original loudness and the codec's sample rate.
@@ -70,15 +70,15 @@ def sweep(
     seconds: float = 3.0,
     **sampling: Any,
 ) -> AudioGrid:
-    """Generate takes that differ in one parameter only, to hear what it does.
+    """Generate takes that differ in one parameter only.
 
     Args:
         synth: The model.
-        class_name: The class; the first that has a parameter if None.
-        parameter: The class's parameter; its first if None.
-        values: In the parameter's units; five from the lowest to the highest of the training data if empty.
-        seeds: One row of sounds for each.
-        seconds: Length of each.
+        class_name: The class; the first one that has a parameter if None.
+        parameter: A parameter of the class; the first one if None.
+        values: Values in the parameter's units; if empty, five from the lowest to the highest trained value.
+        seeds: Seeds; one row of sounds for each.
+        seconds: Length of each take.
         **sampling: As in `Synthesizer.generate`.
 
     Returns:

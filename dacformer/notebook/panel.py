@@ -1,4 +1,4 @@
-"""A panel of sliders that generates a take of what it asks for."""
+"""Panel of sliders and fields that generates takes with these controls."""
 
 import html
 import warnings
@@ -16,15 +16,15 @@ from dacformer.generation.take import Take
 
 
 def control_panel(synth: Synthesizer, seconds: float = 4.0, seed: int = 0) -> "ControlPanel":
-    """Show sliders for everything that can be asked of a model; releasing one generates and plays a take.
+    """Show sliders for all controls of a model. Releasing one generates and plays a take.
 
     Args:
         synth: The model.
-        seconds: Length of a take, to begin with.
-        seed: To begin with.
+        seconds: Initial length of takes.
+        seed: Initial seed.
 
     Returns:
-        The panel, with a first take made.
+        The panel, which shows a first take.
     """
     panel = ControlPanel(synth, seconds, seed)
     panel.generate()
@@ -32,24 +32,24 @@ def control_panel(synth: Synthesizer, seconds: float = 4.0, seed: int = 0) -> "C
 
 
 class ControlPanel(widgets.VBox):
-    """The panel that `control_panel` makes; every widget is an attribute, and may be set from Python as well.
+    """The panel that `control_panel` makes. Every widget is an attribute and can be set from Python.
 
     Attributes:
-        take: The take that is shown; None if it could not be made.
-        start: The class; empty for any.
-        goal: The class that `blend` goes to; empty for no other.
-        blend: How far: 0 is all `start`, 1 all `goal`.
-        parameters: A slider per parameter, in its own units. Those of other classes are out of sight, and not sent.
-        unknown: A check box per parameter: checked, the parameter is left to the model.
-        seconds: Length of a take.
-        sampling: Sliders for guidance, temperature, top_p. What is not moved stays as the run has it.
-        seed: The same seed and controls give the same take.
-        message: Warnings and errors.
-        result: Player, spectrogram, controls.
+        take: The take that is shown; None if generation failed.
+        start: Menu of the class; empty for any class.
+        goal: Menu of a second class to morph to; empty for none.
+        blend: Slider of the morph: 0 is `start`, 1 is `goal`.
+        parameters: A slider per parameter, in its own units. Only parameters of the chosen classes are shown and used.
+        unknown: A check box per parameter. If it is checked, the parameter is unset: the model chooses.
+        seconds: Slider of the length.
+        sampling: Sliders of guidance, temperature and top_p. Those that were not moved have the run's values.
+        seed: Field of the seed. The same seed and controls give the same take.
+        message: Warnings and errors of the last take.
+        result: Player, spectrogram and controls of the take.
     """
 
     def __init__(self, synth: Synthesizer, seconds: float, seed: int) -> None:
-        """Build it; `control_panel` is the usual way."""
+        """Build the panel; `control_panel` is the usual way."""
         self.synth = synth
         self.take: Take | None = None
         classes = synth.conditions.classes
@@ -105,7 +105,7 @@ class ControlPanel(widgets.VBox):
         """Generate a take with the panel's controls, and show it.
 
         Args:
-            play: Start the player, too.
+            play: Play it immediately.
         """
         self.message.value, self._play.disabled = "generating …", True
         asked = {name: slider.value for name, slider in self.sampling.items() if slider.value != self._usual[name]}
@@ -117,7 +117,7 @@ class ControlPanel(widgets.VBox):
             notes = [str(warning.message) for warning in caught]
         except UserError as error:
             notes = [str(error)]
-        except Exception as error:  # a callback's traceback is lost to the notebook: say it here, then let it go on
+        except Exception as error:  # a notebook does not show a callback's traceback, so show the message here
             notes = [f"{type(error).__name__}: {error}"]
             raise
         finally:
@@ -130,7 +130,7 @@ class ControlPanel(widgets.VBox):
         self.generate(play=True)
 
     def _active(self) -> list[str]:
-        """The parameters that the classes at hand have; all of them where no class is chosen."""
+        """List the parameters of the chosen classes; all parameters if no class is chosen."""
         return self.synth.conditions.parameters_for({self.start.value, self.goal.value} - {""})
 
     def _enable(self) -> None:
@@ -147,7 +147,7 @@ _STYLE = {"description_width": "100px"}
 
 
 def _slider(name: str, value: float, low: float, high: float, step: float | None = None) -> widgets.FloatSlider:
-    """Make a slider that reports its value when it is released, as a take costs seconds."""
+    """Make a slider that reports its value only when it is released, because a take takes seconds."""
     step = step or (high - low) / 100 or None
     return widgets.FloatSlider(
         value,

@@ -1,8 +1,8 @@
-"""The player: a widget whose page plays what a `LiveEngine` makes, and whose controls steer it.
+"""Player widget: plays the audio of a `LiveEngine` in the page, with sliders for the controls.
 
-The page (`js/`) plays the chunks and reports how much it has played. Its messages are `play`, `stop` and `report`; the
-kernel's are `chunk` (with the samples as a binary buffer) and `ended`. The controls are traits, so they can be moved
-from Python as well: `player.parameters = {"strength": 0.7}`.
+The page (`js/`) plays the chunks and reports how much it has played. It sends the messages `play`, `stop` and `report`.
+The kernel sends `chunk` (with the samples as a binary buffer) and `ended`. The controls are traits, so they can be set
+from Python, too: `player.parameters = {"strength": 0.7}`.
 """
 
 import re
@@ -30,10 +30,10 @@ _MODULES = ("worklet", "audio", "controls", "scope", "widget")
 def join_modules() -> str:
     """Join the page's modules into the one ES module that anywidget takes.
 
-    The modules stand one after the other in one scope, where each finds the names of those before it. So their
-    imports of each other and the word `export` are left out, but for the last module's default export. A page that
-    is served from files loads the modules as they are. (Blob URLs would keep the modules apart, but some hosts forbid
-    them, and a traceback would name no file.)
+    The modules are concatenated, so each sees the names of those before it. Their imports of each other and the
+    keyword `export` are removed, except the last module's default export. A page that is served from files loads the
+    modules unchanged. (Blob URLs would keep the modules separate, but some hosts forbid them, and tracebacks would not
+    name a file.)
     """
     texts = [(_HERE / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _MODULES]
     joined = re.sub(r'^import \{[^}]*\} from "\./\w+\.js";\n', "", "\n".join(texts), flags=re.MULTILINE)
@@ -41,19 +41,19 @@ def join_modules() -> str:
 
 
 def play(synth: Synthesizer, seed: int = 0) -> "PlayerWidget":
-    """Make a player for a notebook: sliders, and sound that follows them while it is made.
+    """Make a player for a notebook: it generates sound in real time, controlled by sliders.
 
-    Its button starts the sound, as browsers let a page sound only after a click.
+    Its button starts the sound, because browsers allow sound only after a click.
 
     Args:
         synth: The model.
-        seed: Of the first take. The same seed and the same moves give the same codes.
+        seed: Seed of the first take. The same seed and the same changes of controls give the same codes.
 
     Returns:
-        The player. The first one on a machine takes some ten seconds: the code that it runs is compiled once.
+        The player. The first call on a machine takes about ten seconds, in which code is compiled.
     """
     player = PlayerWidget(synth, seed)
-    Performance(synth).play(player.control_state)  # now, so that the button finds everything compiled
+    Performance(synth).play(player.control_state)  # compiles now, so that the button reacts at once
     return player
 
 
@@ -61,21 +61,21 @@ class PlayerWidget(anywidget.AnyWidget):
     """The player that `play` makes. Each press of the button begins a new take and stops any other player.
 
     Attributes:
-        weights: Of each class.
-        parameters: The value of each parameter.
-        unset: Names of the parameters that are left to the model.
-        active: Names of the parameters that the weighted classes have.
+        weights: Weight of each class, 0 or more.
+        parameters: Value of each parameter, in its own units.
+        unset: Names of the parameters that are unset: the model chooses.
+        active: Names of the parameters that classes with a weight above 0 have.
         temperature: As in `SamplingConfig`, one for all codebooks.
-        guidance: As in `SamplingConfig`.
-        level_db: Level of the page, in dB; takes are not changed by it.
-        seed: Of the next take.
-        status: Why it stopped, if that was not asked for.
-        delay_seconds: From moving a slider to hearing it, as the page measured it last; None before.
-        underruns: How often the page ran out of samples, in the last take.
-        buffer_seconds: How much sound the page is asked to buffer.
+        guidance: As in `SamplingConfig`, one for all channels.
+        level_db: Playback level in dB. Takes do not depend on it.
+        seed: Seed of the next take.
+        status: Why the player stopped, if not by `stop`; else empty.
+        delay_seconds: Latest measured time from a change of a slider to the sound; None before the first.
+        underruns: Number of underruns in the last take.
+        buffer_seconds: Length of audio that the page should buffer.
     """
 
-    _playing: ClassVar["PlayerWidget | None"] = None  # only one of a notebook plays at a time
+    _playing: ClassVar["PlayerWidget | None"] = None  # the player that was started last
     _esm = join_modules()
     _css = _HERE / "player.css"
     info = traitlets.Dict().tag(sync=True)
@@ -87,14 +87,14 @@ class PlayerWidget(anywidget.AnyWidget):
     guidance = traitlets.Float(1.0, min=0.0).tag(sync=True)
     level_db = traitlets.Float(0.0).tag(sync=True)
     seed = traitlets.Int(0, min=0).tag(sync=True)
-    moves = traitlets.Int(0).tag(sync=True)  # the number of the page's last change of controls
+    moves = traitlets.Int(0).tag(sync=True)  # number of the page's last change of controls
     status = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, synth: Synthesizer, seed: int = 0) -> None:
-        """Build it; `play` is the usual way."""
+        """Build the player; `play` is the usual way."""
         self._synth = synth
         self._played: list[LiveEngine] = []
-        self._page = ""  # of those that show this player, the one that sounds
+        self._page = ""  # id of the page that plays; several may show this player
         self.delay_seconds: float | None = None
         conditions, usual = synth.conditions, synth.sampling
         ranges = {name: (scale.low, scale.high) for name, scale in conditions.parameters.items()}
@@ -110,16 +110,16 @@ class PlayerWidget(anywidget.AnyWidget):
 
     @property
     def control_state(self) -> ControlState:
-        """The controls as they stand; unset parameters and those that no weighted class has are left out."""
+        """The current controls, without unset parameters and those that are not `active`."""
         asked = {name: self.parameters[name] for name in self.active if name not in self.unset}
         return ControlState(dict(self.weights), asked, self.temperature, self.guidance)
 
     @property
     def take(self) -> Take:
-        """The take that was played last, with all that was generated of it.
+        """The take that was played last. It includes audio that was generated but not yet played.
 
         Raises:
-            UserError: Nothing was played yet.
+            UserError: Nothing has been played yet.
         """
         if not self._played:
             raise UserError("Nothing was played yet, so there is no take. Press play first.")
@@ -127,33 +127,33 @@ class PlayerWidget(anywidget.AnyWidget):
 
     @property
     def performances(self) -> list[Performance]:
-        """One for each press of the button; its `take` is what was played."""
+        """All performances, one for each press of the button; `take` of each is what was played."""
         return [live.performance for live in self._played]
 
     @property
     def sounds(self) -> bool:
-        """Whether a take is being played, or waits for its page to come back."""
+        """Whether a take is being played, or waits for its page to reconnect."""
         return bool(self._played) and self._played[-1].is_running
 
     @property
     def underruns(self) -> int:
-        """How often the page ran out of samples, in the last take."""
+        """Number of underruns in the last take."""
         return self._played[-1].buffer.underruns if self._played else 0
 
     @property
     def buffer_seconds(self) -> float:
-        """How much sound the page is asked to buffer; more where the machine did not keep up."""
+        """Length of audio in seconds that the page should buffer. It grows after underruns."""
         return self._played[-1].buffer.target_seconds if self._played else 0.0
 
     def set(self, name: str, value: Any) -> None:
-        """Move a control from outside the page, see `LiveControls`.
+        """Set a control from Python, as `LiveControls` does.
 
         Args:
-            name: A parameter, or `class`.
-            value: In the parameter's own units; the name of the only class, for `class`.
+            name: Name of a parameter, or `class`.
+            value: Value in the parameter's own units; for `class`, the name of a class, which gets all weight.
 
         Raises:
-            UserError: The model does not know it.
+            UserError: The name is unknown, or the value is not allowed.
         """
         if name == "class":
             self.weights = {**dict.fromkeys(self.weights, 0.0), value: 1.0}
@@ -162,12 +162,12 @@ class PlayerWidget(anywidget.AnyWidget):
             self.unset = [other for other in self.unset if other != name]
 
     def stop(self) -> None:
-        """End the take that is being played, if there is one."""
+        """Stop playing, if a take is being played."""
         if self.sounds:
             self._played[-1].stop()
 
     def close(self) -> None:
-        """Stop, and take the player off the page."""
+        """Stop, and remove the player from the page."""
         self.stop()
         super().close()
 
@@ -203,7 +203,7 @@ class PlayerWidget(anywidget.AnyWidget):
             self._played[-1].listen(message["played"], message["is_playing"], message["underruns"])
 
     def _begin(self, page: str) -> None:
-        """Begin a take, or continue for this page one whose page is gone."""
+        """Start a take, or let this page continue a take whose page is gone."""
         self._page, self.status = page, ""
         if self.sounds:
             self._played[-1].listen(None, False, 0)

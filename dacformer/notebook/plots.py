@@ -1,6 +1,6 @@
 """Pictures of a data set and of a training. Pictures of sound are in `dacformer.display.audio_plots`.
 
-Every function returns a figure that pyplot has forgotten, so that a notebook shows it once.
+Every function returns a figure that is closed in pyplot, so that a notebook shows it only once.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from dacformer.data.dataset import Dataset
 from dacformer.display.audio_plots import literal
 
 SPLIT_COLORS = {"train": "tab:blue", "val": "tab:orange"}
-MAX_POINTS = 1000  # of a curve: more than that no screen shows, and a live plot must be quick
+MAX_POINTS = 1000  # of a curve; a screen shows no more, and live plots must be fast
 
 
 def plot_labels(dataset: Dataset) -> Figure:
-    """The label map: how many files each class has, and which values of its parameters they cover.
+    """Draw how many files each class has, and which values its parameters have.
 
     Args:
-        dataset: What to draw.
+        dataset: The data set.
 
     Returns:
-        The picture: a bar per class; a strip per class and parameter, one dot per file, in the parameter's units.
+        A figure with a bar per class, and a strip per class and parameter with one dot per file.
     """
     conditions, rows = dataset.conditions, dataset.rows
     strips = {
@@ -52,15 +52,15 @@ def plot_labels(dataset: Dataset) -> Figure:
 
 
 def plot_code_usage(dataset: Dataset, max_files: int = 200) -> Figure:
-    """How often each code occurs, codebook by codebook: a steep curve leaves a model little to learn, a flat one much.
+    """Draw how often each code occurs, per codebook. Steep curves are easier to predict than flat ones.
 
     Args:
-        dataset: What to draw.
-        max_files: Of a larger data set, only so many files are read.
+        dataset: The data set.
+        max_files: Most files that are read; of a larger data set, evenly spaced ones.
 
     Returns:
-        The picture: a curve per codebook over its codes, the commonest first. The legend tells how many codes occur at
-        all, and the perplexity (how many codes, all equally common, would be as hard to guess).
+        A figure with a curve per codebook over its codes, the most frequent first. The legend has the number of codes
+        that occur, and the perplexity: the number of equally frequent codes that would be as hard to guess.
     """
     size = dataset.info.codebook_size
     files = dataset.rows["file"].iloc[:: -(-len(dataset.rows) // max_files)]
@@ -79,15 +79,15 @@ def plot_code_usage(dataset: Dataset, max_files: int = 200) -> Figure:
 
 
 def plot_codes(codes: np.ndarray, frame_rate: float, title: str = "") -> Figure:
-    """The codes themselves, as the model sees them: one row per codebook, one column per frame.
+    """Draw codes as an image: one row per codebook, one column per frame.
 
     Args:
         codes: `(K, T)` integers.
         frame_rate: Frames per second.
-        title: Above it.
+        title: Title above the image.
 
     Returns:
-        The picture. Colours only tell codes apart: neighbouring numbers mean nothing.
+        A figure. Colours only distinguish codes: similar numbers are not similar sounds.
     """
     num_codebooks, num_frames = codes.shape
     figure, axes = plt.subplots(figsize=(9, 0.8 + 0.3 * num_codebooks), layout="constrained")
@@ -100,14 +100,14 @@ def plot_codes(codes: np.ndarray, frame_rate: float, title: str = "") -> Figure:
 
 
 def plot_training(metrics: Sequence[dict[str, float]], title: str = "") -> Figure:
-    """How a training went: loss and validation NLL, in total and per codebook, beside what guessing would reach.
+    """Draw loss and validation NLL of a training, in total and per codebook, and rollout error.
 
     Args:
-        metrics: Lines of `metrics.jsonl`, as `training.loop.read_metrics` gives them.
-        title: Above it.
+        metrics: Lines of `metrics.jsonl`, as `training.metrics.read_metrics` returns them.
+        title: Title above the plot.
 
     Returns:
-        The picture. Dashed lines are the unigram NLL: that of guessing by how often each code occurs.
+        A figure. Dashed lines are the NLL of the unigram model, which knows only how often each code occurs.
     """
     table = pd.DataFrame(list(metrics))
     figure, (whole, parts) = plt.subplots(
@@ -142,7 +142,7 @@ def plot_training(metrics: Sequence[dict[str, float]], title: str = "") -> Figur
 
 
 def _draw_counts(axes: Axes, dataset: Dataset) -> None:
-    """Files per class, the splits end to end."""
+    """Draw the number of files per class as bars, with the splits stacked."""
     classes = list(dataset.conditions.classes)
     before = np.zeros(len(classes))
     for split, color in SPLIT_COLORS.items():
@@ -157,7 +157,7 @@ def _draw_counts(axes: Axes, dataset: Dataset) -> None:
 
 
 def _draw_strip(axes: Axes, rows: pd.DataFrame, parameter: str) -> None:
-    """One dot per file over the parameter, the splits one above the other."""
+    """Draw one dot per file over a parameter's value, with the splits one above the other."""
     for height, (split, color) in enumerate(SPLIT_COLORS.items()):
         values = rows.loc[rows["split"] == split, parameter].dropna()
         axes.plot(values, np.full(len(values), -height), "o", color=color, alpha=0.5, markersize=5)

@@ -1,4 +1,4 @@
-"""A map of a data set's sounds: those that the codec hears as alike lie near each other; a click plays one."""
+"""Map of a data set's sounds in two dimensions: similar codec latents lie near each other. A click plays a sound."""
 
 import base64
 import html
@@ -52,13 +52,13 @@ for (const dot of document.querySelectorAll("circle")) dot.addEventListener("cli
 
 @dataclass(frozen=True)
 class SoundMap:
-    """Sounds as places. In a notebook, a page of dots that play when they are clicked, also without a kernel.
+    """Sounds with positions in a plane. A notebook shows dots that play when clicked, also without a kernel.
 
     Attributes:
-        rows: `file`, `class`, `x`, `y`, and `title`.
-        sounds: `(N,)` float32 for each row.
+        rows: One row per sound: `file`, `class`, `x`, `y`, and `title`.
+        sounds: Audio of each row, `(N,)` float32.
         sample_rate: In Hz.
-        axes: What `x` and `y` are.
+        axes: Labels of `x` and `y`.
     """
 
     rows: pd.DataFrame
@@ -76,7 +76,7 @@ class SoundMap:
         }
 
     def plot(self) -> Figure:
-        """The map alone, for print."""
+        """Draw the map without sounds, as one picture."""
         figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
         for name, color in self.colors.items():
             own = self.rows[self.rows["class"] == name]
@@ -87,7 +87,7 @@ class SoundMap:
         return figure
 
     def to_html(self) -> str:
-        """A page of its own, with all sounds in it."""
+        """Return a complete HTML page that contains all sounds."""
         x, y = (_spread(self.rows[name].to_numpy(), size) for name, size in (("x", 700), ("y", 450)))
         colors = self.colors
         dots = [
@@ -97,7 +97,7 @@ class SoundMap:
         return PAGE.render(title="The map of sounds", colors=colors, dots=dots)
 
     def save(self, path: str | Path) -> Path:
-        """Writes the page.
+        """Write the page.
 
         Args:
             path: An `.html` file.
@@ -109,7 +109,7 @@ class SoundMap:
         return Path(path)
 
     def _mp3(self, row: int) -> str:
-        buffer = io.BytesIO()  # MP3: every browser plays it, and a hundred sounds are to lie in one page
+        buffer = io.BytesIO()  # every browser plays MP3, and a page with a hundred sounds stays small
         soundfile.write(buffer, np.clip(self.sounds[row], -1.0, 1.0), self.sample_rate, format="MP3")
         return base64.b64encode(buffer.getvalue()).decode()
 
@@ -126,21 +126,21 @@ def sound_map(
     seconds: float = 1.5,
     seed: int = 0,
 ) -> SoundMap:
-    """Lays out a data set's sounds by the mean and the spread of their codec latents, standardised.
+    """Place a data set's sounds in a plane by mean and standard deviation of their codec latents.
 
     Args:
-        dataset: What to draw, or its folder.
-        codec: The data set's own, loaded by its name if None.
-        method: `pca`: axes that can be read; `tsne`: neighbours that can be trusted (van der Maaten & Hinton, 2008).
-        max_sounds: Of a larger data set, only so many, spread over its files.
-        seconds: How much of each is played, and drawn.
-        seed: Of `tsne`.
+        dataset: The data set, or its folder.
+        codec: The codec of the data set; loaded by its name if None.
+        method: `pca` has axes with a meaning. `tsne` keeps neighbours together (van der Maaten & Hinton, 2008).
+        max_sounds: Most sounds; of a larger data set, evenly spaced files are used.
+        seconds: Length of each sound that is analysed and played, from its beginning.
+        seed: Seed of `tsne`.
 
     Returns:
         The map.
 
     Raises:
-        UserError: Fewer than three sounds, an unknown method, or a codec that is not the data set's.
+        UserError: There are fewer than three sounds, the method is unknown, or the codec is not the data set's.
     """
     dataset = dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
     info = dataset.info
@@ -175,6 +175,6 @@ def _title(row: "pd.Series[float]", parameters: list[str]) -> str:
 
 
 def _spread(values: np.ndarray, size: float, margin: float = 20.0) -> np.ndarray:
-    """Values over the width of a picture, with room at its edges."""
+    """Scale values to the width of a picture, with a margin at its edges."""
     low, high = values.min(), values.max()
     return np.round(margin + (size - 2 * margin) * (values - low) / ((high - low) or 1.0), 1)

@@ -1,4 +1,4 @@
-"""What a notebook shows while a model trains: curves that grow, and the latest samples."""
+"""Views of a training in a notebook: a live plot of the metrics, and the latest samples."""
 
 import time
 from pathlib import Path
@@ -16,18 +16,18 @@ from dacformer.training.metrics import read_metrics
 
 
 class LivePlot:
-    """A plot of loss and validation that grows while a model trains: give it to one `train` as `on_metrics`.
+    """Live plot of loss and validation: pass it to `train` as `on_metrics`. Use one for each training.
 
     Attributes:
-        figure: The picture as it was last drawn; None before the first.
+        figure: The figure as it was last drawn; None before the first time.
     """
 
     def __init__(self, config: Config, every_seconds: float = 2.0) -> None:
         """Prepare; nothing is drawn before the first step.
 
         Args:
-            config: Of the training.
-            every_seconds: Draw at most this often, and never for more than a twentieth of the time.
+            config: Settings of the training.
+            every_seconds: Shortest time between two drawings. It grows so that drawing takes at most 5 % of the time.
         """
         self.figure: Figure | None = None
         self._config = config
@@ -38,8 +38,8 @@ class LivePlot:
         self._next_time = 0.0
 
     def __call__(self, line: dict[str, float]) -> None:
-        """Take a step's or a validation's metrics; a validation is drawn at once."""
-        if self.figure is None:  # a resumed run has a past; the line itself is in the file already
+        """Process the metrics of a step or a validation. Validations are drawn at once."""
+        if self.figure is None:  # a resumed run has earlier lines; the file also has this one
             self._metrics = read_metrics(self._config.run) or [line]
         else:
             self._metrics.append(line)
@@ -66,7 +66,7 @@ class LivePlot:
 
 
 class LiveSamples(SampleWriter):
-    """Write samples while a model trains and show the latest: give it to `train` as `on_sample`."""
+    """Writes samples during a training and shows the latest ones: pass it to `train` as `on_sample`."""
 
     def __init__(self, codec: Codec | None = None, max_classes: int = 8) -> None:
         """Prepare; the arguments are those of `SampleWriter`."""

@@ -1,4 +1,4 @@
-"""The data of a training: excerpts to train on, segments to validate on."""
+"""The data of a training: crops to train on, and segments to validate on."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from dacformer.data.dataset import Dataset, check_classes, load_dataset, unigram
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A data set, cut for a training.
+    """A data set, cut into crops and segments.
 
     Attributes:
-        dataset: The whole set.
-        crops: Excerpts to train on.
-        segments: Of the files held out, to validate on.
-        unigram: `(K,)`, NLL of `segments` when codes are guessed by how often they occur, in nats per code.
+        dataset: The whole data set.
+        crops: Random excerpts of the `train` files.
+        segments: Segments of the `val` files.
+        unigram: `(K,)`, NLL of `segments` under a unigram model of the training codes, in nats per code.
     """
 
     dataset: Dataset

@@ -1,4 +1,4 @@
-"""The negative log-likelihood (NLL) that is trained on, and its mean over the validation segments."""
+"""The loss: mean negative log-likelihood (NLL) of a batch, and of the validation segments."""
 
 from collections.abc import Callable
 
@@ -13,20 +13,25 @@ from dacformer.model.heads import nll_per_code
 
 
 def choose_precision(wanted: str, device: torch.device) -> Callable[[], torch.autocast]:
-    """Makes autocast contexts: bf16 where asked for, or (`auto`) where the hardware computes in it."""
+    """Returns a function that makes autocast contexts.
+
+    Args:
+        wanted: `bf16`, `float32`, or `auto`: bfloat16 if the hardware computes in it.
+        device: Device of the model.
+    """
     enabled = wanted == "bf16" or (wanted == "auto" and computes_in_bfloat16(device.type))
     return lambda: torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
 def global_mean(nll: Tensor, mask: Tensor, accelerator: Accelerator) -> Tensor:
-    """This process's share of the mean NLL over all processes' codes.
+    """Computes this process's contribution to the mean NLL over the codes of all processes.
 
-    Processes average their gradients, so each share is scaled up by their number.
+    Gradients are averaged over processes, so the contribution is multiplied by the number of processes.
 
     Args:
         nll: `(B, K, T)`, nats per code.
-        mask: `(B, T)` bool, the frames that count.
-        accelerator: Sums the number of frames over the processes.
+        mask: `(B, T)` bool, True for the frames that count.
+        accelerator: Sums the number of frames over all processes.
 
     Returns:
         A scalar, to call `backward` on.
@@ -43,14 +48,14 @@ def validate(
     precision: Callable[[], torch.autocast],
     device: torch.device,
 ) -> Tensor:
-    """Mean negative log-likelihood of the validation segments.
+    """Computes the mean negative log-likelihood of the validation segments, per codebook.
 
     Args:
-        model: As it stands.
-        segments: What to measure on.
-        batch_size: Segments at a time.
-        precision: Makes the autocast context.
-        device: Where the model is.
+        model: The model; it is set to evaluation mode.
+        segments: The validation segments.
+        batch_size: Number of segments per batch.
+        precision: Makes autocast contexts, see `choose_precision`.
+        device: Device of the model.
 
     Returns:
         `(K,)` float64 on the CPU, nats per code.

@@ -21,21 +21,21 @@ from dacformer.training.problems import came_apart
 
 METRICS_FILE = "metrics.jsonl"
 FLUSH_EVERY = 10
-"""Steps whose losses stay on the device, so that logging seldom waits for it."""
+"""Number of steps whose losses are collected on the device before they are written, so that it rarely has to wait."""
 
 OnMetrics = Callable[[dict[str, float]], object]
 """Called with each line of `metrics.jsonl` as it is written; what it returns is not used."""
 
 
 def read_metrics(run: str | Path) -> list[dict[str, float]]:
-    """Reads a run's `metrics.jsonl`: its whole lines, oldest first. Lines that no training wrote are passed over."""
+    """Reads a run's `metrics.jsonl`, oldest line first. Incomplete and foreign lines are skipped."""
     path = Path(run) / METRICS_FILE
     text = path.read_bytes().decode("utf-8-sig", errors="replace") if path.is_file() else ""
     return [line for line in map(_parse, text.splitlines()) if line is not None]
 
 
 def _parse(line: str) -> dict[str, float] | None:
-    """The figures of a line; None if it was cut off by a kill, or is not a training's."""
+    """Parses a line; None if it is incomplete (the training was killed) or not of a training."""
     try:
         result = json.loads(line)
     except (ValueError, RecursionError):
@@ -62,11 +62,11 @@ class MetricsLog:
         """Opens the files.
 
         Args:
-            config: Of the training.
-            step: The last step that is done.
-            active: Whether this is the main process.
-            on_metrics: Called with each line; a stop signal breaks it off.
-            stop: Notes that signal.
+            config: Settings of the training.
+            step: The last step that is already trained; 0 for a new training.
+            active: Whether this is the main process. Others write nothing.
+            on_metrics: Called with each line. A stop signal interrupts the call.
+            stop: Records stop signals.
         """
         self._active, self._on_metrics, self._stop = active, on_metrics, stop
         self._training = config.training
@@ -85,14 +85,14 @@ class MetricsLog:
         self.start_clock()
 
     def start_clock(self) -> None:
-        """Starts measuring the time of training steps, after time spent on something else."""
+        """Restarts the timer of the training speed, after time that was spent on something else."""
         self._started = time.monotonic()
 
     def later(self, step: int, rate: float, loss: Tensor, norm: Tensor) -> None:
-        """Queues the figures of a step without waiting for the device; every `FLUSH_EVERY` steps they are written.
+        """Queues the metrics of a step without waiting for the device. Every `FLUSH_EVERY` steps they are written.
 
         Args:
-            step: Counted from 1.
+            step: Number of the step, from 1.
             rate: Learning rate.
             loss: A scalar on any device.
             norm: Norm of the gradient, a scalar on the same device.
@@ -103,7 +103,7 @@ class MetricsLog:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the steps that are queued.
+        """Writes the queued steps.
 
         Raises:
             UserError: A loss or a gradient is not finite.
@@ -132,7 +132,7 @@ class MetricsLog:
             for name, value in result.items():
                 if self._board:
                     self._board.add_scalar(name, value, step)
-        except OSError as error:  # of the thread that writes; what counts is in `metrics.jsonl` too
+        except OSError as error:  # raised later by TensorBoard's writer thread; `metrics.jsonl` has all metrics, too
             self._board = None
             warnings.warn(f"TensorBoard's file cannot be written ({error}): it ends here.", stacklevel=2)
         if self._on_metrics:
@@ -153,6 +153,6 @@ class MetricsLog:
                 self._show(self._board.close)
 
     def _show(self, call: Callable[..., Any], *words: Any, **more: Any) -> None:
-        """Calls; a terminal that is gone (SIGHUP) or a full disk is ignored, as neither should end a training."""
+        """Calls a function and ignores `OSError`: a closed terminal or a full disk must not end a training."""
         with contextlib.suppress(OSError):
             call(*words, **more)

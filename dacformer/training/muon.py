@@ -1,9 +1,9 @@
-"""Muon, in the arithmetic that the hardware computes natively.
+"""Muon optimizer, in bfloat16 or float32, whichever the hardware computes natively.
 
 `torch.optim.Muon` multiplies in bfloat16 whatever the machine. A processor without bfloat16 emulates it, and the
 optimizer then takes six times as long as the model (docs/log.md). This one has the same state and the same steps.
 
-`m`, `n` are the sides of a matrix, `m <= n`; `b` matrices of one shape are worked on together.
+Shapes: `b` matrices of one shape are processed together; `m <= n` are the sides of each.
 """
 
 import math
@@ -18,33 +18,34 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from dacformer.hardware import computes_in_bfloat16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration `a X + b (X X^T) X + c (X X^T)^2 X` (Jordan et al., 2024)."""
+"""Coefficients of the quintic iteration `a X + b (X X^T) X + c (X X^T)^2 X` (Jordan et al., 2024)."""
 
 ITERATIONS = 5
 EPSILON = 1e-7
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps equally far in all directions of a matrix.
+    """Optimizer for matrices: replaces the momentum by the nearest semi-orthogonal matrix and steps along it.
 
-    Muon is by Jordan et al., 2024, https://kellerjordan.github.io/posts/muon; the scale of its steps by Liu et al.,
-    arXiv:2502.16982, equation 4, so that one learning rate does for Muon and AdamW.
+    So all singular values of an update are about equal (Jordan et al., 2024,
+    https://kellerjordan.github.io/posts/muon). Steps are scaled as in Liu et al., arXiv:2502.16982, equation 4, so that
+    Muon and AdamW can have the same learning rate.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95) -> None:
-        """Takes matrices.
+        """Sets up the optimizer.
 
         Args:
-            params: Each `(rows, columns)`; a shard of one under FSDP.
+            params: Matrices, each `(rows, columns)`; under FSDP, shards of matrices.
             lr: Learning rate.
-            weight_decay: Decoupled from the gradient, as in AdamW.
-            momentum: Of the moving average of gradients, with Nesterov's look ahead.
+            weight_decay: Decoupled weight decay, as in AdamW.
+            momentum: Decay of the moving average of gradients; used with Nesterov momentum.
         """
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Takes one step along `param.grad`; matrices of one shape are orthogonalised together."""
+        """Takes one step with `param.grad`. Matrices of one shape are orthogonalised together."""
         assert closure is None
         for group in self.param_groups:
             by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
@@ -67,7 +68,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalize(matrices: Tensor) -> Tensor:
-    """Replaces the singular values of matrices by numbers of about 1 (0.7 to 1.2), unless they are tiny.
+    """Orthogonalises matrices approximately: singular values become 0.7 to 1.2, except tiny ones.
 
     Args:
         matrices: `(b, rows, columns)` float32.
@@ -86,7 +87,7 @@ def _normalized(x: Tensor) -> Tensor:
 
 
 def _iterate(x: Tensor) -> Tensor:
-    """The iteration as published, in bfloat16: `(b, m, n)` to `(b, m, n)`."""
+    """Applies the iteration as published, in bfloat16: `(b, m, n)` to `(b, m, n)`."""
     a, b, c = COEFFICIENTS
     x = x.bfloat16()
     for _ in range(ITERATIONS):
@@ -96,11 +97,11 @@ def _iterate(x: Tensor) -> Tensor:
 
 
 def _iterate_on_gram(x: Tensor) -> Tensor:
-    """The same iteration on the Gram matrix, in float32: `(b, m, n)` to `(b, m, n)`.
+    """Applies the same iteration to the Gram matrix, in float32: `(b, m, n)` to `(b, m, n)`.
 
-    Each step multiplies `x` from the left by a polynomial `p` of `x x^T`. All of these commute, so they are collected
-    in an `m x m` product, which meets the wide `x` only once: two thirds of the multiplications of `_iterate`.
-    bfloat16 is too coarse for the squares of singular values.
+    Each step multiplies `x` from the left by a polynomial `p` of `x x^T`. These polynomials commute, so their product
+    `(m, m)` is computed first and multiplied by the wide `x` only once. This takes two thirds of the multiplications
+    of `_iterate`. bfloat16 would not be precise enough for the squares of singular values.
     """
     gram = x @ x.mT
     product = p = _polynomial(gram)
@@ -112,7 +113,7 @@ def _iterate_on_gram(x: Tensor) -> Tensor:
 
 
 def _polynomial(gram: Tensor) -> Tensor:
-    """`a + b gram + c gram^2`, which one step multiplies by."""
+    """Computes `a + b gram + c gram^2`, the factor of one step."""
     a, b, c = COEFFICIENTS
     p = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
     p.diagonal(dim1=-2, dim2=-1).add_(a)
@@ -120,14 +121,14 @@ def _polynomial(gram: Tensor) -> Tensor:
 
 
 def _whole(update: Tensor) -> Tensor:
-    """A shard's whole matrix; all processes must ask."""
+    """Returns the whole matrix of a shard (FSDP). All processes must call it."""
     return update.full_tensor() if isinstance(update, DTensor) else update
 
 
 def _sharded_like(param: Tensor, direction: Tensor) -> Tensor:
-    """The share of a whole matrix that belongs to this process's shard of a parameter, in its type."""
+    """Returns the part of a whole matrix that belongs to a parameter's shard on this process, in its dtype."""
     direction = direction.to(param.dtype)
     if not isinstance(param, DTensor):
         return direction
-    # Every process has the whole matrix already: none needs to send it.
+    # Every process has the whole matrix already, so nothing is sent.
     return distribute_tensor(direction.contiguous(), param.device_mesh, param.placements, src_data_rank=None)

@@ -10,7 +10,7 @@ from dacformer.training.muon import Muon
 
 
 def make_optimizers(model: DACFormer, training: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of linear layers, AdamW (Loshchilov & Hutter, arXiv:1711.05101) for the rest."""
+    """Makes Muon for the weights of linear layers, and AdamW (Loshchilov & Hutter, arXiv:1711.05101) for the rest."""
     linear = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
     others = [p for p in model.parameters() if all(p is not weight for weight in linear)]
     rate, decay = training.learning_rate, training.weight_decay
@@ -21,7 +21,7 @@ def make_optimizers(model: DACFormer, training: TrainingConfig) -> list[torch.op
 
 
 def learning_rate(training: TrainingConfig, step: int) -> float:
-    """Learning rate of a step, counted from 1: linear warm-up to the peak, then a cosine down to a tenth of it."""
+    """Computes the learning rate of a step (from 1): linear warm-up to the peak, then a cosine to a tenth of it."""
     warmup = training.warmup_steps
     factor = warmup_cosine(step, training.steps, warmup, peak=1.0, final=0.1, decay_from=warmup)
     return factor * training.learning_rate

@@ -1,4 +1,4 @@
-"""What can go wrong in a training, said in one line."""
+"""Errors of a training as one-line messages."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from dacformer.errors import UserError
 
 
 def came_apart(what: str, step: int, training: TrainingConfig) -> UserError:
-    """Makes the error for figures that are not finite.
+    """Makes the error for a training that has diverged: a figure is not finite.
 
     Args:
-        what: The figure and its value.
-        step: At which it was met.
-        training: Its learning rate is named.
+        what: The figure and its value, as the beginning of the message.
+        step: The step at which it was found.
+        training: Settings of the training; the message suggests a lower learning rate.
     """
     return UserError(
         f"{what} at step {step}: training has come apart. "

@@ -11,15 +11,16 @@ from dacformer.training.metrics import METRICS_FILE
 
 
 def prepare_run(run: Path, resume: bool, overwrite: bool) -> None:
-    """Refuses to bury a training, and clears one away where that is wanted.
+    """Prepares a run's folder. An existing training is never overwritten unless `overwrite` is set.
 
     Args:
-        run: Its folder.
-        resume: Go on from a checkpoint.
-        overwrite: Remove checkpoints, samples, metrics and TensorBoard's files.
+        run: The run's folder; it must exist.
+        resume: The training continues from a checkpoint, so nothing is removed.
+        overwrite: Remove checkpoints, samples, metrics and TensorBoard's files of an existing training.
 
     Raises:
-        UserError: A training is in the way, there is none to resume, or something else has the name of its files.
+        UserError: The folder has a training and neither flag is set, there is no checkpoint to resume, or a file or
+            folder has a name that the training needs.
     """
     checkpoints = list_checkpoints(run)
     if checkpoints and not resume and not overwrite:
@@ -41,20 +42,20 @@ def prepare_run(run: Path, resume: bool, overwrite: bool) -> None:
 
 
 def check_resumable(saved: CheckpointMetadata, metadata: CheckpointMetadata) -> None:
-    """Refuses to go on with another model, codec or data of other classes or parameters.
+    """Checks that a training can be resumed: model, codec, classes and parameters must be the same.
 
     Args:
-        saved: Of the checkpoint.
-        metadata: Of the training that is to go on.
+        saved: Metadata of the checkpoint.
+        metadata: Metadata of the training as it is configured now.
 
     Raises:
-        UserError: It names what differs, or that no step is left.
+        UserError: Something differs (the message lists it), or no step is left to train.
     """
     changes = [*_changed_numbers(saved, metadata), *_changed_names(saved.conditions, metadata.conditions)]
     run = metadata.config.run
     if changes:
         raise UserError(f"Cannot resume {run}: {', '.join(changes)}. Start another run: run=runs/NAME")
-    if saved.step >= metadata.config.training.steps and saved.metrics:  # without, it is still to be validated
+    if saved.step >= metadata.config.training.steps and saved.metrics:  # else the last step is not validated
         raise UserError(
             f"{run} is at step {saved.step} of {metadata.config.training.steps}: nothing is left to train. "
             f"Ask for more: training.steps={2 * saved.step}"

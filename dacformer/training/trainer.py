@@ -1,7 +1,8 @@
-"""Training of the transformer, the same in a notebook, on a GPU, and under `accelerate launch` on many machines.
+"""Training of the transformer: in a notebook, on a GPU, or under `accelerate launch` on several machines.
 
-Every process draws its share of the same global batch, and every random choice is a function of seed and step. So a
-resumed training has the losses of an uninterrupted one, and, without dropout, one process has those of several.
+Every process draws its part of the same global batch, and every random choice depends on seed and step only. So a
+resumed training has the same losses as an uninterrupted one. Without dropout, one process has the same losses as
+several.
 
 `B` batch, `K` codebooks, `T` frames.
 """
@@ -51,12 +52,12 @@ from dacformer.training.problems import came_apart, explaining_foreign_state, ex
 from dacformer.training.start import check_resumable, prepare_run
 
 OnSample = Callable[[Checkpoint, Path], object]
-"""Called every `sample_every` steps with the present model and the run's folder."""
+"""Called every `sample_every` steps with the current model and the run's folder."""
 SelectionMetric = Callable[[Checkpoint], float]
-"""Called at every validation with the present model; the checkpoint of the lowest value is the best."""
+"""Called at every validation with the current model. The checkpoint with the lowest value is the best."""
 
 
-@torch.random.fork_rng(devices=[])  # dropout and fresh weights are seeded; the caller's own chance is left alone
+@torch.random.fork_rng(devices=[])  # seeds torch for dropout and new weights, and restores the caller's state
 def train(
     config: Config,
     resume: bool = False,
@@ -67,28 +68,30 @@ def train(
 ) -> Path:
     """Trains a model; `dacformer.train` adds the usual samples and selection metric.
 
-    Ctrl-C, SIGTERM and SIGHUP end the training after the step at hand, which is saved and then measured; another signal
-    leaves out the measuring. After Ctrl-C the caller goes on; other signals are then handed on to their own handler.
+    Ctrl-C, SIGTERM and SIGHUP end the training after the current step, which is saved and then validated. A second
+    signal skips the validation. After Ctrl-C the function returns; other signals are then passed to their own handlers.
 
     Args:
-        config: All settings. The run's folder receives `config.yaml`, `metrics.jsonl`, TensorBoard events, checkpoints.
-        resume: Go on from the run's last whole checkpoint.
-        overwrite: Start anew where the run's folder already holds a training.
-        on_metrics: Called with the figures of every step and validation, as a live plot is.
-        on_sample: Writes samples. If it fails, there is a warning, and the training goes on.
-        selection_metric: Chooses the best checkpoint, as `RolloutMetric` of `dacformer.evaluation.rollout` does. If it
-            is None or fails, the lowest validation NLL is the best.
+        config: All settings. `config.yaml`, `metrics.jsonl`, TensorBoard events and checkpoints are written to the
+            run's folder.
+        resume: Continue from the run's last complete checkpoint.
+        overwrite: Start from the beginning if the run's folder already has a training.
+        on_metrics: Called with the metrics of every step and validation.
+        on_sample: Writes samples. If it fails, there is a warning, and the training continues.
+        selection_metric: Chooses the best checkpoint, such as `RolloutMetric` of `dacformer.evaluation.rollout`. If it
+            is None or fails, the checkpoint with the lowest validation NLL is the best.
 
     Returns:
         The run's folder.
 
     Raises:
-        UserError: Data that cannot be trained on, a run in the way or in use, nothing to resume, or a full disk.
+        UserError: The data cannot be trained on, the folder has another training or is in use, there is nothing to
+            resume, or the disk is full.
     """
     keep_freed_memory()
     stop = StopRequest()
     with explaining_lack_of_memory(), contextlib.ExitStack() as cleanup:
-        # All is read before the run's folder is touched: data that cannot be trained on buries no older training.
+        # The data is read before the run's folder is changed, so bad data does not overwrite an older training.
         data = TrainingData.load(config)
         accelerator = Accelerator(dataloader_config=DataLoaderConfiguration(split_batches=True))
         if config.data.batch_size % accelerator.num_processes:
@@ -110,7 +113,10 @@ def train(
 
 
 class Trainer:
-    """Model, optimizers and averaged weights, at a step. All processes call its methods, in the same order."""
+    """Model, optimizers and averaged weights at one step of a training.
+
+    All processes must call the same methods in the same order.
+    """
 
     log: MetricsLog
     stop: StopRequest
@@ -118,16 +124,16 @@ class Trainer:
     selection_metric: SelectionMetric | None
 
     def __init__(self, config: Config, data: TrainingData, accelerator: Accelerator, resume: bool) -> None:
-        """Prepares a training with fresh weights, or as the run's last checkpoint left it.
+        """Prepares a training with new weights, or with the state of the run's last checkpoint.
 
         Args:
             config: All settings.
-            data: What to train and validate on.
-            accelerator: The devices.
-            resume: Go on from the last checkpoint.
+            data: Data to train and validate on.
+            accelerator: Accelerate's handle of devices and processes.
+            resume: Continue from the last checkpoint.
 
         Raises:
-            UserError: The checkpoint is damaged, or of another model, codec, or labels.
+            UserError: The checkpoint is damaged, or has another model, codec, classes or parameters.
         """
         self.config, self.data, self.accelerator = config, data, accelerator
         torch.manual_seed(config.training.seed)
@@ -142,7 +148,7 @@ class Trainer:
         saved, averaged, state = load_state(path)
         check_resumable(saved, self.metadata)
         with explaining_foreign_state(path):
-            model.load_state_dict(averaged)  # what the average starts from; the weights as trained follow below
+            model.load_state_dict(averaged)  # the average starts from these; the trained weights are loaded below
         self._prepare(model)
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=False)
         with explaining_foreign_state(path):
@@ -152,7 +158,7 @@ class Trainer:
         self.step = self.saved_step = saved.step
 
     def _prepare(self, model: DACFormer) -> None:
-        """Hands model and optimizers to the devices; the average starts from the model's weights."""
+        """Moves model and optimizers to the devices, and starts the average from the model's weights."""
         training, accelerator = self.config.training, self.accelerator
         self.model, *self.optimizers = accelerator.prepare(model, *make_optimizers(model, training))
         self.bare = [each.optimizer for each in self.optimizers]
@@ -162,20 +168,20 @@ class Trainer:
     def run(
         self, log: MetricsLog, stop: StopRequest, on_sample: OnSample | None, selection_metric: SelectionMetric | None
     ) -> None:
-        """Trains to the last step or until it is stopped; the last step is saved and validated in both cases.
+        """Trains until the last step or a stop signal. In both cases the last step is saved and validated.
 
         Args:
-            log: Receives figures and messages.
-            stop: Ends the training once it has a signal.
+            log: Receives metrics and messages.
+            stop: Ends the training when it has received a signal.
             on_sample: See `train`.
             selection_metric: See `train`.
         """
         self.log, self.stop, self.on_sample, self.selection_metric = log, stop, on_sample, selection_metric
         try:
             self._train()
-        except KeyboardInterrupt:  # of a callback; signals are taken note of
+        except KeyboardInterrupt:  # raised by a callback; signals are recorded in `stop` instead
             stop.signal = stop.signal or signal.SIGINT
-        except OSError:  # the log could not be written, the checkpoint perhaps can
+        except OSError:  # the log cannot be written, but perhaps the checkpoint can
             if self.step > self.saved_step:
                 self.save()
             raise
@@ -216,13 +222,13 @@ class Trainer:
         """Takes one optimizer step and updates the averaged weights.
 
         Args:
-            batch: This process's share: `codes` and `input_codes` `(B, K, T)`, `condition` `(B, 1 or T, C)`, and
-                `mask` `(B, T)`, the frames that count.
+            batch: This process's part: `codes` and `input_codes` `(B, K, T)`, `condition` `(B, 1 or T, C)`, and
+                `mask` `(B, T)`, True for the frames that count.
         """
         training, accelerator = self.config.training, self.accelerator
         rate = learning_rate(training, self.step + 1)
         set_learning_rate(self.optimizers, rate)
-        torch.manual_seed(training.seed + self.step + 1)  # dropout: the same after --resume
+        torch.manual_seed(training.seed + self.step + 1)  # so that dropout is the same after --resume
         self.model.train()
         with self.precision():
             logits = self.model(batch["codes"], batch["condition"], input_codes=batch["input_codes"])
@@ -238,7 +244,7 @@ class Trainer:
         self.log.later(self.step, rate, accelerator.reduce(loss.detach(), "mean"), norm)
 
     def _should_stop(self) -> bool:
-        """Whether any process got a signal. Several processes exchange that only when they wait for the device."""
+        """Whether any process has a stop signal. Several processes exchange this only every `FLUSH_EVERY` steps."""
         if self.accelerator.num_processes == 1:
             return self.stop.signal is not None
         if self.step % FLUSH_EVERY:
@@ -247,10 +253,10 @@ class Trainer:
         return bool(self.accelerator.reduce(mine, "sum"))
 
     def save(self) -> None:
-        """Writes a checkpoint of the present step, not validated yet."""
+        """Writes a checkpoint of the current step, without metrics."""
         unwritten = None
         try:
-            self.log.flush()  # a checkpoint never knows of a step that the log does not
+            self.log.flush()  # first, so that the log has every step of the checkpoint
         except OSError as error:
             unwritten = error
         weights = _on_cpu(self.accelerator.get_state_dict(self.model))
@@ -267,16 +273,16 @@ class Trainer:
             raise unwritten
 
     def validate(self) -> None:
-        """Measures the checkpoint just saved, writes the figures into it and the log, and prunes other checkpoints.
+        """Validates the saved checkpoint, writes the metrics into it and into the log, and prunes checkpoints.
 
-        If a signal breaks that off, the checkpoint stays without figures, and `--resume` begins with measuring it.
+        If a signal interrupts this, the checkpoint stays without metrics, and `--resume` validates it first.
         """
         device = self.accelerator.device
         with self.average.in_place():
             nll = validate(self.model, self.data.segments, self.config.data.batch_size, self.precision, device)
         if not nll.isfinite().all():
             if self.accelerator.is_main_process:
-                remove_checkpoint(find_checkpoint(self.config.run, self.step))  # nothing could go on from it
+                remove_checkpoint(find_checkpoint(self.config.run, self.step))  # it could not be resumed or played
             raise came_apart(f"The validation NLL is {float(nll.mean())}", self.step, self.config.training)
         unigram = self.data.unigram
         metrics = {"val_nll": float(nll.mean()), "unigram_nll": float(unigram.mean())}
@@ -297,7 +303,7 @@ class Trainer:
         self.log.start_clock()
 
     def _write(self, metrics: dict[str, float], text: str) -> None:
-        """Writes metrics first into the checkpoint and then into the log, so that the log never knows more."""
+        """Writes metrics into the checkpoint first and then into the log, so that `_catch_up` can complete the log."""
         run = self.config.run
         save_metrics(find_checkpoint(run, self.step), metrics)
         self.log.write(self.step, metrics)
@@ -308,19 +314,19 @@ class Trainer:
             warnings.warn(f"A checkpoint that is not needed could not be removed: {error}", stacklevel=2)
 
     def _catch_up(self) -> None:
-        """Validates the checkpoint that is resumed, or logs its metrics, if the training was killed before that."""
+        """Completes the validation of a resumed checkpoint, or its log line, if the training was killed before."""
         if not self.metadata.metrics:
             self.validate()
         elif not any(line["step"] == self.step and "val_nll" in line for line in read_metrics(self.config.run)):
             self.log.write(self.step, self.metadata.metrics)
 
     def _averaged(self) -> dict[str, Tensor]:
-        """The averaged weights on the CPU, gathered from all processes if they are sharded."""
+        """Returns the averaged weights on the CPU, gathered from all processes if they are sharded."""
         with self.average.in_place():
             return _on_cpu(self.accelerator.get_state_dict(self.model))
 
     def _snapshot(self) -> Checkpoint | None:
-        """A model with the averaged weights, in the main process; None in the others."""
+        """Returns a model with the averaged weights in the main process, None in the others."""
         weights = self._averaged()
         if not self.accelerator.is_main_process:
             return None
@@ -330,7 +336,7 @@ class Trainer:
         return Checkpoint(metadata, model.to(self.accelerator.device).eval(), f"{self.config.run.name}/{self.step}")
 
     def _call(self, callback: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a callback; returns None if a signal breaks it off, or, with a warning, if it fails."""
+        """Calls a callback. Returns None if a signal interrupts it, or, with a warning, if it fails."""
         with self.stop.interruptible():
             try:
                 return callback(*arguments)
@@ -341,7 +347,7 @@ class Trainer:
 
 
 def _whole(norm: Any) -> Tensor:
-    """A gradient norm as a plain tensor, gathered if it is sharded (FSDP)."""
+    """Returns a gradient norm as a plain tensor, gathered if it is sharded (FSDP)."""
     return (norm.full_tensor() if isinstance(norm, DTensor) else norm).detach()
 
 
