@@ -20,6 +20,7 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,15 @@ def load_checkpoint(path: str | Path, which: str | int = "best") -> Checkpoint:
     return Checkpoint(metadata, model.eval(), f"{metadata.config.run.name}/{path.name}-{digest[:12]}")
 
 
+def _refuse_overlaps(state: Any) -> None:
+    """Raises a ValueError for tensors that claim more elements than their file holds; no training writes such."""
+    if isinstance(state, Mapping | list | tuple):
+        for each in state.values() if isinstance(state, Mapping) else state:
+            _refuse_overlaps(each)
+    elif isinstance(state, Tensor) and state.numel() * state.element_size() > state.untyped_storage().nbytes():
+        raise ValueError("a tensor has more elements than its file holds")
+
+
 def load_state(path: Path) -> tuple[CheckpointMetadata, dict[str, Tensor], dict[str, Any]]:
     """Loads what resuming needs: the card, the weights to generate with, and the training's state.
 
@@ -244,6 +254,7 @@ def load_state(path: Path) -> tuple[CheckpointMetadata, dict[str, Tensor], dict[
     metadata, weights, file = read_metadata(path), _read_weights(path), path / STATE_FILE
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
+        _refuse_overlaps(state)
         return metadata, weights, {"model": state["model"], "optimizer": state["optimizer"]}
     except Exception as error:  # a hostile or cut-off pickle can fail in any way
         problem = str(error).partition("\n")[0] or type(error).__name__

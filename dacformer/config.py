@@ -196,7 +196,7 @@ class Config(Settings):
 
 C = TypeVar("C", bound=Settings)
 
-MAX_PROBLEMS = 10
+MAX_PROBLEMS, LONGEST_NAME = 10, 100
 _PLAIN = {
     "path_type": "expected a path",
     "model_type": "expected settings, such as {steps: 500}",
@@ -311,6 +311,7 @@ def _setting(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
 
 def _explain(where: str, problem: Any, kind: type[BaseModel]) -> str:
     """One line for one problem that pydantic found."""
+    where = where if len(where) <= LONGEST_NAME else f"{where[:LONGEST_NAME]}…"
     if problem["type"] == "extra_forbidden":
         valid = _keys(kind)
         tails = {key.rpartition(".")[2]: key for key in valid}

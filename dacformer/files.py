@@ -113,10 +113,17 @@ def write_safetensors(path: str | Path, tensors: "dict[str, Tensor]", metadata: 
         tensors: Tensors by name.
         metadata: Texts for the file's header.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     with replacing(path) as part:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, part, metadata)
+        try:
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, part, metadata)
+        except SafetensorError as error:  # it tells of the system's errors only in words
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise WriteError(f"Cannot write {path}: {os.strerror(int(number[1]))}.", int(number[1])) from error
 
 
 def sync(path: Path) -> None:

@@ -33,7 +33,10 @@ class ConditionLayout:
     """The channels of a condition in their order."""
 
     def __init__(self, channels: Iterable[Channel]) -> None:
+        channels = list(channels)
         self.channels = {channel.name: channel for channel in channels}
+        if len(self.channels) < len(channels):
+            raise ValueError(f"two channels have one name: {[channel.name for channel in channels]}")
         ends = np.cumsum([0, *(channel.width + channel.flags for channel in self.channels.values())]).tolist()
         self._starts = dict(zip(self.channels, ends, strict=False))
         self.dim: int = ends[-1]
@@ -50,11 +53,14 @@ class ConditionLayout:
         """
         num_frames = max((len(each) for each in values.values()), default=1)
         condition = np.zeros((num_frames, self.dim), np.float32)
+        if known.keys() != {name for name in values if self.channels[name].flags}:
+            raise ValueError(f"flags are given for {sorted(known)}, values for {sorted(values)}")
         for name, each in values.items():
-            width = self.channels[name].width
-            condition[:, self.columns(name)][:, :width] = each
-            if name in known:
-                condition[:, self.columns(name)][:, width:] = known[name]
+            channel, columns = self.channels[name], condition[:, self.columns(name)]
+            parts = [each, known[name]] if channel.flags else [each]
+            if [part.shape[-1] for part in parts] != [width for width in channel[1:] if width][: len(parts)]:
+                raise ValueError(f"channel {name} has {channel.width} values and {channel.flags} flags")
+            columns[:] = np.concatenate(parts, axis=-1)
         return condition
 
     def columns(self, name: str) -> slice:

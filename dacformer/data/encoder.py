@@ -83,6 +83,8 @@ def _survey(path: Path, sample_rate: int, trim: bool) -> tuple[float, float, int
     level = sound.blockwise_loudness_db(blocks(), sample_rate)
     if problem := measured.problem():
         raise UserError(f"{path} {problem}")
+    if peak == 0.0:
+        raise UserError(f"{path} is silent at {sample_rate} Hz (its own rate is {measured.sample_rate} Hz). Remove it.")
     return level, peak, (loud_until or length) if trim else length, measured.sample_rate
 
 

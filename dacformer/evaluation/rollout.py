@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from dacformer.checkpoint import Checkpoint
 from dacformer.codec import Codec, load_codec
 from dacformer.codec.latents import codebook_latents
+from dacformer.conditions.labels import CLASS_CHANNEL, PARAMETER_CHANNEL
 from dacformer.data.dataset import Dataset, evenly_spaced, load_dataset
 from dacformer.evaluation.references import row_to_controls
 from dacformer.generation.synthesizer import Synthesizer
@@ -104,10 +105,10 @@ def regression_targets(dataset: Dataset, rows: pd.DataFrame) -> np.ndarray:
 
     NaN means unknown. If the data set has only one class, there are no targets for classes.
     """
-    conditions, classes = dataset.encode_rows(rows), len(dataset.conditions.classes)
-    names = list(dataset.conditions.parameters)
-    values, known = np.split(conditions[:, classes:], [len(names)], axis=1)
-    whole = [conditions[:, :classes]] if classes > 1 else []
+    conditions, layout = dataset.encode_rows(rows), dataset.conditions.layout
+    classes = conditions[:, layout.columns(CLASS_CHANNEL)]
+    values, known = np.split(conditions[:, layout.columns(PARAMETER_CHANNEL)], 2, axis=1)
+    whole = [classes] if classes.shape[1] > 1 else []
     return np.concatenate([*whole, np.where(known > 0, values, np.nan)], axis=1)
 
 

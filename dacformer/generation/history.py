@@ -16,9 +16,10 @@ class History:
 
     def __init__(self, current: Take) -> None:
         """Finds the root of a take and lists the tree below it."""
-        root = current
-        while (parent := root.parent) is not None:
+        root, seen = current, {current.id}
+        while (parent := root.parent) is not None and parent.id not in seen:  # a damaged store may go in a circle
             root = parent
+            seen.add(root.id)
         self.current = current
         self._depths = list(_walk(root, 0))
         self.takes = [take for take, _ in self._depths]
@@ -50,9 +51,12 @@ class History:
 
 def _walk(take: Take, depth: int) -> Iterator[tuple[Take, int]]:
     """Yields takes and their depths, depth first. Not recursive, because a session may be a thousand edits deep."""
-    waiting = [(take, depth)]
+    waiting, seen = [(take, depth)], set()
     while waiting:
         take, depth = waiting.pop()
+        if take.id in seen:
+            continue
+        seen.add(take.id)
         yield take, depth
         waiting += [(child, depth + 1) for child in reversed(take.children)]
 
@@ -60,4 +64,7 @@ def _walk(take: Take, depth: int) -> Iterator[tuple[Take, int]]:
 def _last_edit(take: Take) -> str:
     edit = take.recipe.edits[-1]
     fields = {name: getattr(edit, name, None) for name in ("seconds", "at_seconds", "seed")}
-    return " ".join([edit.edit, *(f"{name}={value:g}" for name, value in fields.items() if value is not None)])
+    shown = [
+        f"{name}={value if name == 'seed' else f'{value:g}'}" for name, value in fields.items() if value is not None
+    ]
+    return " ".join([edit.edit, *shown])

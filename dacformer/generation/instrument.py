@@ -3,6 +3,7 @@
 Shapes: `B` takes side by side, `K` codebooks, `T` frames, `N` samples, `C` width of a condition.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Instrument:
         self.model = checkpoint.model.to(device).eval()
         self.device = torch.device(device)
         self._compiled: dict[str, CompiledStep] = {}
+        self._lock = threading.Lock()
 
     @property
     def context_frames(self) -> int:
@@ -65,9 +67,10 @@ class Instrument:
 
     def compiled_step(self, precision: str) -> CompiledStep:
         """Returns the compiled step for CPUs; it is made at the first call for each precision."""
-        if precision not in self._compiled:
-            self._compiled[precision] = CompiledStep(self.model, int8=precision == "int8")
-        return self._compiled[precision]
+        with self._lock:
+            if precision not in self._compiled:
+                self._compiled[precision] = CompiledStep(self.model, int8=precision == "int8")
+            return self._compiled[precision]
 
     def open_stream(self, batch_size: int, sampling: Sampling, seed: int) -> CodeStream:
         """Starts code streams.
@@ -193,7 +196,7 @@ class Instrument:
         Raises:
             UserError: The codec is unknown or another one, or the shape, type or range is wrong.
         """
-        if codec not in ("", self.info.codec):
+        if codec and not same_codec(codec, self.info.codec):
             raise UserError(f"{name} holds codes of {codec}, but the model speaks those of {self.info.codec}.")
         if codes.ndim != 2 or len(codes) < self.info.num_codebooks or codes.size == 0 or codes.dtype.kind not in "ui":
             raise UserError(

@@ -14,6 +14,10 @@ JsonSampling = Annotated[Sampling, PlainValidator(Sampling.from_json), PlainSeri
 """Sampling as a field of a recipe."""
 
 
+JsonSeed = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+"""A seed in a file. Older files hold some below 0."""
+
+
 def _read_changes(tree: Any) -> dict[str, Any]:
     changes = read_changes(tree)
     parse_sampling(SamplingConfig(), changes)
@@ -34,7 +38,7 @@ class Generate(Settings):
 
     edit: Literal["generate"] = "generate"
     seconds: Positive
-    seed: int
+    seed: JsonSeed
 
 
 class Prompt(Settings):
@@ -50,7 +54,7 @@ class Extend(Settings):
 
     edit: Literal["extend", "branch"]
     seconds: Positive
-    seed: int
+    seed: JsonSeed
     controls: JsonControls | None = None
     """Controls of the new part; time 0 is where it begins. None: the take's controls continued."""
     sampling: JsonChanges = {}
@@ -92,7 +96,7 @@ class Recipe(Settings):
     """The controls. Their times are seconds of the take."""
     sampling: JsonSampling
     """How the newest part was drawn. Times of curves are seconds of the take."""
-    seed: int
+    seed: JsonSeed
     """Seed of the newest part."""
     take: Annotated[int, Field(ge=0)] = 0
     """Index among the takes that were drawn side by side, from 0."""

@@ -1,5 +1,6 @@
 """Sampling: draws codes from logits. Settings may change over time. Never makes the CPU wait for the device."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,15 +101,16 @@ def make_sampler(sampling: SamplingConfig, num_codebooks: int, generator: torch.
     temperatures = _per_codebook(sampling.temperature, num_codebooks, "temperature")
     top_ks = _per_codebook(sampling.top_k, num_codebooks, "top_k")
     top_ps = _per_codebook(sampling.top_p, num_codebooks, "top_p")
-    drawn = sum(temperature > 0.0 for temperature in temperatures)
+    drawn = sum(temperature >= LEAST_TEMPERATURE for temperature in temperatures)
     noise: list[Tensor] = []
 
     def choose(logits: Tensor, k: int) -> Tensor:
-        if temperatures[k] == 0.0:
+        if temperatures[k] < LEAST_TEMPERATURE:
             return logits.argmax(dim=-1)
         if not noise:
             noise.extend(gumbel_noise((drawn, *logits.shape), generator))
-        return _allowed(logits, temperatures[k], int(top_ks[k]), top_ps[k]).add(noise.pop(0)).argmax(dim=-1)
+        top_k = math.ceil(top_ks[k]) if top_ks[k] < 1 else int(top_ks[k])  # a curve to 0 passes no limit before it
+        return _allowed(logits, temperatures[k], top_k, top_ps[k]).add(noise.pop(0)).argmax(dim=-1)
 
     return choose
 

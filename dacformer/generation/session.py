@@ -9,11 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dacformer.arguments import check_seed, finite_number, whole_number
 from dacformer.codec import DacFile, read_dac
 from dacformer.codec.dac_file import DAC_SUFFIX
 from dacformer.errors import UserError, shown
+from dacformer.files import check_writable
 from dacformer.generation.controls import AnyControls, Controls
 from dacformer.generation.history import History
 from dacformer.generation.instrument import Instrument
@@ -49,7 +51,10 @@ class Session:
                 takes are held in memory only.
         """
         self.instrument = instrument
-        self._store = FolderStore(store) if isinstance(store, str | Path) else store
+        if isinstance(store, str | Path):
+            check_writable(Path(store) / "take.dac")
+            store = FolderStore(store)
+        self._store = store
         self._takes: dict[str, Take] = {}
         self._parents: dict[str, str | None] = {}
         self._lock = threading.RLock()
@@ -59,7 +64,7 @@ class Session:
         """Ids of all takes, including those that another process has stored."""
         stored = [] if self._store is None else take_ids(self._store)
         with self._lock:
-            return [*self._takes, *(each for each in stored if each not in self._takes)]
+            return sorted({*self._takes, *stored})
 
     def take(self, take_id: str) -> Take:
         """Returns a take by its id. A take that this process has not made is read from the store and decoded.
@@ -104,13 +109,13 @@ class Session:
             The same take with its parent set and this session as its editor.
         """
         take = replace(take, parent_id=None if parent is None else parent.id, editor=self)
-        if self._store is not None:
-            write_take(self._store, take)
-        with self._lock:
+        with self._lock:  # first, so that a take that cannot be stored is not lost
             self._takes[take.id] = take
             self._parents[take.id] = take.parent_id
             if stream is not None:
                 self._latest = take.id, stream
+        if self._store is not None:
+            write_take(self._store, take)
         return take
 
     def generate(
@@ -167,8 +172,8 @@ class Session:
             take = self._open_dac(read_dac(path), str(path))
         else:
             take = read_take(path)
-            self.instrument.check_codes(take.codes, take.recipe.codec, str(path))
-            take.controls.check(self.instrument.conditions)
+            recipe = self._check_read(take.codes, take.recipe.codec, take.recipe, str(path))
+            take = replace(take, recipe=recipe)
         if take.recipe.checkpoint != self.instrument.checkpoint.identity:
             warnings.warn(
                 f"{path} was made with {take.recipe.checkpoint}; {self.instrument.checkpoint.identity} goes on from it",
@@ -199,9 +204,7 @@ class Session:
         **sampling: Any,
     ) -> list[Take]:
         """Continues a take several times side by side, see `Take.branch`."""
-        count = whole_number(n)
-        if count is None or count < 1:
-            raise UserError(f"{shown(n)} continuations were asked for: expected at least 1.")
+        count = _check_count(n)
         edit = "branch" if count > 1 else "extend"
         return self._continue(edit, take, count, seconds, controls, seed, progress, sampling)
 
@@ -222,6 +225,7 @@ class Session:
         again. None are fed if the take is the newest one, because its stream is still open. So the number of model
         steps does not grow with the length of the take.
         """
+        self._check_own(take)
         instrument, start = self.instrument, take.codes.shape[1]
         start_seconds, rate = start / instrument.info.frame_rate, instrument.info.frame_rate
         num_frames = instrument.num_frames(seconds, n)
@@ -257,6 +261,7 @@ class Session:
 
     def cut(self, take: Take, at_seconds: float) -> Take:
         """Keeps the beginning of a take, see `Take.cut`."""
+        self._check_own(take)
         at = finite_number(at_seconds)
         if at is None or not 0.0 < at <= take.seconds:
             raise UserError(
@@ -273,23 +278,19 @@ class Session:
 
     def loop(self, take: Take, seconds: float, n: int = 4, progress: bool = False) -> Take:
         """Cuts a loop out of a take, see `Take.loop`."""
+        self._check_own(take)
         instrument, rate = self.instrument, self.instrument.info.frame_rate
         num_frames = instrument.num_frames(loop_seconds(seconds))
         missing = num_frames / rate + LOOP_CHOICE_SECONDS - take.seconds
+        n = _check_count(n)
         takes = self.branch(take, n, missing, progress=progress) if missing > 0.5 / rate else [take]
         codes = torch.as_tensor(np.stack([each.codes for each in takes]), device=instrument.device)
         which, start = find_loop(instrument.codec, codes, np.stack([each.audio for each in takes]), num_frames)
         chosen, piece = takes[which], codes[which, :, start : start + num_frames]
         controls, length = chosen.controls.from_second(start / rate), num_frames / rate
         edit = Loop(seconds=length, at_seconds=start / rate)
-        loop = Take(
-            audio_chunks=(render_circle(instrument, piece, controls),),
-            codes=piece.cpu().numpy(),
-            sample_rate=chosen.sample_rate,
-            hop_length=chosen.hop_length,
-            recipe=chosen.recipe.after(edit, controls=controls, seconds=length, prompt_frames=0),
-        )
-        return self.add(loop, chosen)
+        recipe = chosen.recipe.after(edit, controls=controls, seconds=length, prompt_frames=0)
+        return self.add(self._make_loop(piece, recipe), chosen)
 
     def parent_of(self, take: Take) -> Take | None:
         """Returns the take that a take was made from; None if it has no parent."""
@@ -299,14 +300,23 @@ class Session:
         """Returns the takes that were made from a take by one edit."""
         return [self.take(each) for each in self.ids() if self._parent_id(each) == take.id]
 
+    def _check_own(self, take: Take) -> None:
+        if take.editor is not self:
+            raise UserError("This take is of another session. Edit it by its own methods: take.extend(5).")
+
     def history_of(self, take: Take) -> History:
         """Returns the whole tree that a take belongs to."""
         return History(take)
 
     def _parent_id(self, take_id: str) -> str | None:
+        """The parent of a take; None, with a warning, if its entry is damaged, so that the others stay usable."""
         with self._lock:
             if take_id not in self._parents and self._store is not None:
-                self._parents[take_id] = read_parent(self._store, take_id)
+                try:
+                    self._parents[take_id] = read_parent(self._store, take_id)
+                except UserError as error:
+                    warnings.warn(f"left out: {error}", stacklevel=4)
+                    return None
             return self._parents[take_id]
 
     def _stream_at_end(self, take: Take, n: int, seed: int, sampling: Sampling) -> CodeStream:
@@ -326,10 +336,41 @@ class Session:
 
     def _open_dac(self, file: DacFile, name: str) -> Take:
         recipe = parse_recipe(file.recipe, name)
-        self.instrument.check_codes(file.codes[0], file.codec or recipe.codec, name)
+        recipe = self._check_read(file.codes[0], file.codec or recipe.codec, recipe, name)
+        codes = torch.as_tensor(file.codes, device=self.instrument.device)
+        if not isinstance(recipe.edits[-1], Loop):
+            return render(self.instrument, codes, [recipe])[0]
+        return self._make_loop(codes[0], recipe)
+
+    def _make_loop(self, codes: Tensor, recipe: Recipe) -> Take:
+        """Decodes the codes `(K, T)` of a loop."""
+        return Take(
+            audio_chunks=(render_circle(self.instrument, codes, recipe.controls),),
+            codes=codes.cpu().numpy(),
+            sample_rate=self.instrument.info.sample_rate,
+            hop_length=self.instrument.info.hop_length,
+            recipe=recipe,
+        )
+
+    def _check_read(self, codes: np.ndarray, codec: str, recipe: Recipe, name: str) -> Recipe:
+        """Refuses codes and controls that the model does not know; returns the recipe with the length of the codes."""
+        self.instrument.check_codes(codes, codec, name)
+        if len(codes) != self.instrument.info.num_codebooks:
+            raise UserError(
+                f"{name} has {len(codes)} codebooks, and the model {self.instrument.info.num_codebooks}: it is a take "
+                "of another model. To go on from its sound, use synth.continue_from."
+            )
         recipe.controls.check(self.instrument.conditions)
-        (take,) = render(self.instrument, torch.as_tensor(file.codes, device=self.instrument.device), [recipe])
-        return take
+        frames = codes.shape[1]
+        seconds, prompt_frames = frames / self.instrument.info.frame_rate, min(frames, recipe.prompt_frames)
+        return recipe.model_copy(update={"seconds": seconds, "prompt_frames": prompt_frames})
+
+
+def _check_count(n: object) -> int:
+    count = whole_number(n)
+    if count is None or count < 1:
+        raise UserError(f"{shown(n)} continuations were asked for: expected at least 1.")
+    return count
 
 
 def loop_seconds(seconds: object) -> float:

@@ -82,7 +82,7 @@ class StoredTake(NamedTuple):
 
 def take_ids(store: Store) -> list[str]:
     """Returns the ids of all complete takes, in the order of the store's keys."""
-    return [match[1] for key in store if (match := _KEY.fullmatch(key)) and match[2] == "json"]
+    return sorted(match[1] for key in store if (match := _KEY.fullmatch(key)) and match[2] == "json")
 
 
 def write_take(store: Store, take: Take) -> None:
@@ -120,12 +120,14 @@ def read_stored(store: Store, take_id: str) -> StoredTake:
 
 def _about(store: Store, take_id: str) -> tuple[str | None, bool]:
     try:
-        about = json.loads(store[f"{take_id}.json"])
+        text = store[f"{take_id}.json"]
+    except KeyError:
+        raise UserError(f"The session has no take {shown(take_id)}.") from None
+    try:
+        about = json.loads(text)
         parent_id, has_original = about["parent"], about["original"]
-    except KeyError as error:
-        raise UserError(f"The session has no take {shown(take_id)} (there is no {error}).") from None
-    except (ValueError, TypeError, RecursionError):
+        if not isinstance(has_original, bool) or not isinstance(parent_id, str | None) or parent_id == take_id:
+            raise ValueError
+        return parent_id, has_original
+    except (ValueError, TypeError, LookupError, RecursionError):
         raise UserError(f"{take_id}.json of the session is damaged.") from None
-    if not isinstance(has_original, bool) or not isinstance(parent_id, str | None):
-        raise UserError(f"{take_id}.json of the session is damaged.")
-    return parent_id, has_original

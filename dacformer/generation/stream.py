@@ -69,7 +69,8 @@ class CodeStream:
             Codes `(B, K, T)`.
         """
         frames = tqdm(settings, desc="generating", unit="frame", disable=not progress)
-        return torch.cat([self.step(conditions[:, t], each) for t, each in enumerate(frames)], dim=-1)
+        pairs = zip(conditions.unbind(1), frames, strict=True)
+        return torch.cat([self.step(condition, each) for condition, each in pairs], dim=-1)
 
     def prefill(self, codes: Tensor, conditions: Tensor) -> None:
         """Brings every stream to the state that it would have after drawing these codes.

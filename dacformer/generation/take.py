@@ -1,7 +1,8 @@
 """A take: sound with its codes and its recipe. Data that never changes; edits make new takes."""
 
 import dataclasses
-import uuid
+import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ class Take:
     hop_length: int
     recipe: Recipe
     original: OriginalAudio | None = None
-    id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = dataclasses.field(default_factory=lambda: f"{time.time_ns():016x}{secrets.token_hex(8)}")
     parent_id: str | None = None
     editor: TakeEditor | None = dataclasses.field(default=None, repr=False)
 

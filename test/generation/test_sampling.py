@@ -116,3 +116,8 @@ def test_guidance_between_two_equals_changes_nothing() -> None:
     logits = torch.randn(8, 50, generator=generator(2))
     choose = guided(make_sampler(SamplingConfig(), 1, generator(7)), (3.0,))
     assert torch.equal(choose(logits.repeat(2, 1), 0)[:8], sample_code(logits, 1.0, 0, 1.0, generator(7)))
+
+
+def test_a_temperature_too_low_for_float32_takes_the_likeliest() -> None:
+    choose = make_sampler(SamplingConfig(temperature=1e-39), 1, generator())
+    assert choose(torch.tensor([[1.0, 2.0, 3.0, 50.0]]), 0).tolist() == [3]

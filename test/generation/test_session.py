@@ -1,5 +1,6 @@
 """Sessions: kept in a store, gone on with elsewhere, edited by several at once; and original audio."""
 
+import dataclasses
 import json
 import threading
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from dacformer.codec import read_dac, write_dac
 from dacformer.errors import UserError
 from dacformer.generation.curves import Curve
 from dacformer.generation.session import Session
@@ -102,6 +104,59 @@ def test_a_damaged_store_says_which_take(untrained: Synthesizer, text: str) -> N
         Session(untrained, {}).take("../../etc")
     with pytest.raises(UserError, match="no take"):
         Session(untrained).take(take.id)
+
+
+def test_a_stored_loop_is_decoded_in_a_circle_again(untrained: Synthesizer, store: Store, tmp_path: Path) -> None:
+    loop = Session(untrained, store).generate(0.3, MOVING).loop(0.3, n=1)
+    dac = untrained.load_take(loop.save(tmp_path / "loop.dac"))
+    for opened in (Session(untrained, store).take(loop.id), dac):
+        assert opened.loops
+        np.testing.assert_array_equal(opened.audio, loop.audio)
+
+
+def test_takes_are_listed_in_the_order_in_which_they_were_made(untrained: Synthesizer, store: Store) -> None:
+    session = Session(untrained, store)
+    take = session.generate(0.05)
+    made = [take, *(take := take.extend(0.05) for _ in range(4))]
+    assert session.ids() == [each.id for each in made] == Session(untrained, store).ids()
+    history = Session(untrained, store).take(take.id).history
+    assert [each.id for each in history.takes] == session.ids()
+
+
+def test_a_damaged_entry_leaves_the_other_takes_usable(untrained: Synthesizer) -> None:
+    store: dict[str, bytes] = {}
+    take = Session(untrained, store).generate(0.1)
+    damaged = "f" * 32
+    store[f"{damaged}.json"] = json.dumps({"parent": damaged, "original": False}).encode()
+    again = Session(untrained, store).take(take.id)
+    with pytest.warns(UserWarning, match=f"left out: {damaged}.json"):
+        assert again.children == []
+    with pytest.warns(UserWarning, match="left out"):
+        assert len(again.history) == 1
+
+
+def test_a_take_of_another_session_is_refused(untrained: Synthesizer) -> None:
+    take = untrained.generate(0.1)
+    session = Session(untrained)
+    for edit in (lambda: session.extend(take, 0.1), lambda: session.cut(take, 0.05), lambda: session.loop(take, 0.3)):
+        with pytest.raises(UserError, match="of another session"):
+            edit()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_generated(
+    untrained: Synthesizer, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Cannot write"):
+        Session(untrained, tmp_path / "file")
+
+
+def test_a_take_of_more_codebooks_is_refused(untrained: Synthesizer, tmp_path: Path) -> None:
+    path = untrained.generate(0.1).save(tmp_path / "x.dac")
+    file = read_dac(path)
+    wider = dataclasses.replace(file, codes=np.concatenate([file.codes, file.codes[:, :1]], axis=1))
+    with pytest.raises(UserError, match="has 5 codebooks, and the model 4"):
+        untrained.load_take(write_dac(path, wider))
 
 
 def test_a_folder_store_takes_only_keys_of_takes(tmp_path: Path) -> None:
