@@ -53,7 +53,7 @@ class ConditionLayout:
         """
         num_frames = max((len(each) for each in values.values()), default=1)
         condition = np.zeros((num_frames, self.dim), np.float32)
-        if known.keys() != {name for name in values if self.channels[name].flags}:
+        if not {name for name in values if self.channels[name].flags} <= known.keys() <= values.keys():
             raise ValueError(f"flags are given for {sorted(known)}, values for {sorted(values)}")
         for name, each in values.items():
             channel, columns = self.channels[name], condition[:, self.columns(name)]

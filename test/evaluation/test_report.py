@@ -1,5 +1,6 @@
 """The whole report of a tiny run: every part is measured once, and wrong words are refused."""
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -35,9 +36,7 @@ def test_every_part_is_written_once(
     # Broken off after some parts, it goes on with the others; another question is another answer.
     write_report(config, tmp_path, [*QUICK[1:3]])
     assert all("was measured before" in text for text in caplog.messages[-2:])
-    changed: dict[str, Any] = SMALL | {"values": 4}
-    other = EvaluationConfig(synth, dataset_path, **changed)
-    write_report(other, tmp_path, ["control"])
+    write_report(dataclasses.replace(config, values=4), tmp_path, ["control"])
     assert "spearman" in caplog.messages[-1] and len(pd.read_csv(tmp_path / "control.csv")) == 2 * 2 * 4
 
 

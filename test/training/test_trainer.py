@@ -247,7 +247,7 @@ def test_shipped_settings_train_one_step(path: Path, dataset_path: Path, tmp_pat
     words = [f"run={tmp_path / 'run'}", f"data.path={dataset_path}", "data.batch_size=1", "data.segment_frames=48"]
     run = train(load_config(path, words + [f"training.{word}" for word in small]))
     assert [line["step"] for line in read_metrics(run) if "loss" in line] == [1]
-    assert load_checkpoint(run).model.dim == load_config(path).model.dim
+    assert load_checkpoint(run).model.config.dim == load_config(path).model.dim
 
 
 def test_nothing_to_resume(configure: Configure, tmp_path: Path) -> None:
