@@ -63,7 +63,7 @@ def write_textures(
         paths.append(path)
         made = (texture.name, float(value), seconds, sample_rate, seed * len(jobs) + i)
         if not path.is_file() or read_comment(path) != _comment(*made):
-            calls.append(delayed(_write)(path, *made))
+            calls.append(delayed(_write)(path.absolute(), *made))  # a worker keeps the folder it was started in
     written = Parallel(n_jobs=-1, return_as="generator_unordered")(calls)
     for _ in tqdm(written, desc="textures", unit="sound", initial=len(jobs) - len(calls), total=len(jobs)):
         pass

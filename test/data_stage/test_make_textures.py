@@ -42,3 +42,12 @@ def test_write_textures_renews_only_sounds_of_other_settings(tmp_path: Path) -> 
 def test_write_textures_refuses_too_many_values(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="1002 values"):
         write_textures(tmp_path, ["wind"], values=1002)
+
+
+def test_write_textures_follows_a_change_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that write may have been started elsewhere."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        written = write_textures(Path("sounds"), ["wind"], values=2, takes=1, seconds=0.2)
+        assert len(written) == 2 and all((tmp_path / name / path).is_file() for path in written)
