@@ -56,11 +56,11 @@ class ConditionLayout:
         if not {name for name in values if self.channels[name].flags} <= known.keys() <= values.keys():
             raise ValueError(f"flags are given for {sorted(known)}, values for {sorted(values)}")
         for name, each in values.items():
-            channel, columns = self.channels[name], condition[:, self.columns(name)]
-            parts = [each, known[name]] if channel.flags else [each]
-            if [part.shape[-1] for part in parts] != [width for width in channel[1:] if width][: len(parts)]:
+            channel = self.channels[name]
+            flags = known.get(name, np.zeros((len(each), 0)))
+            if (each.shape[-1], flags.shape[-1]) != (channel.width, channel.flags):
                 raise ValueError(f"channel {name} has {channel.width} values and {channel.flags} flags")
-            columns[:] = np.concatenate(parts, axis=-1)
+            condition[:, self.columns(name)] = np.concatenate([each, flags], axis=-1)
         return condition
 
     def columns(self, name: str) -> slice:

@@ -46,3 +46,21 @@ def test_classes_and_parameters_are_two_channels() -> None:
     np.testing.assert_array_equal(condition, [[0, 1, 1, 0, 1, 0]])
     np.testing.assert_array_equal(condition * conditions.layout.mask(["class"]), [[0, 1, 0, 0, 0, 0]])
     np.testing.assert_array_equal(condition * conditions.layout.mask(["parameters"]), [[0, 0, 1, 0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("values", "known"),
+    [
+        ({"text": np.ones((2, 16))}, {}),  # flags are missing
+        ({"text": np.ones((2, 1))}, {"text": np.ones((2, 1))}),  # one value would be spread
+        ({}, {"text": np.ones((2, 1))}),
+    ],
+)
+def test_pack_refuses_what_does_not_fit(values: dict[str, np.ndarray], known: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="flags"):
+        LAYOUT.pack(values, known)
+
+
+def test_two_channels_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="one name"):
+        ConditionLayout([Channel("class", 1), Channel("class", 2)])
