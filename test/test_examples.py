@@ -80,7 +80,7 @@ def test_a_mistake_is_one_line(example: Callable[..., tuple[Any, str]], tmp_path
     assert code.startswith("error: ") and "is no run and no checkpoint" in code
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_steer_by_osc_follows_a_message(synth: Synthesizer, trained: Path) -> None:
     still = np.concatenate(list(islice(synth.stream(chunk_seconds=0.1), 30)))
     plain = (np.clip(still, -1, 1) * 32767).astype("<i2").tobytes()

@@ -29,6 +29,7 @@ def modules_after(code: str, *words: str) -> set[str]:
     return set(done.stdout.rstrip().rpartition("\n")[2].split())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("entry", FORBIDDEN)
 def test_entry_imports_nothing_beyond_its_budget(entry: str) -> None:
     modules = modules_after(f"import {entry}")

@@ -39,7 +39,7 @@ def call(words: list[str], monkeypatch: pytest.MonkeyPatch, more: Sequence[str] 
         assert end.code in (0, None), words
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 def test_readme_commands_and_python_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -207,7 +207,9 @@ def test_another_cell_runs_while_it_plays(trained: Path, open_notebook: Open, pa
     page.wait_for_function(f"!{SOUND}.isStarted")
 
 
-@pytest.mark.parametrize("parameters", [pytest.param(0, marks=pytest.mark.heavy), 50])
+@pytest.mark.parametrize(
+    "parameters", [pytest.param(0, marks=pytest.mark.heavy), pytest.param(50, marks=pytest.mark.heavy)]
+)
 def test_any_number_of_parameters_fits(trained: Path, open_notebook: Open, page: Any, parameters: int) -> None:
     ranges = {
         f"a parameter with a long name {i}": {"low": -i, "high": i + 1, "classes": ("wind",)} for i in range(parameters)
