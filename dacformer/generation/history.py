@@ -1,7 +1,7 @@
 """Tree of all takes of a session that have the same root, shown in a notebook with players."""
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from dacformer.generation.take import Take
 
@@ -14,14 +14,19 @@ class History:
         current: The take whose history it is.
     """
 
-    def __init__(self, current: Take) -> None:
-        """Finds the root of a take and lists the tree below it."""
+    def __init__(self, current: Take, children_of: Callable[[Take], list[Take]]) -> None:
+        """Finds the root of a take and lists the tree below it.
+
+        Args:
+            current: The take.
+            children_of: Returns the takes that were made from a take.
+        """
         root, seen = current, {current.id}
         while (parent := root.parent) is not None and parent.id not in seen:  # a damaged store may go in a circle
             root = parent
             seen.add(root.id)
         self.current = current
-        self._depths = list(_walk(root, 0))
+        self._depths = list(_walk(root, children_of))
         self.takes = [take for take, _ in self._depths]
 
     def __len__(self) -> int:
@@ -49,16 +54,16 @@ class History:
         return "".join(rows)
 
 
-def _walk(take: Take, depth: int) -> Iterator[tuple[Take, int]]:
+def _walk(root: Take, children_of: Callable[[Take], list[Take]]) -> Iterator[tuple[Take, int]]:
     """Yields takes and their depths, depth first. Not recursive, because a session may be a thousand edits deep."""
-    waiting, seen = [(take, depth)], set()
+    waiting, seen = [(root, 0)], set()
     while waiting:
         take, depth = waiting.pop()
         if take.id in seen:
             continue
         seen.add(take.id)
         yield take, depth
-        waiting += [(child, depth + 1) for child in reversed(take.children)]
+        waiting += [(child, depth + 1) for child in reversed(children_of(take))]
 
 
 def _last_edit(take: Take) -> str:

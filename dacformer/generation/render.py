@@ -1,6 +1,7 @@
 """Rendering: decodes codes and applies the level of their classes; for whole takes, loops and endless streams."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from dacformer.generation.instrument import Instrument
 from dacformer.generation.looping import decode_circle
 from dacformer.generation.recipe import Generate, Recipe
 from dacformer.generation.sampling import Sampling
+from dacformer.generation.stream import CodeStream
 from dacformer.generation.take import Take
 
 DECODED_FRAMES = 64  # per call of the decoder
@@ -79,16 +81,48 @@ def render(
     for recipe, own, sound in zip(recipes, codes, audio, strict=True):
         gains = level_gains(instrument, recipe.controls, instrument.times(kept, num_frames))
         new = apply_gains(sound, lambda at, gains=gains: np.interp(at / hop, frames, gains))
-        takes.append(
-            Take(
-                audio_chunks=(*(parent.leading_samples(kept * hop) if parent is not None else ()), new),
-                codes=own.cpu().numpy(),
-                sample_rate=instrument.info.sample_rate,
-                hop_length=hop,
-                recipe=recipe,
-            )
-        )
+        before = parent.leading_samples(kept * hop) if parent is not None else ()
+        takes.append(_take(instrument, (*before, new), own, recipe))
     return takes
+
+
+def _take(instrument: Instrument, audio_chunks: Iterable[np.ndarray], codes: Tensor, recipe: Recipe) -> Take:
+    return Take(
+        audio_chunks=tuple(audio_chunks),
+        codes=codes.cpu().numpy(),
+        sample_rate=instrument.info.sample_rate,
+        hop_length=instrument.info.hop_length,
+        recipe=recipe,
+    )
+
+
+def generate_takes(
+    instrument: Instrument,
+    seconds: float,
+    controls: Sequence[Controls],
+    seed: int,
+    progress: bool,
+    changes: Mapping[str, Any],
+) -> tuple[list[Take], CodeStream]:
+    """Draws takes side by side from an empty start, and decodes them.
+
+    Args:
+        instrument: The model and codec.
+        seconds: Length of the takes, above 0.
+        controls: Controls of each take.
+        seed: One seed for all takes.
+        progress: Show a progress bar.
+        changes: Sampling settings that replace those of the checkpoint.
+
+    Returns:
+        The `B` takes, of no session yet, and the streams at their end.
+
+    Raises:
+        UserError: As in `Instrument.draw` and `Instrument.parse_sampling`.
+    """
+    sampling = instrument.parse_sampling(changes)
+    codes, stream = instrument.draw(seconds, controls, sampling, seed, progress)
+    return render_generated(instrument, codes, controls, sampling, stream.seed), stream
 
 
 def render_generated(
@@ -116,12 +150,13 @@ def render_generated(
     return render(instrument, codes, recipes)
 
 
-def render_circle(instrument: Instrument, codes: Tensor, controls: Controls) -> np.ndarray:
-    """Decodes the codes `(K, T)` of a loop to audio `(N,)` float32 whose end continues into its beginning."""
+def render_loop(instrument: Instrument, codes: Tensor, recipe: Recipe) -> Take:
+    """Makes a loop from its codes `(K, T)`: a take, of no session yet, whose end continues into its beginning."""
     num_frames, hop = codes.shape[-1], instrument.info.hop_length
-    gains = level_gains(instrument, controls, instrument.times(0, num_frames))
+    gains = level_gains(instrument, recipe.controls, instrument.times(0, num_frames))
     audio = decode_circle(instrument.codec, codes)
-    return apply_gains(audio, lambda at: np.interp(at / hop, np.arange(num_frames), gains, period=num_frames))
+    audio = apply_gains(audio, lambda at: np.interp(at / hop, np.arange(num_frames), gains, period=num_frames))
+    return _take(instrument, [audio], codes, recipe)
 
 
 class AudioStream:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dacformer.arguments import check_seed, finite_number, whole_number
 from dacformer.codec import DacFile, read_dac
@@ -22,9 +21,9 @@ from dacformer.generation.instrument import Instrument
 from dacformer.generation.looping import find_loop
 from dacformer.generation.original import OriginalAudio
 from dacformer.generation.recipe import Cut, Extend, Loop, Prompt, Recipe, parse_recipe
-from dacformer.generation.render import render, render_circle, render_generated
+from dacformer.generation.render import generate_takes, render, render_loop
 from dacformer.generation.sampling import Sampling, delay_changes
-from dacformer.generation.session_store import FolderStore, Store, read_parent, read_stored, take_ids, write_take
+from dacformer.generation.session_store import Store, as_store, read_parent, read_stored, take_ids, write_take
 from dacformer.generation.stream import CodeStream
 from dacformer.generation.take import Take, read_take
 
@@ -53,10 +52,9 @@ class Session:
         self.instrument = instrument
         if isinstance(store, str | Path):
             check_writable(Path(store) / "take.dac")
-            store = FolderStore(store)
-        self._store = store
+        self._store = None if store is None else as_store(store)
         self._takes: dict[str, Take] = {}
-        self._parents: dict[str, str | None] = {}
+        self._stored_parents: dict[str, str | None] = {}  # of takes that are only in the store, as far as they are read
         self._lock = threading.RLock()
         self._latest: tuple[str, CodeStream] | None = None  # id of the newest take, and the stream at its end
 
@@ -81,7 +79,6 @@ class Session:
         take = self._open_dac(stored.file, f"{take_id}.dac")
         take = replace(take, id=take_id, parent_id=stored.parent_id, original=stored.original, editor=self)
         with self._lock:
-            self._parents[take_id] = stored.parent_id
             return self._takes.setdefault(take_id, take)
 
     def save(self, store: Store | str | Path) -> None:
@@ -90,7 +87,7 @@ class Session:
         Raises:
             UserError: The store cannot be written.
         """
-        target = FolderStore(store) if isinstance(store, str | Path) else store
+        target = as_store(store)
         there = set(take_ids(target))
         for take_id in self.ids():
             if take_id not in there:
@@ -111,7 +108,6 @@ class Session:
         take = replace(take, parent_id=None if parent is None else parent.id, editor=self)
         with self._lock:  # first, so that a take that cannot be stored is not lost
             self._takes[take.id] = take
-            self._parents[take.id] = take.parent_id
             if stream is not None:
                 self._latest = take.id, stream
         if self._store is not None:
@@ -127,9 +123,8 @@ class Session:
         **sampling: Any,
     ) -> Take:
         """Generates a take from an empty start, see `Synthesizer.generate`."""
-        parsed, draws = Controls.of(controls), self.instrument.parse_sampling(sampling)
-        codes, stream = self.instrument.draw(seconds, [parsed], draws, seed, progress)
-        (take,) = render_generated(self.instrument, codes, [parsed], draws, stream.seed)
+        parsed = [Controls.of(controls)]
+        (take,), stream = generate_takes(self.instrument, seconds, parsed, seed, progress, sampling)
         return self.add(take, stream=stream)
 
     def prompt(
@@ -290,7 +285,7 @@ class Session:
         controls, length = chosen.controls.from_second(start / rate), num_frames / rate
         edit = Loop(seconds=length, at_seconds=start / rate)
         recipe = chosen.recipe.after(edit, controls=controls, seconds=length, prompt_frames=0)
-        return self.add(self._make_loop(piece, recipe), chosen)
+        return self.add(render_loop(instrument, piece, recipe), chosen)
 
     def parent_of(self, take: Take) -> Take | None:
         """Returns the take that a take was made from; None if it has no parent."""
@@ -298,26 +293,36 @@ class Session:
 
     def children_of(self, take: Take) -> list[Take]:
         """Returns the takes that were made from a take by one edit."""
-        return [self.take(each) for each in self.ids() if self._parent_id(each) == take.id]
+        return [self.take(each) for each in self._children().get(take.id, [])]
+
+    def history_of(self, take: Take) -> History:
+        """Returns the whole tree that a take belongs to."""
+        children = self._children()  # once for the whole tree: a store may have to be listed for it
+        return History(take, lambda parent: [self.take(each) for each in children.get(parent.id, [])])
 
     def _check_own(self, take: Take) -> None:
         if take.editor is not self:
             raise UserError("This take is of another session. Edit it by its own methods: take.extend(5).")
 
-    def history_of(self, take: Take) -> History:
-        """Returns the whole tree that a take belongs to."""
-        return History(take)
+    def _children(self) -> dict[str | None, list[str]]:
+        """Lists the ids of all takes by the id of their parent, in the order of `ids`."""
+        children: dict[str | None, list[str]] = {}
+        for take_id in self.ids():
+            children.setdefault(self._parent_id(take_id), []).append(take_id)
+        return children
 
     def _parent_id(self, take_id: str) -> str | None:
         """The parent of a take; None, with a warning, if its entry is damaged, so that the others stay usable."""
         with self._lock:
-            if take_id not in self._parents and self._store is not None:
+            if take_id in self._takes:
+                return self._takes[take_id].parent_id
+            if take_id not in self._stored_parents and self._store is not None:
                 try:
-                    self._parents[take_id] = read_parent(self._store, take_id)
+                    self._stored_parents[take_id] = read_parent(self._store, take_id)
                 except UserError as error:
                     warnings.warn(f"left out: {error}", stacklevel=4)
                     return None
-            return self._parents[take_id]
+            return self._stored_parents[take_id]
 
     def _stream_at_end(self, take: Take, n: int, seed: int, sampling: Sampling) -> CodeStream:
         """Returns `n` streams side by side, each at the end of a take."""
@@ -338,19 +343,9 @@ class Session:
         recipe = parse_recipe(file.recipe, name)
         recipe = self._check_read(file.codes[0], file.codec or recipe.codec, recipe, name)
         codes = torch.as_tensor(file.codes, device=self.instrument.device)
-        if not isinstance(recipe.edits[-1], Loop):
-            return render(self.instrument, codes, [recipe])[0]
-        return self._make_loop(codes[0], recipe)
-
-    def _make_loop(self, codes: Tensor, recipe: Recipe) -> Take:
-        """Decodes the codes `(K, T)` of a loop."""
-        return Take(
-            audio_chunks=(render_circle(self.instrument, codes, recipe.controls),),
-            codes=codes.cpu().numpy(),
-            sample_rate=self.instrument.info.sample_rate,
-            hop_length=self.instrument.info.hop_length,
-            recipe=recipe,
-        )
+        if isinstance(recipe.edits[-1], Loop):
+            return render_loop(self.instrument, codes[0], recipe)
+        return render(self.instrument, codes, [recipe])[0]
 
     def _check_read(self, codes: np.ndarray, codec: str, recipe: Recipe, name: str) -> Recipe:
         """Refuses codes and controls that the model does not know; returns the recipe with the length of the codes."""

@@ -55,7 +55,7 @@ class FolderStore(MutableMapping[str, bytes]):
 
     def __iter__(self) -> Iterator[str]:
         if self.folder.is_dir():
-            yield from sorted(path.name for path in self.folder.iterdir() if _KEY.fullmatch(path.name))
+            yield from (path.name for path in self.folder.iterdir() if _KEY.fullmatch(path.name))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -64,6 +64,11 @@ class FolderStore(MutableMapping[str, bytes]):
         if not _KEY.fullmatch(key):
             raise KeyError(key)
         return self.folder / key
+
+
+def as_store(store: Store | str | Path) -> Store:
+    """Opens a folder as a store; a store is returned as it is."""
+    return FolderStore(store) if isinstance(store, str | Path) else store
 
 
 class StoredTake(NamedTuple):
@@ -81,7 +86,7 @@ class StoredTake(NamedTuple):
 
 
 def take_ids(store: Store) -> list[str]:
-    """Returns the ids of all complete takes, in the order of the store's keys."""
+    """Returns the ids of all complete takes, in the order in which they were made."""
     return sorted(match[1] for key in store if (match := _KEY.fullmatch(key)) and match[2] == "json")
 
 

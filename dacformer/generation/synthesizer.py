@@ -14,7 +14,7 @@ from dacformer.codec import DacFile, load_codec
 from dacformer.errors import UserError, shown
 from dacformer.generation.controls import AnyControls, Controls, MovingControls
 from dacformer.generation.instrument import Instrument
-from dacformer.generation.render import AudioStream, render_generated
+from dacformer.generation.render import AudioStream, generate_takes
 from dacformer.generation.sampling import Sampling
 from dacformer.generation.session import LOOP_CHOICE_SECONDS, Session, loop_seconds
 from dacformer.generation.take import Take
@@ -72,9 +72,7 @@ class Synthesizer(Instrument):
         Raises:
             UserError: As in `generate`.
         """
-        parsed, draws = _read_batch(controls), self.parse_sampling(sampling)
-        codes, stream = self.draw(seconds, parsed, draws, seed, progress)
-        takes = render_generated(self, codes, parsed, draws, stream.seed)
+        takes, stream = generate_takes(self, seconds, _read_batch(controls), seed, progress, sampling)
         return [Session(self).add(take, stream=stream if len(takes) == 1 else None) for take in takes]
 
     def generate_codes(

@@ -237,9 +237,10 @@ class Take:
         Raises:
             UserError: The take was not made from another one.
         """
-        if self.parent is None:
+        parent = self.parent
+        if parent is None:
             raise UserError("There is nothing to undo: this take was not made from another one.")
-        return self.parent
+        return parent
 
     @property
     def parent(self) -> "Take | None":

@@ -57,6 +57,11 @@ class ControlState:
         """Classes and parameters as `Controls`."""
         return Controls(self.classes, self.parameters)
 
+    @property
+    def sampling(self) -> dict[str, float]:
+        """Temperature and guidance by name."""
+        return {"temperature": self.temperature, "guidance": self.guidance}
+
 
 def _number(name: str, value: object) -> float:
     number = finite_number(value)
@@ -107,8 +112,7 @@ class Performance:
         if latest is not None and latest[0] is control_state:
             return latest[1]
         control_state.controls.check(self._synth.conditions)
-        draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
-        settings = parse_sampling(self._synth.sampling, draws).still
+        settings = parse_sampling(self._synth.sampling, control_state.sampling).still
         self._checked = control_state, settings
         return settings
 
@@ -129,14 +133,14 @@ class Performance:
             UserError: As in `check`.
         """
         settings = self.check(control_state)
-        times = np.arange(self.num_frames, self.num_frames + num_frames) / self._synth.info.frame_rate
+        times = self._synth.times(self.num_frames, self.num_frames + num_frames)
         codes, audio = self._stream.play(control_state.controls, times, [settings] * num_frames)
         conditions = self._synth.conditions
         with self._lock:
             classes = {name: control_state.classes.get(name, 0.0) for name in conditions.classes}
             parameters = {name: control_state.parameters.get(name) for name in conditions.parameters}
-            draws = {"temperature": control_state.temperature, "guidance": control_state.guidance}
-            for kind, values in (("classes", classes), ("parameters", parameters), ("sampling", draws)):
+            sampling = control_state.sampling
+            for kind, values in (("classes", classes), ("parameters", parameters), ("sampling", sampling)):
                 self._note(kind, values, float(times[0]))
             self._codes.append(codes.astype(np.int32))
             self.num_frames += num_frames
