@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from dacformer.cli.options import CheckpointOption, CodecOption, DeviceOption, GuidanceOption, finite
+from dacformer.cli.options import (
+    CheckpointOption,
+    CodecOption,
+    DeviceOption,
+    GuidanceOption,
+    finite,
+    sampling_changes,
+)
 from dacformer.errors import UserError
 
 
@@ -36,11 +43,8 @@ def evaluate(
 ) -> None:
     """Measure a run in free running: do its controls work, is it like the recordings, does it stay so?"""
     from dacformer.arguments import parse_names
-    from dacformer.config import SamplingConfig
     from dacformer.extras import require_extra
     from dacformer.files import check_writable
-    from dacformer.generation.control_words import parse_guidance
-    from dacformer.generation.sampling import parse_sampling
     from dacformer.generation.synthesizer import load
 
     with require_extra("eval"):
@@ -48,10 +52,7 @@ def evaluate(
 
     folder = report or run / "evaluation"
     check_writable(folder / "report.json")
-    weights = None if guidance is None else parse_guidance(guidance)
-    given = {"guidance": weights, "temperature": temperature, "top_p": top_p}
-    sampling = {name: value for name, value in given.items() if value is not None}
-    parse_sampling(SamplingConfig(), sampling)
+    sampling = sampling_changes(guidance, temperature=temperature, top_p=top_p)
     config = EvaluationConfig(
         synth=load(run, checkpoint, device=device),
         data=data,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dacformer.cli.options import CheckpointOption, DeviceOption, GuidanceOption
+from dacformer.cli.options import CheckpointOption, DeviceOption, GuidanceOption, sampling_changes
 from dacformer.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,16 +41,11 @@ def generate(
     device: DeviceOption = "cpu",
 ) -> None:
     """Generate sound from a trained run, steered over time."""
-    from dacformer.config import SamplingConfig
     from dacformer.files import new_file
-    from dacformer.generation.control_words import parse_controls, parse_guidance
-    from dacformer.generation.sampling import parse_sampling
+    from dacformer.generation.control_words import parse_controls
     from dacformer.generation.synthesizer import load
 
-    weights = None if guidance is None else parse_guidance(guidance)
-    asked = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": weights}
-    sampling = {name: value for name, value in asked.items() if value is not None}
-    parse_sampling(SamplingConfig(), sampling)
+    sampling = sampling_changes(guidance, temperature=temperature, top_k=top_k, top_p=top_p)
     words = out or [str(new_file(Path("take.wav")))]
     _check_outputs(words, plot, prompt)
     paths = [Path(word) for word in words]

@@ -8,6 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from dacformer.arguments import unknown_name
 from dacformer.audio import read_comment, write_audio
 from dacformer.codec import Codec
 from dacformer.config import load_config, save_config
@@ -52,7 +53,7 @@ def write_textures(
         raise UserError(f"{values} values of a parameter are more than names can tell apart. Ask for {MOST_VALUES}.")
     for name in names:
         if name not in TEXTURES:
-            raise UserError(f"Unknown texture '{name}'. Known: {', '.join(TEXTURES)}.")
+            raise unknown_name("texture", name, TEXTURES)
     chosen = [TEXTURES[name] for name in dict.fromkeys(names or TEXTURES)]
     jobs = [
         (texture, value, take) for texture in chosen for value in np.linspace(0, 1, values) for take in range(takes)
