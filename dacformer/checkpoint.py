@@ -20,7 +20,6 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from dacformer.conditions.labels import Conditions
 from dacformer.config import Config, Settings, load_config, save_config
 from dacformer.data.dataset import DatasetInfo
 from dacformer.errors import UserError
-from dacformer.files import new_file, sync, write_safetensors
+from dacformer.files import new_file, read_training_state, sync, write_safetensors
 from dacformer.model import DACFormer
 
 CARD_FILE, WEIGHTS_FILE, STATE_FILE = "config.yaml", "model.safetensors", "train_state.pt"
@@ -236,15 +235,6 @@ def load_checkpoint(path: str | Path, which: str | int = "best") -> Checkpoint:
     return Checkpoint(metadata, model.eval(), f"{metadata.config.run.name}/{path.name}-{digest[:12]}")
 
 
-def _refuse_overlaps(state: Any) -> None:
-    """Raises a ValueError for tensors that claim more elements than their file holds; no training writes such."""
-    if isinstance(state, Mapping | list | tuple):
-        for each in state.values() if isinstance(state, Mapping) else state:
-            _refuse_overlaps(each)
-    elif isinstance(state, Tensor) and state.numel() * state.element_size() > state.untyped_storage().nbytes():
-        raise ValueError("a tensor has more elements than its file holds")
-
-
 def load_state(path: Path) -> tuple[CheckpointMetadata, dict[str, Tensor], dict[str, Any]]:
     """Loads what resuming needs: the card, the weights to generate with, and the training's state.
 
@@ -253,8 +243,7 @@ def load_state(path: Path) -> tuple[CheckpointMetadata, dict[str, Tensor], dict[
     """
     metadata, weights, file = read_metadata(path), _read_weights(path), path / STATE_FILE
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        _refuse_overlaps(state)
+        state = read_training_state(file, "cpu")
         return metadata, weights, {"model": state["model"], "optimizer": state["optimizer"]}
     except Exception as error:  # a hostile or cut-off pickle can fail in any way
         problem = str(error).partition("\n")[0] or type(error).__name__

@@ -1,4 +1,7 @@
-"""Writing files: whole or not at all, with the umask's permissions, under names that work on every system."""
+"""Files: written whole or not at all, with the umask's permissions, under names that work on every system.
+
+Also the one reader of the state that a training continues from.
+"""
 
 import contextlib
 import hashlib
@@ -7,13 +10,14 @@ import re
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dacformer.errors import UserError, WriteError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 LOCK_FILE = ".lock"
@@ -124,6 +128,34 @@ def write_safetensors(path: str | Path, tensors: "dict[str, Tensor]", metadata: 
             if number is None:
                 raise
             raise WriteError(f"Cannot write {path}: {os.strerror(int(number[1]))}.", int(number[1])) from error
+
+
+def read_training_state(path: Path, device: "torch.device | str") -> Any:
+    """Reads a file of `torch.save` without executing its pickle, for a training to continue from.
+
+    Args:
+        path: The file.
+        device: Device to put its tensors on.
+
+    Raises:
+        ValueError: A tensor claims more elements than its file holds; no training writes such.
+        Exception: Whatever torch raises for a damaged or hostile file.
+    """
+    import torch
+
+    state = torch.load(path, map_location=device, weights_only=True)
+    _refuse_overlaps(state)
+    return state
+
+
+def _refuse_overlaps(state: Any) -> None:
+    import torch
+
+    if isinstance(state, Mapping | list | tuple):
+        for each in state.values() if isinstance(state, Mapping) else state:
+            _refuse_overlaps(each)
+    elif isinstance(state, torch.Tensor) and state.numel() * state.element_size() > state.untyped_storage().nbytes():
+        raise ValueError("a tensor has more elements than its file holds")
 
 
 def sync(path: Path) -> None:

@@ -16,6 +16,7 @@ from dacformer.errors import UserError
 from dacformer.files import (
     check_writable,
     new_file,
+    read_training_state,
     replacing,
     safe_names,
     training_folder,
@@ -173,3 +174,13 @@ def test_write_error_has_reason_of_system(tmp_path: Path) -> None:
         replacing(tmp_path / "file" / "x"),
     ):
         pass
+
+
+def test_read_training_state_refuses_a_tensor_of_more_elements_than_its_file_holds(tmp_path: Path) -> None:
+    whole = {"step": 3, "moments": [torch.arange(4.0), {"view": torch.arange(6.0)[2:]}]}
+    torch.save(whole, tmp_path / "whole.pt")
+    read = read_training_state(tmp_path / "whole.pt", "cpu")
+    assert read["step"] == 3 and torch.equal(read["moments"][1]["view"], whole["moments"][1]["view"])
+    torch.save({"moments": [torch.zeros(1).expand(1000)]}, tmp_path / "claimed.pt")
+    with pytest.raises(ValueError, match="more elements than its file holds"):
+        read_training_state(tmp_path / "claimed.pt", "cpu")

@@ -27,7 +27,7 @@ from dacformer.codec.training.data import CropSampler, draw_batch, gather_record
 from dacformer.codec.weight_files import build_model, save_weights
 from dacformer.config import load_config, save_config
 from dacformer.errors import UserError
-from dacformer.files import replacing, sync, training_folder
+from dacformer.files import read_training_state, replacing, sync, training_folder
 from dacformer.memory import keep_freed_memory
 from dacformer.optim import WeightAverage, set_learning_rate, warmup_cosine
 from dacformer.signals import StopRequest
@@ -253,7 +253,7 @@ class CodecTrainer:
         """
         file, steps = self.config.run / STATE_FILE, self.config.steps
         try:
-            state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+            state: dict[str, Any] = read_training_state(file, self.device)
             self.step = int(state["step"])
             self.model.load_state_dict(state["model"])
             if self.adversary and state["adversary"]:
